@@ -1,0 +1,145 @@
+"""What the axes in a jaxtyping annotation say, and whether a tensor has them."""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lploss.errors import InputTypeError, ShapeError
+
+_NUMBERS = {"two": 2, "three": 3, "four": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """The axes of one input, as its annotation states them.
+
+    Attributes:
+        text: the annotation's axes, e.g. ``"batch two_x_num_keypoints"``.
+        factors: for each axis the factors of its size: names, and one number. ``None`` for an
+            axis that may have any size.
+        floating: whether the tensor must hold floating-point numbers.
+    """
+
+    text: str
+    factors: tuple[tuple[int, tuple[str, ...]] | None, ...]
+    floating: bool
+
+    @classmethod
+    def parse(cls, text: str, floating: bool = False) -> Axes | None:
+        """Return the axes, or ``None`` where they hold something that is not checked here.
+
+        Example:
+            >>> Axes.parse("batch two_x_num_keypoints").factors
+            ((1, ('batch',)), (2, ('num_keypoints',)))
+        """
+        factors: list[tuple[int, tuple[str, ...]] | None] = []
+        for axis in text.split():
+            name = axis.partition("=")[2] if "=" in axis else axis
+            if name == "_":
+                factors.append(None)
+            elif name.isdecimal():
+                factors.append((int(name), ()))
+            elif re.fullmatch(r"[A-Za-z]\w*", name):
+                parts = [_NUMBERS.get(p, p) for p in name.split("_x_")]
+                numbers = [int(p) for p in parts if str(p).isdecimal()]
+                names = tuple(p for p in parts if isinstance(p, str) and not p.isdecimal())
+                factors.append((math.prod(numbers), names))
+            else:
+                return None
+        return cls(text, tuple(factors), floating)
+
+    def check(self, loss: str, name: str, value: Any, sizes: dict[str, int]) -> None:
+        """Check one input against the axes.
+
+        Args:
+            loss: name of the loss, for the message.
+            name: name of the input, for the message.
+            value: what came.
+            sizes: sizes of the axes seen so far; extended.
+
+        Raises:
+            InputTypeError: ``value`` is not a tensor of the right kind.
+            ShapeError: it has other axes.
+        """
+        if not isinstance(value, torch.Tensor):
+            raise InputTypeError(
+                f"loss {loss!r}: {name} must be a torch.Tensor with axes "
+                f"({', '.join(self.text.split())}), got {type(value).__module__}."
+                f"{type(value).__qualname__}. torch.as_tensor may help."
+            )
+        if self.floating and not value.dtype.is_floating_point:
+            raise InputTypeError(
+                f"loss {loss!r}: {name} must hold floating-point numbers, got {value.dtype}. "
+                f"Call {name}.float()."
+            )
+        shape = value.shape
+        if len(shape) != len(self.factors):
+            raise self._error(loss, name, shape, f"{len(self.factors)} axes", len(shape))
+        for axis, (factors, size) in enumerate(zip(self.factors, shape, strict=True)):
+            if factors is None:
+                continue
+            known, names = factors
+            unknown = None
+            for part in names:
+                if part in sizes:
+                    known *= sizes[part]
+                elif unknown is None:
+                    unknown = part
+                else:  # two unknown factors: nothing to check
+                    unknown = ""
+                    break
+            if unknown is None:
+                if size != known:
+                    raise self._error(
+                        loss, name, shape, f"{known} along {self.text.split()[axis]}", size
+                    )
+            elif unknown:
+                if known == 0 or size % known:
+                    raise self._error(
+                        loss,
+                        name,
+                        shape,
+                        f"a multiple of {known} along {self.text.split()[axis]}",
+                        size,
+                    )
+                sizes[unknown] = size // known
+
+    def _error(
+        self, loss: str, name: str, shape: torch.Size, expected: str, came: int
+    ) -> ShapeError:
+        return ShapeError(
+            f"loss {loss!r}: {name} must have axes ({', '.join(self.text.split())}); "
+            f"expected {expected}, got {came}: shape {tuple(shape)}"
+        )
+
+
+def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
+    """Return the axes of each parameter that a jaxtyping annotation describes."""
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):
+        # An annotation that cannot be resolved is as good as none.
+        return {}
+    found = {}
+    for name, hint in hints.items():
+        options = typing.get_args(hint) if _is_union(hint) else (hint,)
+        described = [option for option in options if hasattr(option, "dim_str")]
+        if len(described) == 1 and name != "return":
+            dtypes = described[0].dtypes
+            floating = isinstance(dtypes, list | tuple) and all("float" in str(d) for d in dtypes)
+            axes = Axes.parse(described[0].dim_str, floating)
+            if axes is not None:
+                found[name] = axes
+    return found
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)

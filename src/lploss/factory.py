@@ -1,0 +1,196 @@
+"""Many losses as one: weight, anneal, sum, log, record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from lploss.errors import ArgumentValueError, ConfigError
+from lploss.inputs import InputResolver
+from lploss.loss import LogEntry, Loss, LossResult, Stage
+from lploss.recorder import FlightRecorder, LossRecord
+from lploss.registry import Registry, default_registry
+from lploss.specs import LossSpec
+
+
+class LossFactory(nn.Module):
+    """All losses of a training, as one module that takes the batch as it is.
+
+    Inputs that the batch does not hold and that can be derived are derived once a call.
+
+    Args:
+        losses: for each loss, by name (or ``distribution/name``), the arguments of its
+            constructor, or a loss that exists already.
+        prefer: for names that several distributions provide, the one to take.
+        total_name: name of the sum in the log, after the stage.
+        record: whether the flight recorder runs.
+        off: for each loss that was asked for and does not run, why; for the recorder.
+        registry: where the losses are looked up.
+
+    Raises:
+        UnknownLossError: nobody provides a name.
+        AmbiguousNameError: several distributions provide a name.
+        PluginError: a loss cannot be imported.
+        ConfigError: a loss is asked for twice.
+        ArgumentError: a loss has no such argument.
+
+    Example:
+        >>> losses = LossFactory({"temporal": {"log_weight": 5.0}, "rmse": {}})
+        >>> total, logs = losses(
+        ...     stage="train",
+        ...     anneal_weight=0.5,
+        ...     keypoints_targ=torch.zeros(2, 4),
+        ...     keypoints_pred=torch.ones(2, 4),
+        ... )
+        >>> total
+        tensor(0.5000)
+        >>> logs[-1]["name"]
+        'train_total_loss'
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, Mapping[str, Any] | Loss | None],
+        *,
+        prefer: Mapping[str, str] | None = None,
+        total_name: str = "total_loss",
+        record: bool = True,
+        off: Mapping[str, str] | None = None,
+        registry: Registry = default_registry,
+    ) -> None:
+        super().__init__()
+        self.total_name = total_name
+        self.losses = nn.ModuleDict()
+        for name, params in losses.items():
+            if isinstance(params, Loss):
+                loss = params
+            else:
+                cls: type[Loss] = registry.load(LossSpec, name, prefer)
+                loss = cls.create(name.rpartition("/")[2], **(params or {}))
+            if loss.loss_name in self.losses:
+                raise ConfigError(
+                    f"the loss {loss.loss_name!r} is asked for twice, the second time as {name!r}"
+                )
+            self.losses[loss.loss_name] = loss
+        self.recorder = FlightRecorder(self.losses, dict(off or {})) if record else None
+        required = {
+            name: str(loss_name)
+            for loss_name, loss in reversed(self.losses.items())
+            for name, is_required in loss.inputs.items()
+            if is_required
+        }
+        self._inputs = InputResolver(required, registry, prefer)
+
+    @classmethod
+    def from_config(
+        cls,
+        losses: Mapping[str, Any],
+        *,
+        data_module: Any = None,
+        prefer: Mapping[str, str] | None = None,
+        record: bool = True,
+        registry: Registry = default_registry,
+    ) -> LossFactory:
+        """Build the losses of a plain mapping or an OmegaConf node.
+
+        Every loss that stands there runs, unless its ``log_weight`` is null, which turns it off.
+
+        Args:
+            losses: for each loss the arguments of its constructor.
+            data_module: labelled keypoints for the losses that are fitted to them.
+            prefer: for names that several distributions provide, the one to take.
+            record: whether the flight recorder runs.
+            registry: where the losses are looked up.
+
+        Raises:
+            ConfigError: an entry is no mapping, or holds an argument that the loss does not
+                have or whose value it cannot use.
+            UnknownLossError: nobody provides a name.
+
+        Example:
+            >>> LossFactory.from_config({"rmse": {"log_weight": 0.0}}).losses["rmse"].weight
+            tensor(0.5000)
+        """
+        from lploss.config import build_losses, plain
+
+        built, off = build_losses(
+            plain(losses), data_module=data_module, prefer=prefer, registry=registry
+        )
+        return cls(built, prefer=prefer, record=record, off=off, registry=registry)
+
+    def forward(
+        self,
+        *,
+        stage: Stage | None = None,
+        anneal_weight: float | Tensor | None = None,
+        **batch: Any,
+    ) -> LossResult:
+        """Evaluate all losses on a batch.
+
+        Args:
+            stage: prefix of the names in the log: ``"train"``, ``"val"`` or ``"test"``.
+            anneal_weight: multiplies the losses that are annealed; 1 unless given.
+            **batch: the inputs, by name; what no loss declares is ignored.
+
+        Returns:
+            The sum of the weighted losses, and the log entries of all losses and of the sum.
+
+        Raises:
+            MissingInputError: a required input is absent and cannot be derived.
+            InputTypeError: an input is not a floating-point tensor where it must be.
+            ShapeError: an input has other axes than declared.
+        """
+        if anneal_weight is None:
+            anneal_weight = 1.0
+        elif isinstance(anneal_weight, Tensor) and anneal_weight.numel() != 1:
+            raise ArgumentValueError(
+                f"anneal_weight must be one number, got shape {tuple(anneal_weight.shape)}"
+            )
+        inputs = self._inputs.resolve(batch)
+        prefix = f"{stage}_" if stage else ""
+        total: Tensor | None = None
+        logs: list[LogEntry] = []
+        for name, loss in self.losses.items():
+            evaluation = loss.evaluate(inputs, stage)
+            weighted = evaluation.weighted
+            if loss.annealed:
+                weighted = weighted * anneal_weight
+            total = weighted if total is None else total + weighted
+            logs += evaluation.logs
+            logs.append({"name": f"{prefix}{name}_loss_weighted", "value": weighted.detach()})
+            if self.recorder is not None:
+                self.recorder.add(
+                    stage, name, evaluation, weighted, anneal_weight if loss.annealed else 1.0
+                )
+        if total is None:
+            total = torch.zeros(())
+        logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach()})
+        return LossResult(total, logs)
+
+    def records(self) -> list[LossRecord]:
+        """Return what the flight recorder holds; this waits for the device.
+
+        Raises:
+            ArgumentValueError: the recorder is off.
+        """
+        if self.recorder is None:
+            raise ArgumentValueError("the flight recorder is off: build it with record=True")
+        return self.recorder.records()
+
+    def report(self, file: IO[str] | None = None) -> None:
+        """Print the flight recorder as a table; this waits for the device.
+
+        Args:
+            file: where to; standard output unless given.
+
+        Raises:
+            ArgumentValueError: the recorder is off.
+        """
+        from rich.console import Console
+
+        if self.recorder is None:
+            raise ArgumentValueError("the flight recorder is off: build it with record=True")
+        Console(file=file).print(self.recorder.table())

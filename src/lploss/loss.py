@@ -1,0 +1,392 @@
+"""The contract of a loss: six steps, each in one place."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, NotRequired, Self, TypeAlias, TypedDict, final
+
+import torch
+from torch import Tensor, nn
+
+from lploss import reduction
+from lploss.axes import Axes, axes_of
+from lploss.errors import (
+    ArgumentError,
+    ArgumentValueError,
+    LossDefinitionError,
+    did_you_mean,
+)
+from lploss.inputs import missing_input
+from lploss.reduction import Denominator, Method
+from lploss.validity import Validity, left_out_and_valid
+
+Kind: TypeAlias = Literal["supervised", "unsupervised"]
+Stage: TypeAlias = Literal["train", "val", "test"]
+
+
+class LogEntry(TypedDict):
+    """One number for the trainer's logger; ``value`` is detached."""
+
+    name: str
+    value: Tensor
+    prog_bar: NotRequired[bool]
+
+
+class LossResult(NamedTuple):
+    """What a loss, or a factory of losses, returns.
+
+    Attributes:
+        loss: the weighted scalar to minimise.
+        logs: what to log.
+    """
+
+    loss: Tensor
+    logs: list[LogEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that one evaluation of a loss yields.
+
+    Attributes:
+        elementwise: the element-wise loss after steps 1 to 3.
+        valid: mask of the elements that count; ``None``: all do.
+        left_out: for each reason a mask of the elements left out, each under one reason.
+        scalar: the unweighted scalar.
+        weighted: the weighted scalar.
+        logs: the log entries.
+    """
+
+    elementwise: Tensor
+    valid: Tensor | None
+    left_out: Mapping[str, Tensor]
+    scalar: Tensor
+    weighted: Tensor
+    logs: list[LogEntry]
+
+
+class Loss(nn.Module, ABC):
+    """Base of all losses.
+
+    A subclass writes `compute_loss` and, where it needs to, `remove_nans`; their parameters
+    name the inputs of the loss, which are taken from the batch. A parameter with a default is
+    an optional input. Everything else has one implementation here.
+
+    Args:
+        epsilon: element-wise values up to this one cost nothing; in the unit of the
+            element-wise loss, at least 0; one number, or one a keypoint.
+        log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+
+    Raises:
+        ArgumentError: the constructor has no argument of the given name.
+        ArgumentValueError: an argument's value cannot be used.
+        LossDefinitionError: a subclass breaks the contract; raised at its definition.
+
+    Attributes:
+        loss_name: the name in configs and logs.
+        loss_names: the names that the class serves; stated only where there are several, and
+            the constructor then takes ``loss_name``.
+        kind: ``"supervised"`` or ``"unsupervised"``.
+        denominator: whether a mean divides by the number of ``"valid"`` or of ``"all"`` elements.
+        annealed: whether a trainer's anneal weight applies; unsupervised losses are annealed
+            unless they say otherwise, supervised ones are not.
+        num_previous_frames: how many frames before its own an element looks at; the
+            element-wise loss is shorter than the batch by that number. 0: the order of the
+            batch does not matter.
+        config_paths: for a constructor's parameter, where a full config holds it.
+        inputs: for each input, whether it is required; from the signatures.
+
+    Example:
+        >>> class Distance(Loss):
+        ...     loss_name, kind = "distance", "supervised"
+        ...
+        ...     def compute_loss(self, keypoints_targ, keypoints_pred):
+        ...         return (keypoints_targ - keypoints_pred).abs()
+        >>> loss, logs = Distance()(
+        ...     keypoints_targ=torch.zeros(1, 2), keypoints_pred=torch.ones(1, 2), stage="train"
+        ... )
+        >>> loss
+        tensor(0.5000)
+        >>> [(entry["name"], entry["value"].item()) for entry in logs]
+        [('train_distance_loss', 1.0), ('distance_weight', 0.5)]
+    """
+
+    loss_name: str
+    loss_names: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[Kind]
+    denominator: ClassVar[Denominator] = "valid"
+    annealed: ClassVar[bool] = False
+    num_previous_frames: ClassVar[int] = 0
+    config_paths: ClassVar[Mapping[str, str]] = {}
+    inputs: ClassVar[Mapping[str, bool]] = {}
+
+    log_weight: Tensor
+    epsilon: Tensor
+
+    _cleaned: ClassVar[tuple[str, ...]] = ()
+    _computed: ClassVar[tuple[str, ...]] = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse arguments that the constructor does not have, with the close match."""
+        known = parameters_of(cls)
+        for name in kwargs:
+            if name not in known:
+                raise ArgumentError(
+                    f"loss {'/'.join(cls.loss_names)!r} has no argument {name!r}."
+                    f"{did_you_mean(name, known)} It has: {', '.join(known)}."
+                )
+        return super().__new__(cls)
+
+    def __init__(
+        self, *, epsilon: float | Sequence[float] = 0.0, log_weight: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.register_buffer("epsilon", self._checked_epsilon(epsilon))
+        self.register_buffer(
+            "log_weight", torch.tensor(float(self._number("log_weight", log_weight)))
+        )
+        self._axes: Mapping[str, Axes] = {
+            **axes_of(self.remove_nans),
+            **axes_of(self.compute_loss),
+        }
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("forward", "evaluate", "elementwise"):
+            if name in vars(cls):
+                raise LossDefinitionError(
+                    f"{cls.__qualname__}.{name} must not be overridden: the order of the steps "
+                    "and the weight belong to Loss. Put the maths into compute_loss and the "
+                    "masks into remove_nans."
+                )
+        if getattr(cls.compute_loss, "__isabstractmethod__", False):
+            return
+        cls.inputs = _inputs_of(cls)
+        if "loss_names" not in vars(cls) and hasattr(cls, "loss_name"):
+            cls.loss_names = (cls.loss_name,)
+        if not cls.loss_names:
+            raise LossDefinitionError(
+                f"{cls.__qualname__} must have a name: loss_name = {cls.__name__.lower()!r}"
+            )
+        if getattr(cls, "kind", None) not in ("supervised", "unsupervised"):
+            raise LossDefinitionError(
+                f'{cls.__qualname__}.kind must be "supervised" (needs labels) or '
+                f'"unsupervised", got {getattr(cls, "kind", None)!r}'
+            )
+        if cls.denominator not in ("valid", "all"):
+            raise LossDefinitionError(
+                f'{cls.__qualname__}.denominator must be "valid" or "all", '
+                f"got {cls.denominator!r}"
+            )
+        if not any("annealed" in vars(base) for base in cls.__mro__ if base is not Loss):
+            cls.annealed = cls.kind == "unsupervised"
+
+    @classmethod
+    def create(cls, name: str, **params: Any) -> Self:
+        """Return a new loss; the name is handed on where the class serves several."""
+        if "loss_name" in parameters_of(cls):
+            params = {"loss_name": name, **params}
+        return cls(**params)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight ``1 / (2 * exp(log_weight))``."""
+        return torch.exp(-self.log_weight) * 0.5
+
+    def remove_nans(self, **inputs: Tensor) -> tuple[Mapping[str, Tensor], Validity]:
+        """Step 1: replace what is not usable by harmless finite values, before any maths.
+
+        A subclass names its inputs instead of ``**inputs``.
+
+        Returns:
+            The inputs to replace, by name; and which elements of the element-wise loss count:
+            ``None`` for all, a boolean mask, or for each reason (`lploss.Reason`, or any text)
+            a boolean mask of the elements to leave out. Masks have the shape of the
+            element-wise loss.
+        """
+        return inputs, None
+
+    @abstractmethod
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Step 2: return the element-wise loss.
+
+        A subclass names its inputs instead of ``*args, **kwargs``.
+
+        Returns:
+            The batch axis first, the keypoint axis last where there is one.
+        """
+
+    def rectify_epsilon(self, loss: Tensor) -> Tensor:
+        """Step 3: return ``relu(loss - epsilon)``; an epsilon a keypoint is broadcast."""
+        if self.epsilon.ndim and self.epsilon.shape[0] != loss.shape[-1]:
+            raise ArgumentValueError(
+                f"loss {self.loss_name!r}: epsilon holds {self.epsilon.shape[0]} values, the "
+                f"element-wise loss has {loss.shape[-1]} along its last axis. Give one number, "
+                "or one a keypoint."
+            )
+        return torch.relu(loss - self.epsilon)
+
+    def reduce_loss(
+        self, loss: Tensor, valid: Tensor | None = None, method: Method = "mean"
+    ) -> Tensor:
+        """Step 4: return the sum over valid elements, divided by `denominator` for a mean."""
+        total = reduction.masked_sum(loss, valid)
+        if method == "sum":
+            return total
+        return reduction.mean_of(total, reduction.count(loss, valid, self.denominator))
+
+    def log_loss(self, loss: Tensor, stage: Stage | None = None) -> list[LogEntry]:
+        """Step 5: return what to log of the unweighted scalar."""
+        prefix = f"{stage}_" if stage else ""
+        return [
+            {
+                "name": f"{prefix}{self.loss_name}_loss",
+                "value": loss.detach(),
+                "prog_bar": True,
+            },
+            {"name": f"{self.loss_name}_weight", "value": self.weight},
+        ]
+
+    @final
+    def forward(self, *, stage: Stage | None = None, **inputs: Any) -> LossResult:
+        """Step 6: run steps 1 to 5 and apply the weight, here and nowhere else.
+
+        Args:
+            stage: prefix of the names in the log: ``"train"``, ``"val"`` or ``"test"``.
+            **inputs: the batch; what the loss does not declare is ignored.
+
+        Returns:
+            The weighted scalar, and the log entries.
+
+        Raises:
+            MissingInputError: a required input is absent.
+            InputTypeError: an input is not a floating-point tensor where it must be.
+            ShapeError: an input has other axes than declared.
+        """
+        evaluation = self.evaluate(inputs, stage)
+        return LossResult(evaluation.weighted, evaluation.logs)
+
+    @final
+    def elementwise(self, **inputs: Any) -> Tensor:
+        """Return the element-wise loss after steps 1 to 3, with NaN where it does not count.
+
+        Args:
+            **inputs: the batch; what the loss does not declare is ignored.
+        """
+        loss, valid, _ = self._steps_1_to_3(inputs)
+        return loss if valid is None else torch.where(valid, loss, math.nan)
+
+    @final
+    def evaluate(self, batch: Mapping[str, Any], stage: Stage | None = None) -> Evaluation:
+        """Run all steps and return everything that they yield; `forward` is thin over this."""
+        loss, valid, left_out = self._steps_1_to_3(batch)
+        scalar = self.reduce_loss(loss, valid)
+        logs = self.log_loss(scalar, stage)
+        return Evaluation(loss, valid, left_out, scalar, self.weight * scalar, logs)
+
+    def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
+        """Return a name for each entry of the element-wise loss's last axis.
+
+        Args:
+            keypoint_names: names of the batch's keypoints, in order.
+        """
+        return list(keypoint_names)
+
+    def extra_repr(self) -> str:
+        return f"{self.loss_name}, inputs={list(self.inputs)}"
+
+    def _steps_1_to_3(
+        self, batch: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor | None, Mapping[str, Tensor]]:
+        given = self._declared_inputs(batch)
+        cls = type(self)
+        cleaned, validity = self.remove_nans(**{n: given[n] for n in cls._cleaned if n in given})
+        given.update(cleaned)
+        loss = self.compute_loss(**{n: given[n] for n in cls._computed if n in given})
+        left_out, valid = left_out_and_valid(validity)
+        if valid is not None and valid.shape != loss.shape:
+            raise LossDefinitionError(
+                f"loss {self.loss_name!r}: remove_nans must return masks in the shape of the "
+                f"element-wise loss {tuple(loss.shape)}, got {tuple(valid.shape)}"
+            )
+        return self.rectify_epsilon(loss), valid, left_out
+
+    def _declared_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        sizes: dict[str, int] = {}
+        for name, required in self.inputs.items():
+            value = batch.get(name)
+            if value is None:
+                if required:
+                    raise missing_input(self.loss_name, name, batch)
+                continue
+            axes = self._axes.get(name)
+            if axes is not None:
+                axes.check(self.loss_name, name, value, sizes)
+            given[name] = value
+        return given
+
+    def _number(
+        self, argument: str, value: Any, low: float = -math.inf, high: float = math.inf
+    ) -> float:
+        """Return a constructor's number, or raise an error that names loss and argument."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high or not math.isfinite(value):
+            bounds = f" of at least {low:g}" if math.isfinite(low) else ""
+            if math.isfinite(high):
+                bounds = f" from {low:g} to {high:g}"
+            raise ArgumentValueError(
+                f"loss {'/'.join(self.loss_names)!r}: {argument} must be a finite number"
+                f"{bounds}, got {value!r}"
+            )
+        return float(value)
+
+    def _checked_epsilon(self, epsilon: float | Sequence[float]) -> Tensor:
+        if isinstance(epsilon, Tensor):
+            epsilon = epsilon.tolist()
+        if isinstance(epsilon, Sequence) and not isinstance(epsilon, str):
+            return torch.tensor([self._number("epsilon", value, 0.0) for value in epsilon])
+        return torch.tensor(self._number("epsilon", epsilon, 0.0))
+
+
+def parameters_of(cls: type[Loss]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a loss's constructor, by name."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return {name: p for name, p in parameters.items() if name != "self"}
+
+
+def _inputs_of(cls: type[Loss]) -> dict[str, bool]:
+    """Read the inputs off the signatures, required ones as ``True``."""
+    cls._computed = _names(cls, "compute_loss")
+    overridden = cls.remove_nans is not Loss.remove_nans
+    cls._cleaned = _names(cls, "remove_nans") if overridden else ()
+    found: dict[str, bool] = {}
+    for method in ("compute_loss", "remove_nans") if overridden else ("compute_loss",):
+        for name, parameter in inspect.signature(getattr(cls, method)).parameters.items():
+            if name != "self":
+                required = parameter.default is inspect.Parameter.empty
+                found[name] = found.get(name, False) or required
+    if not found:
+        raise LossDefinitionError(f"{cls.__qualname__}.compute_loss must name its inputs")
+    return found
+
+
+def _names(cls: type[Loss], method: str) -> tuple[str, ...]:
+    parameters = inspect.signature(getattr(cls, method)).parameters
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.{method} must name its inputs, it has {parameter}: the "
+                "names say what the loss takes from the batch. Keys of the batch that it does "
+                "not name are ignored anyway."
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.{method}: {parameter.name} must not be positional-only, "
+                "inputs are passed by name"
+            )
+    return tuple(name for name in parameters if name != "self")

@@ -1,0 +1,185 @@
+"""The flight recorder: which loss ran, on how many elements, and what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lploss.loss import Evaluation
+
+# So many calls are kept as scalars before they are summed up, on their device.
+_FOLD_EVERY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LossRecord:
+    """What happened to one loss in one stage.
+
+    Attributes:
+        stage: ``"train"``, ``"val"``, ``"test"`` or ``None``.
+        loss: name of the loss.
+        status: ``"ran"``, ``"never called"``, or why it is off.
+        calls: number of calls.
+        elements: number of elements, over all calls.
+        used: how many of them counted.
+        left_out: for each reason, how many did not.
+        value: the unweighted scalar, mean over the calls.
+        weighted: the weighted scalar, anneal weight included, mean over the calls.
+        anneal_weight: at the last call; 1 where none applies.
+    """
+
+    stage: str | None
+    loss: str
+    status: str
+    calls: int = 0
+    elements: int = 0
+    used: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    value: float | None = None
+    weighted: float | None = None
+    anneal_weight: float | None = None
+
+
+class _Tape:
+    """Scalars of one loss in one stage, summed up on their device and read at the end."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.elements = 0
+        self.anneal_weight: Tensor | float = 1.0
+        self._recent: list[dict[str, Tensor | int]] = []
+        self._totals: dict[str, Tensor | int] = {}
+
+    def add(self, **scalars: Tensor | int) -> None:
+        self._recent.append(scalars)
+        if len(self._recent) >= _FOLD_EVERY:
+            self._fold()
+
+    def totals(self) -> dict[str, float]:
+        self._fold()
+        return {name: float(total) for name, total in self._totals.items()}
+
+    def _fold(self) -> None:
+        for name in {name for scalars in self._recent for name in scalars}:
+            values = [scalars[name] for scalars in self._recent if name in scalars]
+            total = self._totals.get(name, 0)
+            tensors = [value for value in values if isinstance(value, Tensor)]
+            numbers = sum(value for value in values if not isinstance(value, Tensor))
+            if tensors:
+                device = tensors[-1].device
+                if isinstance(total, Tensor):
+                    total = total.to(device)
+                numbers = numbers + torch.stack([t.to(device) for t in tensors]).sum()
+            self._totals[name] = total + numbers
+        self._recent.clear()
+
+
+class FlightRecorder:
+    """Records every call of a factory's losses without ever waiting for the device.
+
+    What is kept a call are scalars on the device; they are summed up there, and read only by
+    `records` and `table`. Under ``torch.compile`` nothing is recorded.
+
+    Args:
+        losses: names of the losses that run.
+        off: for each loss that was asked for and does not run, why.
+    """
+
+    def __init__(self, losses: Iterable[str], off: dict[str, str] | None = None) -> None:
+        self._losses = list(losses)
+        self._off = dict(off or {})
+        self._tapes: dict[tuple[str | None, str], _Tape] = {}
+
+    def add(
+        self,
+        stage: str | None,
+        loss: str,
+        evaluation: Evaluation,
+        weighted: Tensor,
+        anneal_weight: Tensor | float,
+    ) -> None:
+        """Record one call."""
+        if torch.compiler.is_compiling():
+            return
+        tape = self._tapes.get((stage, loss))
+        if tape is None:
+            tape = self._tapes[stage, loss] = _Tape()
+        elements = evaluation.elementwise.numel()
+        tape.calls += 1
+        tape.elements += elements
+        tape.anneal_weight = anneal_weight
+        scalars: dict[str, Any] = {
+            "value": evaluation.scalar.detach(),
+            "weighted": weighted.detach(),
+            "used": elements,
+        }
+        if evaluation.valid is not None:
+            used = evaluation.valid.sum()
+            rest = elements - used
+            scalars["used"] = used
+            *first, last = evaluation.left_out
+            for reason in first:
+                number = evaluation.left_out[reason].sum()
+                scalars[reason] = number
+                rest = rest - number
+            # The reasons exclude each other: the last one has what remains.
+            scalars[last] = rest
+        tape.add(**scalars)
+
+    def reset(self) -> None:
+        """Forget all calls, e.g. at the start of an epoch."""
+        self._tapes.clear()
+
+    def records(self) -> list[LossRecord]:
+        """Read the recorder; this waits for the device."""
+        found = []
+        for (stage, loss), tape in self._tapes.items():
+            totals = tape.totals()
+            found.append(
+                LossRecord(
+                    stage,
+                    loss,
+                    "ran",
+                    tape.calls,
+                    tape.elements,
+                    int(totals.pop("used")),
+                    value=totals.pop("value") / tape.calls,
+                    weighted=totals.pop("weighted") / tape.calls,
+                    left_out={reason: int(n) for reason, n in sorted(totals.items())},
+                    anneal_weight=float(tape.anneal_weight),
+                )
+            )
+        called = {loss for _, loss in self._tapes}
+        found += [LossRecord(None, n, "never called") for n in self._losses if n not in called]
+        found += [LossRecord(None, name, f"off: {why}") for name, why in self._off.items()]
+        return found
+
+    def table(self) -> Table:
+        """Return what `records` says as a table for `rich`."""
+        from rich.table import Table
+
+        table = Table(title="losses")
+        for heading in ("stage", "loss", "status", "left out"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("calls", "used of elements", "value", "weighted", "anneal"):
+            table.add_column(heading, justify="right")
+        for record in self.records():
+            left_out = ", ".join(f"{r}: {n}" for r, n in record.left_out.items() if n)
+            table.add_row(
+                record.stage or "",
+                record.loss,
+                record.status,
+                left_out,
+                str(record.calls),
+                f"{record.used} of {record.elements}",
+                *("" if v is None else f"{v:.6g}" for v in (record.value, record.weighted)),
+                "" if record.anneal_weight is None else f"{record.anneal_weight:.3g}",
+            )
+        return table

@@ -1,0 +1,328 @@
+"""The registry: which losses, models, inputs and commands there are, and whose they are."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import Distribution
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lploss import discovery
+from lploss.discovery import Failure, Plugin, normalise
+from lploss.errors import (
+    AmbiguousNameError,
+    PluginError,
+    PluginLoadWarning,
+    UnknownInputError,
+    UnknownLossError,
+    UnknownModelError,
+    UnknownNameError,
+    did_you_mean,
+)
+from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lploss.loss import Loss
+
+ALLOW_VARIABLE = "LPLOSS_PLUGINS"
+STRICT_VARIABLE = "LPLOSS_STRICT"
+
+_UNKNOWN: dict[type, type[UnknownNameError]] = {
+    LossSpec: UnknownLossError,
+    ModelSpec: UnknownModelError,
+    InputSpec: UnknownInputError,
+    CommandSpec: UnknownNameError,
+}
+
+S = TypeVar("S", LossSpec, ModelSpec, InputSpec, CommandSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[S]):
+    """A spec and the plugin that provides it."""
+
+    spec: S
+    plugin: Plugin
+
+    @property
+    def qualified_name(self) -> str:
+        """The name that is never ambiguous: ``distribution/name``."""
+        return f"{self.plugin.distribution}/{self.spec.name}"
+
+
+class Registry:
+    """Finds what plugins provide, imports it when it is asked for, and remembers failures.
+
+    Plugins are looked for on first use, once. The environment variable ``LPLOSS_PLUGINS``, a
+    comma-separated list of distributions, is an allow-list: nothing else is imported, the
+    built-ins (distribution ``lploss``) included. With ``LPLOSS_STRICT=1`` a plugin that fails
+    raises at once instead of being left out with a warning.
+
+    Args:
+        distributions: where to look for plugins; all installed distributions unless given.
+        allow: names of the only distributions to import; the environment decides unless given.
+        strict: whether a failing plugin raises; the environment decides unless given.
+
+    Example:
+        >>> "temporal" in Registry().names(LossSpec)
+        True
+    """
+
+    def __init__(
+        self,
+        distributions: Iterable[Distribution] | None = None,
+        *,
+        allow: Collection[str] | None = None,
+        strict: bool | None = None,
+    ) -> None:
+        self._distributions = None if distributions is None else list(distributions)
+        self._allow = allow
+        self._strict = strict
+        self._plugins: tuple[Plugin, ...] | None = None
+        self._load_failures: dict[str, Failure] = {}
+
+    @property
+    def strict(self) -> bool:
+        """Whether a failing plugin raises."""
+        if self._strict is not None:
+            return self._strict
+        return os.environ.get(STRICT_VARIABLE, "") not in ("", "0")
+
+    @property
+    def allow(self) -> frozenset[str] | None:
+        """Normalised names of the distributions that may be imported; ``None``: all."""
+        names = self._allow
+        if names is None:
+            variable = os.environ.get(ALLOW_VARIABLE)
+            if variable is None:
+                return None
+            names = [name.strip() for name in variable.split(",") if name.strip()]
+        return frozenset(map(normalise, names))
+
+    @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """All plugins, failed and blocked ones included."""
+        if self._plugins is None:
+            self.refresh()
+        return self._plugins or ()
+
+    def refresh(self) -> None:
+        """Look for plugins again, e.g. after an installation in a running notebook.
+
+        Raises:
+            PluginError: in strict mode, for the first plugin that failed.
+        """
+        importlib.invalidate_caches()
+        self._load_failures.clear()
+        self._plugins = tuple(discovery.discover(self._distributions, self.allow))
+        for plugin in self._plugins:
+            if plugin.failure is not None:
+                message = f"plugin {_whose(plugin)} is left out: {plugin.failure}"
+                if self.strict:
+                    self._plugins = None
+                    raise PluginError(message) from plugin.failure.error
+                warnings.warn(
+                    f"{message}. `lploss plugins` shows more.", PluginLoadWarning, stacklevel=2
+                )
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        """Failures so far: of plugins, and of the targets that were asked for."""
+        return {_whose(p): p.failure for p in self.plugins if p.failure} | self._load_failures
+
+    def entries(self, kind: type[S]) -> list[Entry[S]]:
+        """Return everything of a kind, ordered by name; a name may stand there twice."""
+        found = [
+            Entry(spec, plugin)
+            for plugin in self.plugins
+            for spec in plugin.specs
+            if isinstance(spec, kind)
+        ]
+        return sorted(found, key=lambda entry: (entry.spec.name, entry.plugin.distribution))
+
+    def names(self, kind: type[S]) -> list[str]:
+        """Return the names of a kind, ordered, each once."""
+        return sorted({entry.spec.name for entry in self.entries(kind)})
+
+    def find(self, kind: type[S], name: str, prefer: Mapping[str, str] | None = None) -> Entry[S]:
+        """Return the entry of a name.
+
+        Args:
+            kind: `LossSpec`, `ModelSpec`, `InputSpec` or `CommandSpec`.
+            name: the plain name, or ``distribution/name``.
+            prefer: for names that several distributions provide, the one to take.
+
+        Raises:
+            UnknownNameError: nobody provides the name.
+            AmbiguousNameError: several distributions do, and nothing says which to take.
+        """
+        distribution, _, plain = name.rpartition("/")
+        if not distribution and prefer:
+            distribution = prefer.get(plain, "")
+        found = [entry for entry in self.entries(kind) if entry.spec.name == plain]
+        if distribution:
+            found = [e for e in found if e.plugin.distribution == normalise(distribution)]
+            name = f"{normalise(distribution)}/{plain}"
+        if not found:
+            raise self._unknown(kind, name)
+        # A distribution may state the same spec in two plugins; that is one provider.
+        if any(entry.spec != found[0].spec for entry in found) or (
+            len({entry.plugin.distribution for entry in found}) > 1
+        ):
+            providers = " and ".join(sorted({_whose(entry.plugin) for entry in found}))
+            choices = " or ".join(sorted({repr(entry.qualified_name) for entry in found}))
+            raise AmbiguousNameError(
+                f"the {kind.kind} {plain!r} is provided by {providers}. "
+                f"Ask for {choices}, or put `prefer: {{{plain}: "
+                f"{found[0].plugin.distribution}}}` into the config."
+            )
+        return found[0]
+
+    def load(self, kind: type[S], name: str, prefer: Mapping[str, str] | None = None) -> Any:
+        """Import and return the target of a name.
+
+        Raises:
+            UnknownNameError: nobody provides the name.
+            AmbiguousNameError: several distributions do.
+            PluginError: the target cannot be imported, or is not what it should be.
+        """
+        entry = self.find(kind, name, prefer)
+        target = entry.spec.derived_by if isinstance(entry.spec, InputSpec) else entry.spec.target
+        if target is None:
+            raise PluginError(f"the input {name!r} can only be given, it is derived from nothing")
+        try:
+            module, _, attribute = target.partition(":")
+            loaded: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                loaded = getattr(loaded, part)
+            if kind is LossSpec:
+                _check_loss(entry.spec.name, loaded)
+        except Exception as error:
+            failure = discovery.failure_of(f"import of {target}", error)
+            self._load_failures[entry.qualified_name] = failure
+            hint = ""
+            requires = getattr(entry.spec, "requires", ())
+            if requires and isinstance(error, ImportError):
+                extras = f"{entry.plugin.distribution}[{','.join(requires)}]"
+                hint = f' It needs extras: pip install "{extras}"'
+            raise PluginError(
+                f"the {kind.kind} {name!r} of {_whose(entry.plugin)} cannot be loaded: "
+                f"{failure}.{hint}"
+            ) from error
+        return loaded
+
+    def _unknown(self, kind: type[S], name: str) -> UnknownNameError:
+        names = self.names(kind)
+        if "/" in name:
+            names = [entry.qualified_name for entry in self.entries(kind)]
+        lines = [f"there is no {kind.kind} {name!r}.{did_you_mean(name, names)}"]
+        lines.append(f"Known: {', '.join(names) if names else 'none'}.")
+        if failed := [p for p in self.plugins if p.failure]:
+            lines.append("These plugins failed to load, and may be the ones that provide it:")
+            lines += [f"  {_whose(plugin)}: {plugin.failure}" for plugin in failed]
+        if blocked := sorted({p.distribution for p in self.plugins if p.status == "blocked"}):
+            lines.append(
+                f"These distributions are not on the allow-list ({ALLOW_VARIABLE}): "
+                f"{', '.join(blocked)}."
+            )
+        return _UNKNOWN[kind]("\n".join(lines))
+
+
+def _whose(plugin: Plugin) -> str:
+    return f"{plugin.distribution} {plugin.version} ({plugin.name})"
+
+
+def _check_loss(name: str, loaded: Any) -> None:
+    from lploss.loss import Loss
+
+    if not (isinstance(loaded, type) and issubclass(loaded, Loss)):
+        raise PluginError(f"expected a subclass of lploss.Loss, got {loaded!r}")
+    if name not in loaded.loss_names:
+        raise PluginError(
+            f"the class says that its name is {' or '.join(map(repr, loaded.loss_names))}, "
+            f"the LossSpec says {name!r}"
+        )
+
+
+default_registry = Registry()
+
+
+def list_losses() -> list[str]:
+    """Return the names of all losses; imports none of them.
+
+    Example:
+        >>> "temporal" in list_losses()
+        True
+    """
+    return default_registry.names(LossSpec)
+
+
+def list_models() -> list[str]:
+    """Return the names of all models; imports none of them."""
+    return default_registry.names(ModelSpec)
+
+
+def list_inputs() -> list[str]:
+    """Return the names of all inputs that a plugin describes.
+
+    Example:
+        >>> "keypoints_pred" in list_inputs()
+        True
+    """
+    return default_registry.names(InputSpec)
+
+
+def load_loss(name: str) -> type[Loss]:
+    """Return the class of a loss.
+
+    Args:
+        name: the loss's name, or ``distribution/name``.
+
+    Raises:
+        UnknownLossError: nobody provides the name.
+        AmbiguousNameError: several distributions provide it.
+        PluginError: it cannot be imported.
+
+    Example:
+        >>> load_loss("temporal").__name__
+        'TemporalLoss'
+    """
+    loaded: type[Loss] = default_registry.load(LossSpec, name)
+    return loaded
+
+
+def create_loss(name: str, /, **params: Any) -> Loss:
+    """Return a new loss.
+
+    Args:
+        name: the loss's name, or ``distribution/name``.
+        **params: arguments of its constructor; ``lploss show NAME`` lists them.
+
+    Raises:
+        UnknownLossError: nobody provides the name.
+        AmbiguousNameError: several distributions provide it.
+        PluginError: it cannot be imported.
+        ArgumentError: the constructor has no such argument.
+
+    Example:
+        >>> create_loss("temporal", epsilon=20.0, prob_threshold=0.05, log_weight=5.0).loss_name
+        'temporal'
+    """
+    return load_loss(name).create(name.rpartition("/")[2], **params)
+
+
+def create_model(name: str, /, **params: Any) -> nn.Module:
+    """Return a new model; ``params`` are the arguments of its constructor.
+
+    Raises:
+        UnknownModelError: nobody provides the name.
+        AmbiguousNameError: several distributions provide it.
+        PluginError: it cannot be imported.
+    """
+    model: nn.Module = default_registry.load(ModelSpec, name)(**params)
+    return model

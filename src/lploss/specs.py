@@ -1,0 +1,115 @@
+"""What a plugin offers, as frozen dataclasses of strings.
+
+A spec names its target as ``"package.module:attribute"``, so that listing a hundred losses
+imports none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lploss.errors import SpecError
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def _check(spec: object, field: str, pattern: re.Pattern[str], form: str) -> None:
+    value = getattr(spec, field)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise SpecError(f"{type(spec).__name__}.{field} must be {form}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class _TargetSpec:
+    name: str
+    target: str
+    summary: str
+    requires: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self, "name", _NAME, "a plain name such as 'bone_length'")
+        _check(self, "target", _TARGET, "'package.module:attribute'")
+        if isinstance(self.requires, str):
+            raise SpecError(
+                f"{type(self).__name__}.requires must be a tuple of extras such as "
+                f"({self.requires!r},), got the string {self.requires!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LossSpec(_TargetSpec):
+    """A loss that a plugin provides.
+
+    Args:
+        name: the name by which configs ask for it.
+        target: its class, a subclass of `lploss.Loss`, as ``"package.module:Class"``.
+        summary: one line for ``lploss list``.
+        requires: extras of the plugin's distribution that the class needs.
+
+    Raises:
+        SpecError: a field is malformed.
+
+    Example:
+        >>> LossSpec("bone_length", "acme_losses.bones:BoneLength", "limbs keep their length").name
+        'bone_length'
+    """
+
+    kind: ClassVar[str] = "loss"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec(_TargetSpec):
+    """A model that a plugin provides; the fields are those of `LossSpec`."""
+
+    kind: ClassVar[str] = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec(_TargetSpec):
+    """A command of ``lploss`` that a plugin provides; the target is a function for Typer.
+
+    The other fields are those of `LossSpec`. The target is imported when the command is run.
+    """
+
+    kind: ClassVar[str] = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """A tensor that a batch may hold.
+
+    Args:
+        name: its key in the batch.
+        axes: names of its axes, separated by spaces, e.g. ``"batch num_keypoints 2"``.
+        unit: its unit, e.g. ``"px"``.
+        meaning: one line.
+        derived_by: a function that computes it from other inputs, as
+            ``"package.module:function"``; the parameters of the function are the names of the
+            inputs that it needs. ``None``: it can only be given.
+
+    Raises:
+        SpecError: a field is malformed.
+
+    Example:
+        >>> InputSpec("confidences", "batch num_keypoints", "0 to 1", "of the predictions").unit
+        '0 to 1'
+    """
+
+    name: str
+    axes: str
+    unit: str
+    meaning: str
+    derived_by: str | None = None
+
+    kind: ClassVar[str] = "input"
+
+    def __post_init__(self) -> None:
+        _check(self, "name", _NAME, "a plain name such as 'confidences'")
+        if self.derived_by is not None:
+            _check(self, "derived_by", _TARGET, "'package.module:function' or None")
+
+
+Spec = LossSpec | ModelSpec | CommandSpec | InputSpec

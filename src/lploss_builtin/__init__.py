@@ -1,0 +1,1 @@
+"""Everything that ships with lploss as a plugin: operations, losses, data, commands."""

@@ -1,0 +1,1 @@
+"""Commands that built-in plugins add to ``lploss``."""

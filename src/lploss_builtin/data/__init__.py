@@ -1,0 +1,1 @@
+"""Readers of labels, predictions and video, and data made on the spot."""

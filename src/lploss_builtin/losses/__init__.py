@@ -1,0 +1,1 @@
+"""The loss classes, one file a family: configuration and masks, thin over `ops`."""

@@ -1,0 +1,1 @@
+"""Pure differentiable functions on tensors; they return element-wise values."""

@@ -1,0 +1,106 @@
+"""Keypoints as flattened coordinates ``x0 y0 x1 y1 ...``, and distances between them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def split_xy(
+    keypoints: Float[Tensor, "batch two_x_num_keypoints"],
+) -> Float[Tensor, "batch num_keypoints 2"]:
+    """Return the keypoints with an axis of their own for x and y.
+
+    Example:
+        >>> split_xy(torch.tensor([[0.0, 1.0, 2.0, 3.0]]))
+        tensor([[[0., 1.],
+                 [2., 3.]]])
+    """
+    return rearrange(keypoints, "batch (keypoints xy) -> batch keypoints xy", xy=2)
+
+
+def is_present(
+    keypoints: Float[Tensor, "batch two_x_num_keypoints"],
+) -> Bool[Tensor, "batch num_keypoints"]:
+    """Return which keypoints have two finite coordinates.
+
+    Example:
+        >>> is_present(torch.tensor([[0.0, 1.0, 2.0, float("nan")]]))
+        tensor([[ True, False]])
+    """
+    return split_xy(keypoints).isfinite().all(dim=-1)
+
+
+def squared_error(
+    keypoints_targ: Float[Tensor, "batch two_x_num_keypoints"],
+    keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
+) -> Float[Tensor, "batch num_keypoints"]:
+    """Return the squared error of each keypoint, the mean over x and y, px².
+
+    Example:
+        >>> squared_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+        tensor([[12.5000]])
+    """
+    return split_xy(keypoints_pred - keypoints_targ).square().mean(dim=-1)
+
+
+def root_mean_squared_error(
+    keypoints_targ: Float[Tensor, "batch two_x_num_keypoints"],
+    keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
+) -> Float[Tensor, "batch num_keypoints"]:
+    """Return the root of `squared_error`, px: the distance divided by the root of two.
+
+    The gradient at a perfect prediction is zero.
+
+    Example:
+        >>> root_mean_squared_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+        tensor([[3.5355]])
+    """
+    difference = split_xy(keypoints_pred - keypoints_targ)
+    return torch.linalg.vector_norm(difference, dim=-1) / math.sqrt(2)
+
+
+def temporal_distance(
+    keypoints: Float[Tensor, "batch two_x_num_keypoints"],
+) -> Float[Tensor, "batch_minus_1 num_keypoints"]:
+    """Return how far each keypoint moves from one frame to the next, px.
+
+    The gradient of a keypoint that does not move is zero. A single frame, or none, gives no
+    element.
+
+    Example:
+        >>> temporal_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+        tensor([[5.]])
+    """
+    return torch.linalg.vector_norm(split_xy(keypoints[1:] - keypoints[:-1]), dim=-1)
+
+
+def blank(
+    keypoints: Float[Tensor, "batch two_x_num_keypoints"],
+    left_out: Bool[Tensor, "batch num_keypoints"],
+) -> Float[Tensor, "batch two_x_num_keypoints"]:
+    """Return the keypoints with those that are left out set to zero, their gradient too.
+
+    Example:
+        >>> blank(torch.tensor([[1.0, 2.0, float("nan"), 3.0]]), torch.tensor([[False, True]]))
+        tensor([[1., 2., 0., 0.]])
+    """
+    coordinates = repeat(left_out, "batch keypoints -> batch (keypoints xy)", xy=2)
+    return keypoints.masked_fill(coordinates, 0.0)
+
+
+def with_previous(
+    marked: Bool[Tensor, "batch num_keypoints"],
+) -> Bool[Tensor, "batch_minus_1 num_keypoints"]:
+    """Return which steps from one frame to the next touch a marked element.
+
+    Example:
+        >>> with_previous(torch.tensor([[True], [False], [False]]))
+        tensor([[ True],
+                [False]])
+    """
+    return marked[1:] | marked[:-1]

@@ -1,0 +1,1 @@
+"""One manifest a plugin: strings only, so that listing what there is imports nothing heavy."""

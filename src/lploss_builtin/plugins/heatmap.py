@@ -1,0 +1,32 @@
+"""Losses between heatmaps, and the heatmaps themselves."""
+
+from __future__ import annotations
+
+from lploss import InputSpec, LossSpec, hookimpl
+
+_AXES = "batch num_keypoints heatmap_height heatmap_width"
+_LOSSES = "lploss_builtin.losses.heatmap"
+
+
+@hookimpl
+def lploss_losses() -> list[LossSpec]:
+    return [
+        LossSpec("heatmap_mse", f"{_LOSSES}:HeatmapMSELoss", "squared error between heatmaps"),
+        LossSpec("heatmap_kl", f"{_LOSSES}:HeatmapKLLoss", "KL divergence between heatmaps"),
+        LossSpec("heatmap_js", f"{_LOSSES}:HeatmapJSLoss", "JS divergence between heatmaps"),
+    ]
+
+
+@hookimpl
+def lploss_inputs() -> list[InputSpec]:
+    return [
+        InputSpec(
+            "heatmaps_targ",
+            _AXES,
+            "probability, sums to 1 over a map",
+            "target heatmaps; a map that is zero everywhere is not labelled",
+        ),
+        InputSpec(
+            "heatmaps_pred", _AXES, "probability, sums to 1 over a map", "predicted heatmaps"
+        ),
+    ]
