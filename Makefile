@@ -1,0 +1,58 @@
+# `make demo` and `make test` need Python 3.11 or newer, and set up .venv by themselves.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PEER := $(wildcard .venv-peer/bin/python)
+
+.PHONY: demo test check fix bench peer slow docs wheel clean
+
+demo: .venv/installed
+	$(BIN)/lploss demo --out lploss-demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+# The second run of the tests checks all annotations of shapes, and measures the coverage.
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --doctest-modules src
+	$(BIN)/python -m pytest -m "not compiles" --cov --cov-report=term \
+		--jaxtyping-packages=lploss,lploss_builtin,beartype.beartype
+
+fix: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Longer tests, and those that need a GPU or the peer where these are at hand.
+slow: .venv/installed
+	$(or $(PEER),$(BIN)/python) -m pytest --slow -m "slow or gpu or peer"
+
+bench: .venv/installed
+	$(or $(PEER),$(BIN)/python) -m benchmarks
+
+# Lightning Pose beside the project, to measure against it and to compare with it.
+peer: .venv/installed
+	sh benchmarks/install_peer.sh
+
+docs: .venv/installed
+	$(BIN)/mkdocs build --strict
+
+# The wheel, alone in an empty environment, with what it needs from the package index.
+wheel: .venv/installed
+	rm -rf build/wheel .venv-wheel
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install "$$(ls build/wheel/*.whl)[score]"
+	cd build/wheel && ../../.venv-wheel/bin/lploss demo --out demo
+	rm -rf .venv-wheel
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-wheel build dist site lploss-demo lploss-score

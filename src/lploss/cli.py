@@ -1,0 +1,313 @@
+"""The command ``lploss``: what there is, what it takes, and the commands of the plugins."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from lploss.errors import (
+    ArgumentError,
+    ConfigError,
+    LplossError,
+    PluginLoadWarning,
+    UnknownNameError,
+    first_line,
+)
+from lploss.registry import Entry, default_registry
+from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# What the user asked for cannot be understood, as against data that cannot be used.
+_WRONG_USAGE = (ArgumentError, ConfigError, UnknownNameError)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    losses = "losses"
+    models = "models"
+    inputs = "inputs"
+    commands = "commands"
+
+
+_SPECS = {
+    Kind.losses: LossSpec,
+    Kind.models: ModelSpec,
+    Kind.inputs: InputSpec,
+    Kind.commands: CommandSpec,
+}
+
+
+class _PluginCommand(TyperCommand):
+    """A plugin's command, imported when it is run: showing its summary imports nothing."""
+
+    def __init__(self, name: str, summary: str) -> None:
+        super().__init__(name, help=summary, short_help=summary)
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        function = default_registry.load(CommandSpec, str(self.name))
+        plugin_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        plugin_app.command(self.name)(function)
+        command = typer.main.get_command(plugin_app)
+        return command.make_context(info_name, args, *rest, **extra)
+
+
+class _Group(TyperGroup):
+    """The commands of the core and of the plugins; errors of lploss end as one message."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        own = super().list_commands(ctx)
+        return [*own, *(n for n in default_registry.names(CommandSpec) if n not in own)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or cmd_name not in default_registry.names(CommandSpec):
+            return own
+        return _PluginCommand(cmd_name, default_registry.find(CommandSpec, cmd_name).spec.summary)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with _warnings_as_messages():
+                return super().invoke(ctx)
+        except (LplossError, OSError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            message = str(error) if isinstance(error, LplossError) else first_line(error)
+            typer.echo(f"error: {message}", err=True)
+            raise typer.Exit(2 if isinstance(error, _WRONG_USAGE) else 1) from None
+
+
+app = typer.Typer(
+    name="lploss",
+    cls=_Group,
+    help="Losses for pose estimation that any PyTorch trainer can pick up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@contextmanager
+def _warnings_as_messages() -> Iterator[None]:
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, PluginLoadWarning):
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            shown(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        warnings.showwarning = show
+        warnings.simplefilter("always", PluginLoadWarning)
+        yield
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lploss {version('lploss')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.losses,
+    as_json: JsonOption = False,
+) -> None:
+    """List the losses that are installed, or the models, inputs or commands."""
+    entries: list[Entry[Any]] = default_registry.entries(_SPECS[kind])
+    rows = [
+        {
+            "name": entry.spec.name,
+            "summary": getattr(entry.spec, "summary", None) or entry.spec.meaning,
+            "provider": f"{entry.plugin.distribution} {entry.plugin.version}",
+        }
+        for entry in entries
+    ]
+    _print(rows, as_json, kind.value)
+
+
+@app.command()
+def plugins(
+    as_json: JsonOption = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Import everything they provide, to see failures.")
+    ] = False,
+) -> None:
+    """Show the plugins: whose, whether they loaded, how long it took, and what failed."""
+    with warnings.catch_warnings():
+        # The table tells the same, with the reason.
+        warnings.simplefilter("ignore", PluginLoadWarning)
+        found = default_registry.plugins
+    rows = []
+    for plugin in found:
+        failures = [str(plugin.failure)] if plugin.failure else []
+        for spec in plugin.specs if load else ():
+            if isinstance(spec, InputSpec) and spec.derived_by is None:
+                continue
+            try:
+                default_registry.load(type(spec), f"{plugin.distribution}/{spec.name}")
+            except LplossError as error:
+                failures.append(str(error))
+        rows.append(
+            {
+                "plugin": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": "failed" if failures else plugin.status,
+                "ms": round(1000 * plugin.seconds, 2),
+                "provides": [f"{spec.kind} {spec.name}" for spec in plugin.specs],
+                "failure": "\n".join(failures) or None,
+            }
+        )
+    if as_json:
+        _print(rows, as_json, "plugins")
+        return
+    for row in rows:
+        row["provides"] = f"{len(row['provides'])} names"
+        row["failure"] = row["failure"] or ""
+    _print(rows, as_json, "plugins")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A loss, a model or an input.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a loss: its parameters and inputs, with units; or a model or an input."""
+    for kind in (LossSpec, ModelSpec, InputSpec):
+        if name.rpartition("/")[2] in default_registry.names(kind):
+            described = _described(default_registry.find(kind, name))
+            break
+    else:
+        # Nobody has it: the error of a loss names the close matches.
+        described = _described(default_registry.find(LossSpec, name))
+    if as_json:
+        _print(described, as_json, name)
+        return
+    for section, content in described.items():
+        if isinstance(content, list):
+            _print(content, as_json, section)
+        else:
+            typer.echo(f"{section + ':':<12} {content}")
+
+
+def _described(entry: Entry[Any]) -> dict[str, Any]:
+    spec, plugin = entry.spec, entry.plugin
+    described: dict[str, Any] = {
+        spec.kind: spec.name,
+        "provider": f"{plugin.distribution} {plugin.version}, plugin {plugin.name}",
+    }
+    if isinstance(spec, InputSpec):
+        return described | {
+            "meaning": spec.meaning,
+            "axes": spec.axes,
+            "unit": spec.unit,
+            "derived by": spec.derived_by or "nothing: it is given",
+        }
+    loaded = default_registry.load(type(spec), entry.qualified_name)
+    described |= {"class": spec.target, "summary": spec.summary}
+    if isinstance(spec, LossSpec):
+        described |= {
+            "kind": loaded.kind,
+            "mean over": f"{loaded.denominator} elements",
+            "annealed": loaded.annealed,
+        }
+    described["parameters"] = _parameters(loaded)
+    if isinstance(spec, LossSpec):
+        described["inputs"] = _inputs(loaded)
+    return described
+
+
+def _parameters(loaded: Any) -> list[dict[str, Any]]:
+    import inspect
+
+    from docstring_parser import parse
+
+    meanings = {p.arg_name: p.description for p in parse(loaded.__doc__ or "").params}
+    return [
+        {
+            "name": name,
+            "type": str(parameter.annotation).replace("typing.", ""),
+            "default": "required"
+            if parameter.default is inspect.Parameter.empty
+            else repr(parameter.default),
+            "meaning": " ".join((meanings.get(name) or "").split()),
+        }
+        for name, parameter in inspect.signature(loaded).parameters.items()
+    ]
+
+
+def _inputs(loaded: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name, required in loaded.inputs.items():
+        specs = [e.spec for e in default_registry.entries(InputSpec) if e.spec.name == name]
+        spec = specs[0] if specs else None
+        rows.append(
+            {
+                "name": name,
+                "required": "yes" if required else "no",
+                "axes": spec.axes if spec else "",
+                "unit": spec.unit if spec else "",
+                "meaning": spec.meaning if spec else "",
+            }
+        )
+    return rows
+
+
+def _print(content: Any, as_json: bool, title: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(_table(content, title))
+
+
+def _table(rows: list[dict[str, Any]], title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for heading in rows[0] if rows else ("name", "summary", "provider"):
+        table.add_column(
+            heading, overflow="fold", no_wrap=heading in ("name", "plugin", "distribution")
+        )
+    for row in rows:
+        # Text, because rich would read `list[float]` as markup.
+        table.add_row(*(Text(str(value)) for value in row.values()))
+    return table
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="lploss")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Scoring one file, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Shaped
+from torch import Tensor
+
+from lploss.errors import DataError
+from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
+from lploss_builtin.commands.scoring.score_tables import FileTables
+from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
+from lploss_builtin.data.keypoint_files import iter_keypoints
+from lploss_builtin.data.keypoint_table import KeypointTable
+
+#: Called with a file and how many of its frames are scored; 0 when it is begun.
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredFile:
+    """What scoring has found in one file.
+
+    Attributes:
+        statistics: for each loss.
+        last_frame: the greatest number of a frame; ``None`` where frames are images.
+        low: the least x and y of all keypoints, px.
+        high: the greatest x and y of all keypoints, px.
+        notes: what else to know.
+    """
+
+    statistics: tuple[LossStatistics, ...]
+    last_frame: int | None
+    low: Float64[np.ndarray, "2"]
+    high: Float64[np.ndarray, "2"]
+    notes: tuple[str, ...]
+
+
+class FileScorer:
+    """Evaluates the chosen losses on files of the same keypoints.
+
+    Args:
+        losses: the losses.
+        keypoint_names: names of the keypoints, in the order in which the losses take them.
+        labels: labels to compare predictions of labelled frames with; ``None``: do not.
+        max_frames: how many frames are held at once.
+        progress: called while it goes on.
+
+    Raises:
+        DataError: a frame stands twice in the labels.
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[ScoredLoss],
+        keypoint_names: tuple[str, ...],
+        labels: KeypointTable | None,
+        max_frames: int,
+        progress: Progress,
+    ) -> None:
+        self._losses = losses
+        self._keypoint_names = keypoint_names
+        self._labels = labels
+        self._max_frames = max_frames
+        self._progress = progress
+        self._label_rows: dict[object, int] = {}
+        for row, frame in enumerate(labels.frames.tolist() if labels else ()):
+            if frame in self._label_rows:
+                raise DataError(
+                    f"{labels and labels.path}: the frame {frame} stands twice. Keep one of them."
+                )
+            self._label_rows[frame] = row
+
+    def score(self, file: str, tables: FileTables) -> ScoredFile:
+        """Score a file.
+
+        Args:
+            file: the file, as it was given.
+            tables: where the values are written to.
+
+        Raises:
+            DataError: the file cannot be used.
+            LplossError: a loss cannot be evaluated.
+        """
+        statistics = tuple(LossStatistics(loss) for loss in self._losses)
+        low, high = np.full(2, np.inf), np.full(2, -np.inf)
+        last_frame: int | None = None
+        num_scored = num_labelled = num_gaps = 0
+        previous: int | None = None
+        num_previous_frames = max(loss.num_previous_frames for loss in self._losses)
+        self._progress(file, 0)
+        for piece in iter_keypoints(file, self._max_frames, num_previous_frames):
+            table = piece.select(self._keypoint_names)
+            frames = table.frames[table.num_previous_frames :]
+            labelled = self._rows_of_labels(table.frames)
+            values = [
+                loss.values(self._batch(table, labelled), table.frames, table.num_previous_frames)
+                for loss in self._losses
+            ]
+            tables.add(frames, np.concatenate(values, axis=1))
+            rows = range(num_scored, num_scored + len(frames))
+            for one, found in zip(statistics, values, strict=True):
+                one.add(file, frames, rows, found, table.keypoints)
+            points = table.keypoints.reshape(-1, 2)
+            low, high = np.fmin(low, np.fmin.reduce(points)), np.fmax(high, np.fmax.reduce(points))
+            num_labelled += int((labelled[table.num_previous_frames :] >= 0).sum())
+            if frames.dtype.kind == "i":
+                ordered = frames if previous is None else np.concatenate([[previous], frames])
+                num_gaps += int((np.diff(ordered) != 1).sum())
+                previous = int(frames[-1])
+                last_frame = max(int(frames.max()), -1 if last_frame is None else last_frame)
+            num_scored += len(frames)
+            self._progress(file, num_scored)
+        notes = self._notes(file, last_frame is not None, num_labelled, num_gaps)
+        return ScoredFile(statistics, last_frame, low, high, notes)
+
+    def _rows_of_labels(self, frames: Shaped[np.ndarray, "frames"]) -> Shaped[np.ndarray, "frames"]:
+        """Return the row of each frame in the labels, -1 where it is not labelled."""
+        return np.array([self._label_rows.get(frame, -1) for frame in frames.tolist()])
+
+    def _batch(
+        self, table: KeypointTable, labelled: Shaped[np.ndarray, "frames"]
+    ) -> dict[str, Tensor]:
+        batch = {"keypoints_pred": torch.from_numpy(table.keypoints).float()}
+        if table.confidences is not None:
+            batch["confidences"] = torch.from_numpy(table.confidences).float()
+        if self._labels is not None:
+            targets = np.where((labelled >= 0)[:, None], self._labels.keypoints[labelled], np.nan)
+            batch["keypoints_targ"] = torch.from_numpy(targets).float()
+        return batch
+
+    def _notes(
+        self, file: str, has_numbers: bool, num_labelled: int, num_gaps: int
+    ) -> tuple[str, ...]:
+        notes = []
+        looking_back = ", ".join(loss.name for loss in self._losses if loss.num_previous_frames)
+        if looking_back and not has_numbers:
+            notes.append(
+                f"{file}: its frames are images, not consecutive frames; {looking_back} has no "
+                "value there"
+            )
+        elif looking_back and num_gaps:
+            notes.append(
+                f"{file}: {num_gaps} times a frame does not follow the one before it; "
+                f"{looking_back} has no value there"
+            )
+        if self._labels is not None and not num_labelled:
+            notes.append(f"{file}: none of its frames stands in {self._labels.path}")
+        return tuple(notes)

@@ -1,0 +1,173 @@
+"""Which losses are scored, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from lploss import Loss, LossSpec
+from lploss.config import build_losses, check_params, plain
+from lploss.errors import ConfigError, LplossError, MissingInputError
+from lploss.inputs import InputResolver
+from lploss.loss import parameters_of
+from lploss.registry import Registry
+from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
+from lploss_builtin.data.keypoint_table import KeypointTable
+from lploss_builtin.data.labels import LabelledKeypoints
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What losses can be made of, and be evaluated on.
+
+    Attributes:
+        keypoint_names: names of the predicted keypoints, in the order of the batch.
+        config: the full config; its indices of keypoints count along ``keypoint_names``.
+        labels: labels of the same keypoints, for the losses that are fitted to them.
+        has_confidences: whether every file has likelihoods.
+        has_targets: whether some predictions are of labelled frames.
+        registry: where the losses are looked up.
+    """
+
+    keypoint_names: tuple[str, ...]
+    config: DictConfig
+    labels: KeypointTable | None
+    has_confidences: bool
+    has_targets: bool
+    registry: Registry
+
+    def example(self, num_frames: int) -> dict[str, Tensor]:
+        """Return a batch with the inputs that the files give."""
+        num_keypoints = len(self.keypoint_names)
+        batch = {"keypoints_pred": torch.zeros(num_frames, 2 * num_keypoints)}
+        if self.has_confidences:
+            batch["confidences"] = torch.ones(num_frames, num_keypoints)
+        if self.has_targets:
+            batch["keypoints_targ"] = torch.zeros(num_frames, 2 * num_keypoints)
+        return batch
+
+
+def choose_losses(
+    material: Material, names: Sequence[str] | None = None
+) -> tuple[list[ScoredLoss], dict[str, str]]:
+    """Choose the losses to score and build them.
+
+    Args:
+        material: what they are made of.
+        names: the losses asked for, which must all run. Without: those in
+            ``model.losses_to_use``, which must all run too; else, of those in the config's
+            section ``losses``, else of all that are registered, those that can run.
+
+    Returns:
+        The losses; and for each one that is left out of what could have run, why.
+
+    Raises:
+        ConfigError: a loss is asked for twice or cannot be built, or none can run.
+        UnknownLossError: nobody provides a name.
+        MissingInputError: a loss asked for needs what prediction files do not hold.
+    """
+    config, registry = material.config, material.registry
+    described: Mapping[str, object] = plain(config.losses)
+    to_use: list[str] = plain(config.model.losses_to_use) or []
+    if names is not None or to_use:
+        asked = list(names if names is not None else to_use)
+        must_run, named = True, names is not None
+    else:
+        asked = list(described) or registry.names(LossSpec)
+        must_run = named = False
+    plain_names = [_plain_name(name) for name in asked]
+    for name in plain_names:
+        if plain_names.count(name) > 1:
+            raise ConfigError(f"the loss {name!r} is asked for twice. Ask for it once.")
+    chosen: list[ScoredLoss] = []
+    left_out: dict[str, str] = {}
+    for name in asked:
+        params = described.get(name, described.get(_plain_name(name)))
+        try:
+            found = _build(name, params, material, even_if_off=named)
+        except Exception as error:
+            why = _lacks(name, error, material)
+            if must_run or (described and not why):
+                if why:
+                    raise ConfigError(f"the loss {name!r} {why}.\n{error}") from error
+                raise
+            left_out[name] = why or str(error).splitlines()[0]
+            continue
+        if isinstance(found, str):
+            left_out[name] = found
+        else:
+            chosen.append(found)
+    if not chosen:
+        reasons = "\n".join(f"  {name}: {why}" for name, why in left_out.items())
+        raise ConfigError(f"no loss can be scored:\n{reasons}")
+    return chosen, left_out
+
+
+def _build(
+    name: str, params: object, material: Material, *, even_if_off: bool
+) -> ScoredLoss | str:
+    """Return the loss, or why it is off."""
+    prefer = plain(material.config.prefer)
+    given = check_params(name, params, material.registry, prefer)
+    if even_if_off and given.get("log_weight", 0.0) is None:
+        # The weight is for training; a score has none.
+        del given["log_weight"]
+    cls: type[Loss] = material.registry.load(LossSpec, name, prefer)
+    resolver = _resolver(
+        [needed for needed, required in cls.inputs.items() if required], name, material
+    )
+    example = material.example(cls.num_previous_frames + 1)
+    resolver.resolve(example)
+    labels = material.labels
+    built, off = build_losses(
+        {name: given},
+        config=material.config,
+        data_module=labels and LabelledKeypoints(labels.keypoints, labels.keypoint_names),
+        prefer=prefer,
+        registry=material.registry,
+    )
+    if name in off:
+        return f"{off[name]}, the config turns it off"
+    return ScoredLoss(built[name], material.keypoint_names, resolver, example)
+
+
+def _lacks(name: str, error: Exception, material: Material) -> str:
+    """Return what a loss is not given and would run with; nothing where that is not the cause."""
+    try:
+        cls: type[Loss] = material.registry.load(LossSpec, name, plain(material.config.prefer))
+    except LplossError:
+        return ""
+    if isinstance(error, MissingInputError):
+        return f"needs {' and '.join(_missing_inputs(cls, name, material))}, which no file gives"
+    lacking = [
+        path
+        for parameter, path in cls.config_paths.items()
+        if parameter in str(error) and OmegaConf.select(material.config, path) is None
+    ]
+    if material.labels is None and "data_module" in parameters_of(cls):
+        lacking.append("labels (--labels FILE)")
+    return f"needs {' and '.join(lacking)}" if lacking else ""
+
+
+def _missing_inputs(cls: type[Loss], name: str, material: Material) -> list[str]:
+    missing = []
+    for needed, required in cls.inputs.items():
+        try:
+            _resolver([needed] if required else [], name, material).resolve(material.example(1))
+        except MissingInputError:
+            missing.append(needed)
+    return missing
+
+
+def _resolver(needed: Iterable[str], name: str, material: Material) -> InputResolver:
+    prefer = plain(material.config.prefer)
+    return InputResolver(dict.fromkeys(needed, _plain_name(name)), material.registry, prefer)
+
+
+def _plain_name(name: str) -> str:
+    """Return the name of a loss without its distribution."""
+    return name.rpartition("/")[2]

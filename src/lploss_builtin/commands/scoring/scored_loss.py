@@ -1,0 +1,115 @@
+"""A loss made ready to score: its value before epsilon, and a name for each element."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Shaped
+from torch import Tensor
+
+from lploss import Loss
+from lploss.errors import LossDefinitionError
+from lploss.inputs import InputResolver
+
+
+class ScoredLoss:
+    """Evaluates one loss on consecutive frames.
+
+    Values are those before epsilon is taken off: a value of 18 px under an epsilon of 20 px is
+    still 18 px in a table.
+
+    Args:
+        loss: the loss.
+        keypoint_names: names of the batch's keypoints, in order.
+        resolver: derives the inputs that a batch does not hold.
+        example: a batch with more frames than the loss looks back.
+
+    Attributes:
+        name: name of the loss.
+        element_names: a name for each value of a frame.
+        epsilon: of each value.
+        num_previous_frames: how many frames before its own a value looks at.
+
+    Raises:
+        LossDefinitionError: the element-wise loss has not one row a frame, or not one name for
+            each element.
+        LplossError: the loss cannot be evaluated on the example.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        keypoint_names: Sequence[str],
+        resolver: InputResolver,
+        example: Mapping[str, Tensor],
+    ) -> None:
+        self.name = loss.loss_name
+        self.num_previous_frames = loss.num_previous_frames
+        self._resolver = resolver
+        self._loss = copy.deepcopy(loss)
+        self._loss.epsilon.zero_()
+        found = self._elementwise(example)
+        names = loss.element_names(keypoint_names) if found.ndim > 1 else ["pose"]
+        shape = found.shape if found.ndim > 1 else (*found.shape, 1)
+        num_rows = len(next(iter(example.values()))) - self.num_previous_frames
+        if shape[0] != num_rows or shape[-1] != len(names):
+            raise LossDefinitionError(
+                f"loss {self.name!r}: the element-wise loss must have {num_rows} rows here (one a "
+                f"frame, the first {self.num_previous_frames} left out) and end in an axis of "
+                f"{len(names)} elements (element_names names so many), got shape {tuple(shape)}"
+            )
+        inner = ["".join(f"[{i}]" for i in index) for index in product(*map(range, shape[1:-1]))]
+        self.element_names = tuple(name + suffix for suffix in inner or [""] for name in names)
+        epsilon = np.broadcast_to(loss.epsilon.double().cpu().numpy(), len(names))
+        self.epsilon: Float64[np.ndarray, "elements"] = np.tile(epsilon, len(inner) or 1)
+
+    @property
+    def one_epsilon(self) -> float | None:
+        """The epsilon where all elements share one, else ``None``."""
+        return float(self.epsilon[0]) if len(set(self.epsilon.tolist())) == 1 else None
+
+    def values(
+        self, batch: Mapping[str, Tensor], frames: Shaped[np.ndarray, "frames"], num_repeated: int
+    ) -> Float64[np.ndarray, "new_frames elements"]:
+        """Return the values of the frames that are new.
+
+        Args:
+            batch: inputs of the loss, one row a frame.
+            frames: number of each frame, or the path of its image.
+            num_repeated: how many frames at the start are not new, only looked back at.
+
+        Returns:
+            A row for each new frame; NaN where a value does not count, and where the frames
+            that it looks at are not consecutive.
+        """
+        num_frames, before = len(frames), self.num_previous_frames
+        values = np.full((num_frames - num_repeated, len(self.element_names)), np.nan)
+        start = max(0, num_repeated - before)
+        if num_frames - start > before:
+            with torch.no_grad():
+                part = self._elementwise({name: value[start:] for name, value in batch.items()})
+            found = part.reshape(len(part), -1).double().cpu().numpy()
+            found = np.where(_follow(frames[start:], before)[:, None], found, np.nan)
+            values[start + before - num_repeated :] = found
+        return values
+
+    def _elementwise(self, batch: Mapping[str, Any]) -> Float[Tensor, "..."]:
+        return self._loss.elementwise(**self._resolver.resolve(batch))
+
+
+def _follow(
+    frames: Shaped[np.ndarray, "frames"], before: int
+) -> Bool[np.ndarray, "frames_with_previous"]:
+    """Return, for each frame that has enough frames before it, whether they are consecutive."""
+    if before == 0:
+        return np.ones(len(frames), dtype=bool)
+    if frames.dtype.kind != "i":
+        return np.zeros(len(frames) - before, dtype=bool)
+    steps = np.lib.stride_tricks.sliding_window_view(np.diff(frames) == 1, before)
+    follow: Bool[np.ndarray, "frames_with_previous"] = steps.all(axis=1)
+    return follow

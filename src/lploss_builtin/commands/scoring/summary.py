@@ -1,0 +1,209 @@
+"""The summary of a scoring: for JSON, and as tables for the screen."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, slots=True)
+class WorstEntry:
+    """A frame with a great value: where it is, and whose value it is."""
+
+    file: str
+    frame: int | str
+    keypoint: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """What one loss says of one file, or of all files.
+
+    Attributes:
+        file: the file, as it was given; ``None`` for all files.
+        loss: name of the loss.
+        count: number of values.
+        valid: number of values that count.
+        median: of the valid values, in the unit of the loss, as are the next ones.
+        percentile_95: 95 % of the valid values are at most this.
+        percentile_99: 99 % of the valid values are at most this.
+        maximum: the greatest valid value.
+        epsilon: values up to this cost nothing in training; one number, or one a keypoint.
+        share_above_epsilon: share of the valid values that are greater than epsilon, 0 to 1.
+        worst_frames: the frames with the greatest values, the greatest first.
+    """
+
+    file: str | None
+    loss: str
+    count: int
+    valid: int
+    median: float
+    percentile_95: float
+    percentile_99: float
+    maximum: float
+    epsilon: float | tuple[float, ...]
+    share_above_epsilon: float
+    worst_frames: tuple[WorstEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """What a scoring has found.
+
+    Attributes:
+        rows: one for each loss and file, and one for each loss over all files.
+        left_out: for each loss that could have been scored and was not, why.
+        failed: for each file that could not be scored, why.
+        notes: what else to know, for example why a loss has no valid value in a file.
+        out: the folder with tables and pictures.
+        pictures: the pictures, relative to ``out``.
+    """
+
+    rows: tuple[ScoreRow, ...]
+    left_out: Mapping[str, str]
+    failed: Mapping[str, str]
+    notes: tuple[str, ...]
+    out: Path
+    pictures: tuple[str, ...] = field(default=())
+
+    @property
+    def losses(self) -> list[str]:
+        """Names of the losses that were scored."""
+        return list(dict.fromkeys(row.loss for row in self.rows))
+
+    def row(self, loss: str, file: str | None = None) -> ScoreRow:
+        """Return the row of a loss and a file, or of a loss and all files.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if (row.loss, row.file) == (loss, file):
+                return row
+        raise KeyError(f"there is no row of loss {loss!r} and file {file!r}")
+
+    def to_json(self) -> str:
+        """Return the summary as JSON; what is not finite is null."""
+        content = {
+            "rows": [asdict(row) for row in self.rows],
+            "left_out": dict(self.left_out),
+            "failed": dict(self.failed),
+            "notes": list(self.notes),
+            "out": str(self.out),
+            "pictures": list(self.pictures),
+        }
+        return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
+
+    def renderables(self) -> Iterator[RenderableType]:
+        """Yield one table for each loss, and what else is to be said, for a rich console."""
+        from rich.text import Text
+
+        for loss in self.losses:
+            yield self._table([row for row in self.rows if row.loss == loss])
+        for name, why in self.left_out.items():
+            yield Text(f"left out: {name}: {why}", style="dim")
+        for note in self.notes:
+            yield Text(f"note: {note}", style="yellow")
+        for name, why in self.failed.items():
+            yield Text(f"not scored: {why if name in why else f'{name}: {why}'}", style="bold red")
+
+    def _table(self, rows: Sequence[ScoreRow]) -> RenderableType:
+        from rich import box
+        from rich.table import Table
+
+        epsilon = rows[0].epsilon
+        shown = f"{epsilon:.4g}" if isinstance(epsilon, float) else "one a keypoint"
+        table = Table(
+            title=f"[bold]{rows[0].loss}[/]  epsilon {shown}",
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            title_style="",
+            pad_edge=False,
+            padding=(0, 1),
+        )
+        table.add_column("file", overflow="ellipsis", no_wrap=True, ratio=1)
+        for heading in ("valid", "median", "95 %", "99 %", "max", "> eps"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("worst frame", overflow="fold")
+        labels = short_names([row.file for row in rows if row.file is not None])
+        for row in rows:
+            if row.file is None and len(rows) == 2:
+                continue  # all files are the one above
+            worst = row.worst_frames[0] if row.worst_frames else None
+            table.add_row(
+                "all files" if row.file is None else labels[row.file],
+                _share(row.valid / row.count if row.count else math.nan),
+                *map(
+                    _number, (row.median, row.percentile_95, row.percentile_99, row.maximum)
+                ),
+                _share(row.share_above_epsilon),
+                f"{worst.frame} {worst.keypoint}" if worst else "",
+                style="bold" if row.file is None else "",
+            )
+        return table
+
+
+def short_names(files: Sequence[str]) -> dict[str, str]:
+    """Return for each file the shortest end of its path, without suffix, that names it alone.
+
+    Example:
+        >>> short_names(["a/rat.csv", "b/rat.csv", "b/mouse.csv"])
+        {'a/rat.csv': 'a_rat', 'b/rat.csv': 'b_rat', 'b/mouse.csv': 'mouse'}
+    """
+    parts = {file: Path(file).with_suffix("").parts for file in files}
+    depth = dict.fromkeys(files, 1)
+
+    def name(file: str) -> str:
+        return "_".join(parts[file][-depth[file] :]).replace("/", "").replace(":", "")
+
+    while True:
+        names = [name(file) for file in files]
+        doubled = [
+            file
+            for file in files
+            if names.count(name(file)) > 1 and depth[file] < len(parts[file])
+        ]
+        if not doubled:
+            break
+        for file in doubled:
+            depth[file] += 1
+    return {
+        file: name(file) if names.count(name(file)) == 1 else f"{name(file)}_{number}"
+        for number, file in enumerate(files)
+    }
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _share(value: float) -> str:
+    """Return a share in percent; what is not quite none or all does not look like it."""
+    if math.isnan(value):
+        return "-"
+    percent = 100 * value
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    if 99.9 < percent < 100:
+        return ">99.9 %"
+    return f"{percent:.3g} %"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

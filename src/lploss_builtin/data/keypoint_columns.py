@@ -1,0 +1,137 @@
+"""The three levels that name a column of a keypoint file: scorer, bodyparts, coords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from lploss.errors import DataError, did_you_mean
+
+LEVELS = ("scorer", "bodyparts", "coords")
+_COORDS = ("x", "y", "likelihood", "visible")
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointColumns:
+    """Where the columns of the keypoints stand among the columns of a file.
+
+    Attributes:
+        keypoint_names: names of the keypoints, in the order in which they first stand there.
+        coordinates: position of the column of each coordinate ``x0 y0 x1 y1 ...``.
+        confidences: position of the column of each likelihood; ``None`` where there is none.
+    """
+
+    keypoint_names: tuple[str, ...]
+    coordinates: tuple[int, ...]
+    confidences: tuple[int, ...] | None
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Positions of all columns that hold numbers to read."""
+        return (*self.coordinates, *(self.confidences or ()))
+
+    def label(self, position: int) -> str:
+        """Return what stands in a column, for a message: ``keypoint 'nose', x``."""
+        if position in self.coordinates:
+            keypoint, axis = divmod(self.coordinates.index(position), 2)
+            return f"keypoint {self.keypoint_names[keypoint]!r}, {'xy'[axis]}"
+        keypoint = (self.confidences or ()).index(position)
+        return f"keypoint {self.keypoint_names[keypoint]!r}, likelihood"
+
+    def split(
+        self, numbers: Float64[np.ndarray, "frames columns"]
+    ) -> tuple[
+        Float64[np.ndarray, "frames two_x_num_keypoints"],
+        Float64[np.ndarray, "frames num_keypoints"] | None,
+    ]:
+        """Return the coordinates and the likelihoods of rows that hold the `used` columns.
+
+        A coordinate that is infinite becomes missing: no loss can use it.
+        """
+        coordinates = numbers[:, : len(self.coordinates)]
+        coordinates = np.where(np.isfinite(coordinates), coordinates, np.nan)
+        if self.confidences is None:
+            return coordinates, None
+        return coordinates, np.ascontiguousarray(numbers[:, len(self.coordinates) :])
+
+
+def parse_columns(
+    path: Path, columns: Sequence[Sequence[str]], *, first: int | None = None
+) -> KeypointColumns:
+    """Find the keypoints among the columns of a file.
+
+    Predictions of Lightning Pose on labelled frames carry one more column at the end, named
+    ``set`` on the first level and empty on the others; exactly that is left out. ``visible`` of
+    label files is not read: what is not labelled has no coordinates.
+
+    Args:
+        path: the file, for messages.
+        columns: for each column, its scorer, body part and coordinate.
+        first: number of the first column as a text editor counts, for files of text with header
+            rows; ``None`` for other files.
+
+    Raises:
+        DataError: a column holds no coordinate, or a keypoint stands twice or not completely.
+
+    Example:
+        >>> columns = [("rick", "nose", "x"), ("rick", "nose", "y"), ("set", "", "")]
+        >>> parse_columns(Path("labels.csv"), columns).coordinates
+        (0, 1)
+    """
+
+    def where(level: int, position: int | None = None) -> str:
+        if first is None:
+            return f"{path}" if position is None else f"{path}, column {position + 1}"
+        line = f"{path}, line {level + 1}"
+        return line if position is None else f"{line}, column {position + first}"
+
+    if columns and tuple(columns[-1]) == ("set", "", ""):
+        columns = columns[:-1]
+    positions: dict[str, dict[str, int]] = {}
+    for position, (_, bodypart, coord) in enumerate(columns):
+        if coord not in _COORDS:
+            raise DataError(
+                f"{where(2, position)}: expected x, y, likelihood or visible, got {coord!r}."
+                f"{did_you_mean(coord, _COORDS)} Each column is named by scorer, bodyparts and "
+                "coords."
+            )
+        found = positions.setdefault(bodypart, {})
+        if coord in found:
+            raise DataError(
+                f"{where(1, position)}: the keypoint {bodypart!r} stands twice, its {coord} also "
+                f"in column {found[coord] + (first or 1)}. Each keypoint needs a name of its own."
+            )
+        found[coord] = position
+    if not positions:
+        raise DataError(f"{where(1)}: there is no keypoint, only a column of frames")
+    with_likelihood = [name for name, found in positions.items() if "likelihood" in found]
+    for name, found in positions.items():
+        for axis, other in (("x", "y"), ("y", "x")):
+            if axis not in found:
+                came = other if other in found else next(iter(found))
+                raise DataError(
+                    f"{where(2)}: the keypoint {name!r} has {came} but no {axis}. "
+                    "Each keypoint needs both."
+                )
+        if with_likelihood and "likelihood" not in found:
+            raise DataError(
+                f"{where(2)}: the keypoint {name!r} has no likelihood, {with_likelihood[0]!r} "
+                "has one. Give all keypoints a likelihood, or none."
+            )
+    return KeypointColumns(
+        tuple(positions),
+        tuple(found[axis] for found in positions.values() for axis in "xy"),
+        tuple(found["likelihood"] for found in positions.values()) if with_likelihood else None,
+    )
+
+
+def several_animals(path: Path) -> DataError:
+    """Return the error for a file that holds several individuals."""
+    return DataError(
+        f"{path} holds several animals (a level 'individuals'). Split it into one file for each "
+        "individual, with the levels scorer, bodyparts, coords."
+    )

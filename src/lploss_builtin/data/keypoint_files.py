@@ -1,0 +1,145 @@
+"""Reading predictions and labels, whatever tool they come from.
+
+===============  ============================================================================
+``.csv``         DeepLabCut and Lightning Pose: header rows scorer, bodyparts, coords
+``.h5``          tables of DeepLabCut, of the same three levels; analysis files of SLEAP
+``.parquet``     as pandas writes a table of the same three levels
+``.slp``         SLEAP, where sleap-io is installed
+===============  ============================================================================
+
+Each file holds one animal; coordinates are in px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from lploss.errors import ArgumentValueError, DataError
+from lploss_builtin.data.keypoint_csv import CsvSource
+from lploss_builtin.data.keypoint_hdf import open_hdf
+from lploss_builtin.data.keypoint_parquet import ParquetSource
+from lploss_builtin.data.keypoint_sleap import SleapSource
+from lploss_builtin.data.keypoint_source import KeypointSource
+from lploss_builtin.data.keypoint_table import KeypointHeader, KeypointTable
+
+_SOURCES: dict[str, Callable[[Path], KeypointSource]] = {
+    ".csv": CsvSource,
+    ".h5": open_hdf,
+    ".hdf5": open_hdf,
+    ".parquet": ParquetSource,
+    ".slp": SleapSource,
+}
+
+_READ_AT_ONCE = 65536
+
+
+def read_header(path: str | PathLike[str]) -> KeypointHeader:
+    """Read and check what a file says before its first frame.
+
+    Raises:
+        DataError: the file is missing, or no file of keypoints.
+        MissingDependencyError: the format needs a package that is not installed.
+    """
+    return _open(path).header
+
+
+def read_keypoints(path: str | PathLike[str]) -> KeypointTable:
+    r"""Read a whole file.
+
+    Args:
+        path: a file of predictions or labels.
+
+    Returns:
+        All its frames.
+
+    Raises:
+        DataError: the file is missing or malformed; the message names line and keypoint.
+        MissingDependencyError: the format needs a package that is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "labels.csv")
+        >>> _ = path.write_text(
+        ...     "scorer,rick,rick\nbodyparts,nose,nose\ncoords,x,y\nimg0.png,1.5,2\n"
+        ... )
+        >>> table = read_keypoints(path)
+        >>> table.keypoint_names, table.frames, table.keypoints
+        (('nose',), array(['img0.png'], dtype=object), array([[1.5, 2. ]]))
+    """
+    source = _open(path)
+    frames, keypoints, confidences = zip(*source.blocks(_READ_AT_ONCE), strict=True)
+    return KeypointTable(
+        source.header.path,
+        source.header.keypoint_names,
+        np.concatenate(frames),
+        np.concatenate(keypoints),
+        np.concatenate(confidences) if source.header.has_confidences else None,
+    )
+
+
+def iter_keypoints(
+    path: str | PathLike[str], max_frames: int, num_previous_frames: int = 0
+) -> Iterator[KeypointTable]:
+    """Read a file piece by piece, in memory that does not grow with the file.
+
+    A ``.slp`` file is read as a whole.
+
+    Args:
+        path: a file of predictions or labels.
+        max_frames: most frames of a piece, at least 1.
+        num_previous_frames: how many frames of the pieces before stand again at the start of a
+            piece, so that what looks at consecutive frames misses none; at least 0.
+
+    Yields:
+        Tables of at most ``max_frames`` frames, the repeated ones not counted.
+
+    Raises:
+        ArgumentValueError: ``max_frames`` or ``num_previous_frames`` is too small.
+        DataError: the file is missing or malformed; the message names line and keypoint.
+        MissingDependencyError: the format needs a package that is not installed.
+    """
+    if max_frames < 1 or num_previous_frames < 0:
+        raise ArgumentValueError(
+            "max_frames must be at least 1 and num_previous_frames at least 0, "
+            f"got {max_frames} and {num_previous_frames}"
+        )
+    source = _open(path)
+    kept: KeypointTable | None = None
+    for frames, keypoints, confidences in source.blocks(max_frames):
+        num_kept = 0
+        if kept is not None:
+            num_kept = min(num_previous_frames, len(kept.frames))
+            before = slice(len(kept.frames) - num_kept, None)
+            frames = np.concatenate([kept.frames[before], frames])
+            keypoints = np.concatenate([kept.keypoints[before], keypoints])
+            if confidences is not None and kept.confidences is not None:
+                confidences = np.concatenate([kept.confidences[before], confidences])
+        kept = KeypointTable(
+            source.header.path,
+            source.header.keypoint_names,
+            frames,
+            keypoints,
+            confidences,
+            num_kept,
+        )
+        yield kept
+
+
+def _open(path: str | PathLike[str]) -> KeypointSource:
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _SOURCES:
+        raise DataError(
+            f"{path}: keypoint files end in {', '.join(_SOURCES)}, not in {path.suffix!r}"
+        )
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}")
+    try:
+        return _SOURCES[suffix](path)
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,422 @@
+"""Losses against poses that lie outside the subspace of the labelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lploss import Loss, Reason
+from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
+from lploss.validity import Validity
+from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints
+from lploss_builtin.ops import keypoints, subspace
+from lploss_builtin.ops.precision import at_least_float32, without_autocast
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What the fit of a PCA loss was made of.
+
+    A row is a frame (``pca_singleview``), or one keypoint of one frame seen in all views
+    (``pca_multiview``).
+
+    Attributes:
+        rows_used: rows with at least one labelled keypoint; all of them enter the covariance.
+        rows_dropped: rows without any.
+        rows_complete: rows with all keypoints labelled; epsilon comes from these.
+        missing_share: for each keypoint, the share of frames in which it is not labelled.
+        explained_variance_ratio: share of the variance along each principal axis.
+        components_kept: how many of them span the subspace.
+        negative_variance_share: how far the pairwise-complete covariance, with which the fit
+            starts, was from positive semi-definite: the sum of its negative variances over
+            that of the positive ones.
+        epsilon: errors up to this one cost nothing, px.
+    """
+
+    rows_used: int
+    rows_dropped: int
+    rows_complete: int
+    missing_share: tuple[float, ...]
+    explained_variance_ratio: tuple[float, ...]
+    components_kept: int
+    negative_variance_share: float
+    epsilon: float
+
+    def __str__(self) -> str:
+        explained = sum(self.explained_variance_ratio[: self.components_kept])
+        return "\n".join(
+            [
+                f"rows: {self.rows_used} used ({self.rows_complete} complete), "
+                f"{self.rows_dropped} dropped",
+                f"missing share a keypoint: {', '.join(f'{s:.3f}' for s in self.missing_share)}",
+                f"components kept: {self.components_kept} of "
+                f"{len(self.explained_variance_ratio)}, {100 * explained:.2f} % of the variance",
+                f"epsilon: {self.epsilon:.4g} px",
+            ]
+        )
+
+
+class PCALoss(Loss):
+    r"""Distance of each predicted keypoint from the subspace of the labelled poses.
+
+    .. math:: \ell_{bk} = \lVert (r_b - W^T W r_b)_k \rVert_2, \quad r_b = x_b - \bar x
+
+    ``pca_singleview`` takes a whole pose as one row; its subspace keeps a number of components
+    or a share of the variance. ``pca_multiview`` takes one keypoint in all views as one row;
+    its subspace always keeps 3 components, for x, y and z, whatever ``components_to_keep`` says.
+
+    The fit uses every label: it starts from the covariance of each two coordinates over the
+    frames that have both, and makes it the most likely one, given the gaps, by expectation
+    maximisation. Everything fitted lives in buffers, so a checkpoint restores the loss without
+    training data: build it with ``data_module=None`` and load the state.
+
+    Args:
+        loss_name: ``"pca_singleview"`` or ``"pca_multiview"``.
+        components_to_keep: number of components (an integer of at least 1), or the share of
+            variance that they must explain (0 to 1).
+        empirical_epsilon_percentile: where ``epsilon`` is ``None``, it is this percentile of
+            the errors of the labelled poses; 0 to 100.
+        epsilon: errors of at most this cost nothing; at least 0, px; ``None``: from the
+            percentile.
+        empirical_epsilon_multiplier: multiplies the percentile; at least 0.
+        mirrored_column_matches: for ``pca_multiview``: a list for each view with the indices of
+            its keypoints, in the same order in all views. One flat list, for labels that come
+            as one file a view: the same keypoints of every view.
+        columns_for_singleview_pca: for ``pca_singleview``: indices of the keypoints to use;
+            ``None``: all.
+        data_module: the labelled poses: see `lploss_builtin.data.labels.labelled_keypoints`.
+        log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        device: where the buffers are put at first.
+        centering_method: for ``pca_singleview``: subtract from each pose the ``"mean"`` or
+            ``"median"`` of its keypoints; ``None``: do not.
+
+    Returns:
+        Element-wise ``(batch, num_keypoints_used)``, px; for ``pca_multiview`` all keypoints
+        of view 0, then of view 1, and so on.
+
+    Raises:
+        ArgumentValueError: an argument's value cannot be used.
+        FitError: too few labels; the message names the keypoints that cost the most rows.
+        DataError: ``data_module`` holds no labelled keypoints.
+        NotFittedError: the loss is used without a fit.
+        ShapeError: the batch does not have the keypoints of the fit.
+
+    Source: Biderman et al., Lightning Pose, Nature Methods 2024.
+
+    Example:
+        >>> x = torch.linspace(0.0, 9.0, 10)
+        >>> poses = torch.stack([x, 2 * x, 3 * x, x.square()], dim=1)
+        >>> loss = PCALoss("pca_singleview", components_to_keep=2, data_module=poses, epsilon=0.0)
+        >>> loss.elementwise(keypoints_pred=poses[:1]).round(decimals=3).abs()
+        tensor([[0., 0.]])
+        >>> loss.fit_report.rows_used, loss.fit_report.components_kept
+        (10, 2)
+    """
+
+    loss_names = ("pca_singleview", "pca_multiview")
+    kind = "unsupervised"
+    config_paths: ClassVar[Mapping[str, str]] = {
+        "mirrored_column_matches": "data.mirrored_column_matches",
+        "columns_for_singleview_pca": "data.columns_for_singleview_pca",
+    }
+
+    _FITTED: ClassVar[Mapping[str, torch.dtype]] = {
+        "columns": torch.long,
+        "mean": torch.float32,
+        "components": torch.float32,
+        "explained_variance_ratio": torch.float32,
+        "negative_variance_share": torch.float32,
+        "missing_share": torch.float32,
+        "fit_rows": torch.long,
+    }
+
+    columns: Tensor
+    mean: Tensor
+    components: Tensor
+    explained_variance_ratio: Tensor
+    negative_variance_share: Tensor
+    missing_share: Tensor
+    fit_rows: Tensor
+
+    def __init__(
+        self,
+        loss_name: Literal["pca_singleview", "pca_multiview"],
+        components_to_keep: int | float = 0.95,
+        empirical_epsilon_percentile: float = 99.0,
+        epsilon: float | None = None,
+        empirical_epsilon_multiplier: float = 1.0,
+        mirrored_column_matches: Sequence[Sequence[int]] | Sequence[int] | None = None,
+        columns_for_singleview_pca: Sequence[int] | None = None,
+        data_module: Any = None,
+        log_weight: float = 0.0,
+        device: str | torch.device = "cpu",
+        centering_method: Literal["mean", "median"] | None = None,
+    ) -> None:
+        super().__init__(epsilon=0.0 if epsilon is None else epsilon, log_weight=log_weight)
+        if loss_name not in self.loss_names:
+            raise ArgumentValueError(
+                f"loss_name must be {' or '.join(map(repr, self.loss_names))}, got {loss_name!r}"
+            )
+        self.loss_name = loss_name
+        if self.epsilon.ndim:
+            raise self._error("epsilon must be one number or None", epsilon)
+        if centering_method not in (None, "mean", "median"):
+            raise self._error("centering_method must be 'mean', 'median' or None", centering_method)
+        if centering_method is not None and self._is_multiview:
+            raise self._error("centering_method is for pca_singleview only", centering_method)
+        self.centering_method = centering_method
+        self.components_to_keep = self._checked_components(components_to_keep)
+        self.empirical_epsilon_percentile = self._number(
+            "empirical_epsilon_percentile", empirical_epsilon_percentile, 0.0, 100.0
+        )
+        self.empirical_epsilon_multiplier = self._number(
+            "empirical_epsilon_multiplier", empirical_epsilon_multiplier, 0.0
+        )
+        for name, dtype in self._FITTED.items():
+            self.register_buffer(name, torch.zeros(0, dtype=dtype))
+        labelled = None if data_module is None else labelled_keypoints(data_module)
+        views = self._checked_columns(mirrored_column_matches, columns_for_singleview_pca, labelled)
+        if views is not None:
+            self.columns = torch.tensor(views, dtype=torch.long)
+        if labelled is not None:
+            self._fit(labelled, empirical_epsilon=epsilon is None)
+        self.to(device)
+
+    @property
+    def fit_report(self) -> FitReport:
+        """What the fit was made of; restored from a checkpoint too.
+
+        Raises:
+            NotFittedError: there was no fit.
+        """
+        self._check_fitted()
+        used, dropped, complete = self.fit_rows.tolist()
+        return FitReport(
+            used,
+            dropped,
+            complete,
+            tuple(self.missing_share.tolist()),
+            tuple(self.explained_variance_ratio.tolist()),
+            len(self.components),
+            float(self.negative_variance_share),
+            float(self.epsilon),
+        )
+
+    def remove_nans(
+        self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]
+    ) -> tuple[Mapping[str, Tensor], Validity]:
+        self._check_fitted()
+        self._check_keypoints(keypoints_pred.shape[1] // 2)
+        spoilt = ~keypoints.is_present(keypoints_pred)
+        return (
+            {"keypoints_pred": keypoints.blank(keypoints_pred, spoilt)},
+            {Reason.NAN_PREDICTION: self._spoilt_elements(spoilt)},
+        )
+
+    def compute_loss(
+        self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]
+    ) -> Float[Tensor, "batch num_keypoints_used"]:
+        with without_autocast(keypoints_pred.device):
+            return self._errors(self._rows(at_least_float32(keypoints_pred)))
+
+    def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
+        """Return the names of the keypoints used, view by view."""
+        if not self.columns.numel():
+            return list(keypoint_names)
+        return [keypoint_names[column] for column in self.columns.flatten().tolist()]
+
+    @property
+    def _is_multiview(self) -> bool:
+        return self.loss_name == "pca_multiview"
+
+    def _rows(
+        self, poses: Float[Tensor, "batch two_x_num_keypoints"]
+    ) -> Float[Tensor, "num_rows dim"]:
+        """Return poses as the rows that the subspace is made of."""
+        points = keypoints.split_xy(poses)
+        if self._is_multiview:
+            return rearrange(points[:, self.columns], "batch view k xy -> (batch k) (view xy)")
+        points = points[:, self.columns]
+        if self.centering_method == "mean":
+            points = points - points.nanmean(dim=1, keepdim=True)
+        elif self.centering_method == "median":
+            points = points - points.nanquantile(0.5, dim=1, keepdim=True)
+        return rearrange(points, "batch k xy -> batch (k xy)")
+
+    def _errors(
+        self, rows: Float[Tensor, "num_rows dim"]
+    ) -> Float[Tensor, "batch num_keypoints_used"]:
+        mean, components = self.mean.to(rows.dtype), self.components.to(rows.dtype)
+        outside = subspace.residual(rows, mean, components)
+        if self._is_multiview:
+            points = rearrange(
+                outside,
+                "(batch k) (view xy) -> batch (view k) xy",
+                k=self.columns.shape[1],
+                xy=2,
+            )
+        else:
+            points = keypoints.split_xy(outside)
+        return torch.linalg.vector_norm(points, dim=-1)
+
+    def _spoilt_elements(
+        self, spoilt: Bool[Tensor, "batch num_keypoints"]
+    ) -> Bool[Tensor, "batch num_keypoints_used"]:
+        """Return which elements a missing keypoint spoils: all those of its row."""
+        if self._is_multiview:
+            rows = spoilt[:, self.columns].any(dim=1, keepdim=True)
+            return rearrange(
+                rows.expand(-1, len(self.columns), -1), "batch view k -> batch (view k)"
+            )
+        used = spoilt[:, self.columns]
+        return used.any(dim=1, keepdim=True).expand_as(used)
+
+    def _fit(self, labelled: LabelledKeypoints, *, empirical_epsilon: bool) -> None:
+        poses = torch.from_numpy(labelled.keypoints)
+        present = keypoints.is_present(poses)
+        # A keypoint with one coordinate is not labelled.
+        poses = poses.masked_fill(present.repeat_interleave(2, dim=1).logical_not(), torch.nan)
+        if not self.columns.numel():
+            self.columns = torch.arange(present.shape[1])
+        used = self.columns.flatten().tolist()
+        if max(used) >= present.shape[1]:
+            raise self._error(
+                f"the indices of keypoints must be below {present.shape[1]}, the number of "
+                "labelled keypoints",
+                max(used),
+            )
+        missing = 1.0 - present.double().mean(dim=0)
+
+        rows = self._rows(poses)
+        rows = rows[rows.isfinite().any(dim=1)]
+        complete = rows[rows.isfinite().all(dim=1)]
+        num_rows = len(poses) * (self.columns.shape[1] if self._is_multiview else 1)
+        blame = _blame({labelled.name(column): float(missing[column]) for column in used})
+        moments = subspace.pairwise_moments(rows)
+        dim, fewest = rows.shape[1], int(moments.counts.min()) if len(rows) else 0
+        if fewest < dim:
+            raise FitError(
+                f"loss {self.loss_name!r}: too few labels. Every two coordinates must be labelled "
+                f"together in at least {dim} rows, as many as a row has coordinates; some two are "
+                f"in {fewest} of {num_rows} only ({len(complete)} rows are complete). {blame} "
+                "Label more frames, or leave such keypoints out."
+            )
+        # The variances of a pairwise-complete covariance may be negative: this says how far.
+        _, variances = subspace.principal_axes(moments.covariance)
+        negative = -variances.clamp(max=0).sum() / variances.clamp(min=0).sum()
+        moments = subspace.fill_gaps(rows, moments)
+        axes, variances = subspace.principal_axes(moments.covariance)
+        variances = variances.clamp(min=0)
+        kept = self._num_components(variances)
+
+        self.mean = moments.mean.float()
+        self.components = axes[:kept].float()
+        self.explained_variance_ratio = (variances / variances.sum()).float()
+        self.negative_variance_share = negative.float()
+        self.missing_share = missing.float()
+        self.fit_rows = torch.tensor([len(rows), num_rows - len(rows), len(complete)])
+        if empirical_epsilon:
+            if not len(complete):
+                raise FitError(
+                    f"loss {self.loss_name!r}: epsilon comes from the error of complete rows, and "
+                    f"none of {num_rows} rows has all keypoints labelled. {blame} Leave such "
+                    "keypoints out, or give epsilon."
+                )
+            outside = subspace.residual(complete, moments.mean, axes[:kept])
+            errors = torch.linalg.vector_norm(keypoints.split_xy(outside), dim=-1)
+            percentile = np.percentile(errors.numpy(), self.empirical_epsilon_percentile)
+            self.epsilon = torch.tensor(float(percentile) * self.empirical_epsilon_multiplier)
+
+    def _num_components(self, variances: Tensor) -> int:
+        if self._is_multiview:
+            return 3
+        kept = self.components_to_keep
+        if isinstance(kept, float):
+            kept = subspace.num_components(kept, variances)
+        if kept >= len(variances):
+            raise FitError(
+                f"loss {self.loss_name!r}: components_to_keep={self.components_to_keep} keeps all "
+                f"{len(variances)} components, which leaves nothing to penalise. Keep fewer."
+            )
+        return kept
+
+    def _checked_components(self, components: int | float) -> int | float:
+        number = isinstance(components, int | float) and not isinstance(components, bool)
+        if number and isinstance(components, int) and components >= 1:
+            return components
+        if number and isinstance(components, float) and 0.0 < components <= 1.0:
+            return components
+        raise self._error(
+            "components_to_keep must be a number of components (an integer of at least 1) or a "
+            "share of variance (a float above 0, up to 1)",
+            components,
+        )
+
+    def _checked_columns(
+        self, matches: Any, columns: Any, labelled: LabelledKeypoints | None
+    ) -> list[list[int]] | list[int] | None:
+        """Return the indices of the keypoints used: for multi-view a list a view."""
+        if not self._is_multiview:
+            return None if columns is None else self._indices("columns_for_singleview_pca", columns)
+        form = "mirrored_column_matches must hold a list of keypoint indices for each view"
+        if not isinstance(matches, Sequence) or isinstance(matches, str) or not matches:
+            raise self._error(form, matches)
+        if all(isinstance(index, int) for index in matches):
+            if labelled is None or labelled.num_views < 2:
+                raise self._error(f"{form}; one flat list needs labels of several views", matches)
+            per_view = labelled.keypoints.shape[1] // 2 // labelled.num_views
+            matches = [
+                [view * per_view + index for index in matches] for view in range(labelled.num_views)
+            ]
+        views = [self._indices("mirrored_column_matches", view) for view in matches]
+        if len(views) < 2 or len({len(view) for view in views}) > 1:
+            raise self._error(f"{form}, of the same length, for at least two views", matches)
+        return views
+
+    def _indices(self, argument: str, indices: Any) -> list[int]:
+        if isinstance(indices, Sequence) and not isinstance(indices, str) and len(indices):
+            numbers = [i for i in indices if isinstance(i, int) and not isinstance(i, bool)]
+            if len(numbers) == len(indices) == len(set(numbers)) and min(numbers) >= 0:
+                return numbers
+        raise self._error(f"{argument} must hold different indices, from 0 on", indices)
+
+    def _error(self, expected: str, came: Any) -> ArgumentValueError:
+        return ArgumentValueError(f"loss {self.loss_name!r}: {expected}, got {came!r}")
+
+    def _check_fitted(self) -> None:
+        if not self.components.numel():
+            raise NotFittedError(
+                f"loss {self.loss_name!r} is not fitted: build it with data_module=..., the "
+                "labelled keypoints, or load a checkpoint into it"
+            )
+
+    def _check_keypoints(self, num_keypoints: int) -> None:
+        """Check that a batch has the keypoints of the labels; all sizes are known to Python."""
+        if num_keypoints != len(self.missing_share):
+            raise ShapeError(
+                f"loss {self.loss_name!r}: the subspace was fitted to labels with "
+                f"{len(self.missing_share)} keypoints, the batch has {num_keypoints}. Both must "
+                "hold the same keypoints in the same order."
+            )
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        # How large the fitted quantities are is known only from the fit, or from a checkpoint.
+        for name in self._FITTED:
+            stored = state_dict.get(prefix + name)
+            if stored is not None:
+                setattr(self, name, getattr(self, name).new_zeros(stored.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _blame(missing: Mapping[str, float]) -> str:
+    """Return a sentence on the keypoints that cost the most rows."""
+    worst = sorted(missing, key=lambda name: -missing[name])[:3]
+    costly = ", ".join(f"{name} ({100 * missing[name]:.0f} %)" for name in worst if missing[name])
+    return f"Most often not labelled: {costly}." if costly else "No keypoint has gaps."

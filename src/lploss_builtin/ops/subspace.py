@@ -1,0 +1,161 @@
+"""Linear subspaces: fitted to rows with gaps, and the distance of rows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and covariance of rows with gaps.
+
+    Attributes:
+        mean: of each coordinate, over the rows that have it.
+        covariance: of each pair of coordinates, over the rows that have both.
+        counts: how many rows have both.
+    """
+
+    mean: Float[Tensor, "dim"]
+    covariance: Float[Tensor, "dim dim"]
+    counts: Int[Tensor, "dim dim"]
+
+
+def pairwise_moments(rows: Float[Tensor, "num_rows dim"]) -> Moments:
+    """Return mean and pairwise-complete covariance; NaN marks what is missing.
+
+    Each entry of the covariance uses all rows that have both of its coordinates, so that no
+    label is thrown away; in return the matrix need not be positive semi-definite. Entries of
+    pairs that fewer than two rows have are NaN.
+
+    Example:
+        >>> pairwise_moments(torch.tensor([[0.0, 0.0], [2.0, 4.0], [4.0, float("nan")]])).counts
+        tensor([[3, 2],
+                [2, 2]])
+    """
+    present = rows.isfinite()
+    weights = present.to(rows.dtype)
+    mean = rows.masked_fill(~present, 0.0).sum(dim=0) / weights.sum(dim=0)
+    centred = (rows - mean).masked_fill(~present, 0.0)
+    counts = weights.T @ weights
+    covariance = centred.T @ centred / (counts - 1)
+    covariance = covariance.masked_fill(counts < 2, torch.nan)
+    return Moments(mean, covariance, counts.round().long())
+
+
+def fill_gaps(
+    rows: Float[Tensor, "num_rows dim"],
+    moments: Moments,
+    max_iterations: int = 100,
+    tolerance: float = 1e-4,
+) -> Moments:
+    """Return the moments under which rows with gaps are most likely, for a normal distribution.
+
+    Where coordinates all but determine each other, as those of several views do, the
+    pairwise-complete covariance blurs just that relation, because its entries stem from
+    different rows; it may not even be positive semi-definite. Expectation maximisation starts
+    from it and mends both.
+
+    Args:
+        rows: the rows, NaN marks what is missing; none of them is empty.
+        moments: where to start: of the same rows, with no NaN.
+        max_iterations: how often the gaps are filled at most.
+        tolerance: change of the covariance, relative to its largest entry, to stop at.
+
+    Source: Dempster, Laird and Rubin, Journal of the Royal Statistical Society B, 1977.
+
+    Example:
+        >>> rows = torch.tensor([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [9.0, float("nan")]])
+        >>> filled = fill_gaps(rows.double(), pairwise_moments(rows.double()))
+        >>> (filled.covariance[0, 1] / filled.covariance[0, 0]).round(decimals=3).item()
+        2.0
+    """
+    present = rows.isfinite()
+    patterns, of_row = present.unique(dim=0, return_inverse=True)
+    mean, covariance = moments.mean, positive_part(moments.covariance)
+    for _ in range(max_iterations if not present.all() else 1):
+        filled = rows.masked_fill(~present, 0.0)
+        uncertainty = torch.zeros_like(covariance)
+        for number, here in enumerate(patterns):
+            there = ~here
+            if not there.any():
+                continue
+            of_pattern = (of_row == number).nonzero().flatten()
+            known = covariance[here][:, here]
+            known = known + 1e-9 * known.trace() / len(known) * torch.eye(len(known)).to(known)
+            slope = torch.linalg.solve(known, covariance[here][:, there])
+            centred = rows[of_pattern][:, here] - mean[here]
+            gaps = there.nonzero().flatten()
+            filled[of_pattern[:, None], gaps] = mean[there] + centred @ slope
+            spread = covariance[there][:, there] - covariance[there][:, here] @ slope
+            uncertainty[gaps[:, None], gaps] += len(of_pattern) * spread
+        mean = filled.mean(dim=0)
+        centred = filled - mean
+        updated = (centred.T @ centred + uncertainty) / (len(rows) - 1)
+        change = (updated - covariance).abs().max()
+        covariance = updated
+        if change <= tolerance * covariance.abs().max():
+            break
+    return Moments(mean, covariance, moments.counts)
+
+
+def positive_part(covariance: Float[Tensor, "dim dim"]) -> Float[Tensor, "dim dim"]:
+    """Return the covariance with variances along its axes raised to a millionth of the largest.
+
+    Example:
+        >>> positive_part(torch.diag(torch.tensor([-1.0, 4.0]))).diagonal() > 0
+        tensor([True, True])
+    """
+    axes, variances = principal_axes(covariance)
+    return axes.T @ (variances.clamp(min=1e-6 * variances[0])[:, None] * axes)
+
+
+def principal_axes(
+    covariance: Float[Tensor, "dim dim"],
+) -> tuple[Float[Tensor, "dim dim"], Float[Tensor, "dim"]]:
+    """Return the principal axes as rows, and the variance along each, largest first.
+
+    Variances may be negative where the covariance is not positive semi-definite.
+
+    Example:
+        >>> principal_axes(torch.diag(torch.tensor([1.0, 4.0])))[1]
+        tensor([4., 1.])
+    """
+    variances, axes = torch.linalg.eigh(covariance)
+    return axes.T.flip(0), variances.flip(0)
+
+
+def num_components(share: float, variances: Float[Tensor, "dim"]) -> int:
+    """Return how many components explain at least a share (0 to 1) of the variance.
+
+    Example:
+        >>> num_components(0.9, torch.tensor([6.0, 3.0, 1.0]))
+        2
+    """
+    explained = variances.cumsum(0) / variances.sum()
+    # The last sum may miss 1 by rounding.
+    reached = (explained >= share - 1e-12).nonzero()
+    return int(reached[0]) + 1 if len(reached) else len(variances)
+
+
+def residual(
+    rows: Float[Tensor, "num_rows dim"],
+    mean: Float[Tensor, "dim"],
+    components: Float[Tensor, "num_components dim"],
+) -> Float[Tensor, "num_rows dim"]:
+    """Return what of each row lies outside the subspace through ``mean``.
+
+    Args:
+        rows: the points.
+        mean: a point of the subspace.
+        components: an orthonormal basis of the subspace.
+
+    Example:
+        >>> residual(torch.tensor([[3.0, 4.0]]), torch.zeros(2), torch.tensor([[1.0, 0.0]]))
+        tensor([[0., 4.]])
+    """
+    centred = rows - mean
+    return centred - (centred @ components.T) @ components

@@ -1,0 +1,246 @@
+"""What holds for every built-in loss alike."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from tests.lploss_builtin.batches import LOSSES, PCA, batch, create, labels, prediction_of
+
+every_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+@every_loss
+def test_scalar_is_the_mean_of_what_elementwise_shows(name: str) -> None:
+    loss = create(name)
+    inputs = batch()
+    elements = loss.elementwise(**inputs)
+    expected = elements.nansum() / (
+        elements.isfinite().sum() if loss.denominator == "valid" else elements.numel()
+    )
+    result = loss(**inputs)
+    assert result.loss.shape == ()
+    torch.testing.assert_close(result.loss, 0.5 * expected)
+    assert result.loss.item() > 1e-4
+
+
+@every_loss
+def test_weight_is_applied_once(name: str) -> None:
+    inputs = batch()
+    plain = create(name)(**inputs).loss
+    weighted = create(name, log_weight=3.0)(**inputs).loss
+    torch.testing.assert_close(weighted, plain * math.exp(-3.0))
+
+
+@every_loss
+def test_epsilon_is_subtracted_and_clipped(name: str) -> None:
+    inputs = batch()
+    elements = create(name).elementwise(**inputs)
+    middle = elements.nanmedian().item()
+    rectified = create(name, epsilon=middle).elementwise(**inputs)
+    torch.testing.assert_close(rectified, (elements - middle).clamp(min=0), equal_nan=True)
+    assert create(name, epsilon=1e6)(**inputs).loss.item() == 0.0
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in PCA])
+def test_epsilon_may_differ_for_each_keypoint(name: str) -> None:
+    inputs = batch()
+    elements = create(name).elementwise(**inputs)
+    epsilon = [0.0, 1e6, 0.0, 1e6]
+    rectified = create(name, epsilon=epsilon).elementwise(**inputs)
+    torch.testing.assert_close(rectified[:, ::2], elements[:, ::2])
+    assert rectified[:, 1::2].abs().max() == 0
+
+
+@every_loss
+def test_order_of_the_batch_matters_only_where_the_class_says_so(name: str) -> None:
+    loss = create(name)
+    inputs = batch()
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    shuffled = {key: value[order] for key, value in inputs.items()}
+    same = torch.allclose(loss(**inputs).loss, loss(**shuffled).loss)
+    assert same is (loss.num_previous_frames == 0)
+    assert len(loss.elementwise(**inputs)) == 6 - loss.num_previous_frames
+
+
+@every_loss
+@pytest.mark.parametrize("num_frames", [0, 1])
+def test_no_frame_or_a_single_one_is_no_error(name: str, num_frames: int) -> None:
+    loss = create(name)
+    inputs = batch(num_frames=num_frames)
+    result = loss(**inputs).loss
+    result.backward()
+    if num_frames <= loss.num_previous_frames:
+        assert result.item() == 0.0
+    gradient = inputs[prediction_of(loss)].grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+
+
+@every_loss
+def test_predictions_of_nan_give_exactly_zero_and_zero_gradients(name: str) -> None:
+    loss = create(name)
+    inputs = batch()
+    prediction = torch.full_like(inputs[prediction_of(loss)], math.nan).requires_grad_()
+    result = loss(**{**inputs, prediction_of(loss): prediction}).loss
+    result.backward()
+    assert result.item() == 0.0
+    assert prediction.grad is not None
+    assert prediction.grad.abs().max() == 0
+
+
+@every_loss
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf, -math.inf])
+def test_a_spoilt_prediction_does_not_spoil_the_others(name: str, spoilt: float) -> None:
+    loss = create(name)
+    inputs = batch()
+    name_of_input = prediction_of(loss)
+    prediction = inputs[name_of_input].detach().clone()
+    prediction[2, 0] = spoilt
+    prediction.requires_grad_()
+    elements = loss.elementwise(**{**inputs, name_of_input: prediction})
+    whole = loss.elementwise(**inputs)
+    kept = elements.isfinite()
+    assert not kept.all()
+    assert kept.sum() >= kept.numel() // 2
+    torch.testing.assert_close(elements[kept], whole[kept])
+    loss(**{**inputs, name_of_input: prediction}).loss.backward()
+    assert prediction.grad is not None
+    assert prediction.grad.isfinite().all()
+    assert prediction.grad[2, 0].abs().max() == 0
+
+
+@every_loss
+def test_gradient_agrees_with_finite_differences(name: str) -> None:
+    loss = create(name).double()
+    inputs = batch(num_frames=3, dtype=torch.float64)
+    key = prediction_of(loss)
+    assert torch.autograd.gradcheck(
+        lambda prediction: loss(**{**inputs, key: prediction}).loss, inputs[key]
+    )
+
+
+@every_loss
+def test_float32_is_close_to_float64_and_half_precision_runs(name: str) -> None:
+    loss = create(name)
+    single = loss(**batch()).loss
+    double = loss(**batch(dtype=torch.float64)).loss
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-8)
+    half = loss(**batch(dtype=torch.bfloat16)).loss
+    torch.testing.assert_close(half.double(), double, rtol=0.1, atol=1e-3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        autocast = loss(**batch()).loss
+    torch.testing.assert_close(autocast, single, rtol=1e-3, atol=1e-6)
+
+
+@every_loss
+def test_extreme_values_stay_finite(name: str) -> None:
+    loss = create(name)
+    for scale in (0.0, 1e3, -1e3):
+        inputs = {key: value.detach() * 0 + scale for key, value in batch().items()}
+        inputs["heatmaps_pred"] = torch.zeros_like(inputs["heatmaps_pred"])
+        inputs["heatmaps_pred"][..., 0, 0] = 1.0
+        inputs["heatmaps_targ"] = inputs["heatmaps_pred"].flip(-1)
+        inputs["confidences"] = torch.ones_like(inputs["confidences"])
+        prediction = inputs[prediction_of(loss)].requires_grad_()
+        result = loss(**inputs).loss
+        result.backward()
+        assert result.isfinite()
+        assert prediction.grad is not None
+        assert prediction.grad.isfinite().all()
+
+
+@every_loss
+def test_inputs_and_random_state_are_left_alone(name: str) -> None:
+    loss = create(name)
+    inputs = batch()
+    inputs["keypoints_targ"][0, 1] = math.nan
+    before = {key: value.detach().clone() for key, value in inputs.items()}
+    state = torch.random.get_rng_state()
+    loss(**inputs).loss.backward()
+    assert torch.equal(state, torch.random.get_rng_state())
+    for key, value in inputs.items():
+        torch.testing.assert_close(value.detach(), before[key], rtol=0, atol=0, equal_nan=True)
+
+
+@every_loss
+def test_copies_and_checkpoints_compute_the_same(name: str) -> None:
+    loss = create(name, log_weight=2.0)
+    inputs = batch()
+    expected = loss(**inputs).loss
+    assert torch.equal(copy.deepcopy(loss)(**inputs).loss, expected)
+    assert torch.equal(pickle.loads(pickle.dumps(loss))(**inputs).loss, expected)
+    restored = create(name)
+    restored.load_state_dict(loss.state_dict())
+    assert torch.equal(restored(**inputs).loss, expected)
+
+
+@every_loss
+def test_nothing_asks_the_device_for_a_value(name: str) -> None:
+    # Tensors of the device "meta" have shapes and no values.
+    loss = create(name).to("meta")
+    inputs = {key: value.detach().to("meta") for key, value in batch().items()}
+    assert loss(**inputs).loss.shape == ()
+    assert loss.elementwise(**inputs).shape[0] == 6 - loss.num_previous_frames
+
+
+def test_the_check_for_asking_the_device_can_fail() -> None:
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        torch.ones(3, device="meta").sum().item()
+    with pytest.raises(NotImplementedError, match="nonzero"):
+        torch.ones(3, device="meta")[torch.ones(3, device="meta") > 0]
+
+
+@every_loss
+@pytest.mark.compiles
+def test_compiled_in_one_graph_it_computes_the_same(name: str) -> None:
+    torch._dynamo.reset()
+    # Without a C++ compiler the graph is still captured and differentiated.
+    backend = "inductor" if shutil.which("g++") or shutil.which("clang++") else "aot_eager"
+    loss = create(name)
+    compiled = torch.compile(loss, fullgraph=True, backend=backend)
+    inputs, again = batch(), batch()
+    for given in (inputs, again):
+        given["keypoints_targ"][1, 2] = math.nan
+        given["heatmaps_targ"][1, 2] = 0.0
+    expected = loss(stage="train", **inputs)
+    result = compiled(stage="train", **again)
+    torch.testing.assert_close(result.loss, expected.loss)
+    assert [entry["name"] for entry in result.logs] == [entry["name"] for entry in expected.logs]
+    expected.loss.backward()
+    result.loss.backward()
+    key = prediction_of(loss)
+    torch.testing.assert_close(again[key].grad, inputs[key].grad)
+
+
+@every_loss
+@pytest.mark.gpu
+def test_on_a_gpu_it_computes_the_same_without_waiting(name: str) -> None:
+    loss = create(name)
+    inputs = batch()
+    inputs["keypoints_targ"][1, 2] = math.nan
+    inputs["heatmaps_targ"][1, 2] = 0.0
+    expected = loss(**inputs).loss
+    there = copy.deepcopy(loss).cuda()
+    moved = {key: value.detach().cuda() for key, value in inputs.items()}
+    moved[prediction_of(loss)].requires_grad_()
+    there(**moved)  # the first call may load kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        result = there(**moved).loss
+        result.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(result.cpu(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_batch_that_these_tests_use_is_not_degenerate() -> None:
+    assert set(PCA) < set(LOSSES)
+    assert len(LOSSES) >= 10
+    assert torch.linalg.matrix_rank(labels() - labels().mean(dim=0)) == 8
