@@ -72,4 +72,5 @@ def __dir__() -> list[str]:
 if os.environ.get("LPLOSS_TYPECHECK", "") not in ("", "0"):
     from jaxtyping import install_import_hook
 
-    install_import_hook(["lploss", "lploss_builtin"], "beartype.beartype")
+    import_module("lploss.typecheck")  # before the hook, which uses it
+    install_import_hook(["lploss", "lploss_builtin"], "lploss.typecheck.check")

@@ -101,7 +101,7 @@ class Axes:
                     raise self._error(
                         loss, name, shape, f"{known} along {self.text.split()[axis]}", size
                     )
-            elif unknown:
+            elif unknown and (known or size):  # no elements: any size fits
                 if known == 0 or size % known:
                     raise self._error(
                         loss,
@@ -125,7 +125,7 @@ def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
     """Return the axes of each parameter that a jaxtyping annotation describes."""
     try:
         hints = typing.get_type_hints(function)
-    except (NameError, TypeError):
+    except Exception:
         # An annotation that cannot be resolved is as good as none.
         return {}
     found = {}

@@ -252,7 +252,9 @@ def _parameters(loaded: Any) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "type": str(parameter.annotation).replace("typing.", ""),
+            "type": parameter.annotation
+            if isinstance(parameter.annotation, str)
+            else inspect.formatannotation(parameter.annotation),
             "default": "required"
             if parameter.default is inspect.Parameter.empty
             else repr(parameter.default),

@@ -6,12 +6,11 @@ that is not known is an error with the close match, never ignored.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -270,27 +269,47 @@ def load_config(
         ['temporal']
     """
     if isinstance(source, str | PathLike):
-        raw, text, name = _read(Path(source))
+        raw, tree, name = _read(Path(source))
     elif source is None or isinstance(source, Mapping | DictConfig):
-        raw, text, name = OmegaConf.create(cast(Any, source or {})), "", "the config"
+        raw, tree, name = _created(source or {}, None, "the config"), None, "the config"
     else:
         raise ConfigError(
             f"a config must be a path or a mapping, got {type(source).__name__}: {source!r}"
         )
-    config = _merged(OmegaConf.structured(Config), raw, text, name)
+    # In YAML a section whose keys are all commented out is null.
+    values = cast("dict[str, Any]", OmegaConf.to_container(raw))
+    filled = [key for key, value in values.items() if value is not None or key not in _SECTIONS]
+    config = _merged(OmegaConf.structured(Config), OmegaConf.masked_copy(raw, filled), tree, name)
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"an override must read section.key=value, got {override!r}")
         try:
             update = OmegaConf.from_dotlist([override])
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(f"the override {override!r} cannot be read: {error}") from error
-        config = _merged(config, update, "", f"the override {override!r}")
+        except yaml.MarkedYAMLError as error:
+            raise ConfigError(f"the override {override!r}: {error.problem}") from error
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"the override {override!r}: {_first_line(error)}") from error
+        config = _merged(config, update, None, f"the override {override!r}")
     return config
 
 
-def _read(path: Path) -> tuple[DictConfig, str, str]:
+_SECTIONS = {f.name for f in fields(Config)}
+
+
+def _created(source: Any, tree: yaml.Node | None, name: str) -> DictConfig:
+    try:
+        return cast(DictConfig, OmegaConf.create(source))
+    except OmegaConfBaseException as error:
+        where = f"{name}{_line(tree, error.full_key or '')}"
+        raise ConfigError(f"{where}: {error.full_key}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _read(path: Path) -> tuple[DictConfig, yaml.Node | None, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -298,23 +317,28 @@ def _read(path: Path) -> tuple[DictConfig, str, str]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"the config {path} is no text: {error}") from error
     try:
-        raw = OmegaConf.create(text) if text.strip() else OmegaConf.create({})
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if tree is not None and not isinstance(tree, yaml.MappingNode):
+            came = "a list" if isinstance(tree, yaml.SequenceNode) else repr(tree.value)
+            raise ConfigError(
+                f"{path} must hold sections such as `data:` and `losses:`, got {came}"
+            )
+        return _created(text if tree else {}, tree, str(path)), tree, str(path)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: {error.problem}") from error
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(raw, DictConfig):
-        raise ConfigError(f"{path} must hold sections such as `data:` and `losses:`, got a list")
-    return raw, text, str(path)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {_first_line(error)}") from error
 
 
-def _merged(base: DictConfig, update: DictConfig, text: str, name: str) -> DictConfig:
+def _merged(base: DictConfig, update: DictConfig, tree: yaml.Node | None, name: str) -> DictConfig:
     try:
         return cast(DictConfig, OmegaConf.merge(base, update))
     except OmegaConfBaseException as error:
-        key = error.full_key or str(error.key or "")
-        where = f"{name}{_line(text, key)}"
+        values = cast("dict[str, Any]", OmegaConf.to_container(update))
+        # OmegaConf does not say where a value stands that should be a section.
+        key = error.full_key or _misplaced(values, Config)
+        where = f"{name}{_line(tree, key)}"
         if error.key is not None and error.object_type is not None and _is_unknown(error):
             known = [f.name for f in fields(error.object_type)]
             section = key.rpartition(".")[0]
@@ -323,20 +347,79 @@ def _merged(base: DictConfig, update: DictConfig, text: str, name: str) -> DictC
                 f"{f' in section {section!r}' if section else ''}."
                 f"{did_you_mean(str(error.key), known)} Known: {', '.join(known)}."
             ) from error
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{where}: {key}: {reason}") from error
+        expected = _expected(key)
+        if expected is None:
+            raise ConfigError(f"{where}: {key}: {_first_line(error)}") from error
+        raise ConfigError(f"{where}: {key} must be {expected}, got {_at(values, key)!r}") from error
+
+
+def _parts(key: str) -> list[str]:
+    return key.replace("[", ".").replace("]", "").split(".")
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in _parts(key):
+        values = values[int(part)] if isinstance(values, list) else values[part]
+    return values
+
+
+def _misplaced(values: Mapping[str, Any], section: type) -> str:
+    """Return the dotted key of the first plain value that stands where a section belongs."""
+    for name, annotation in _hints(section).items():
+        value = values.get(name)
+        if value is None or not is_dataclass(annotation):
+            continue
+        if isinstance(value, str) and "${" in value:
+            continue
+        if not isinstance(value, Mapping):
+            return name
+        if inner := _misplaced(value, cast(type, annotation)):
+            return f"{name}.{inner}"
+    return ""
+
+
+def _hints(section: type) -> dict[str, Any]:
+    """Return what the schema says of the keys of a section, without "or None"."""
+    hints = get_type_hints(section)
+    return {
+        name: get_args(hint)[0] if get_origin(hint) is Union else hint
+        for name, hint in hints.items()
+    }
+
+
+def _expected(key: str) -> str | None:
+    """Return what the schema wants at a dotted key, in words, where it knows."""
+    annotation: Any = Config
+    for part in _parts(key):
+        if is_dataclass(annotation):
+            annotation = _hints(cast(type, annotation)).get(part)
+        else:
+            annotation = (get_args(annotation) or (None,))[-1]
+    if is_dataclass(annotation):
+        return f"a section with keys such as {fields(annotation)[0].name}"
+    return _KINDS.get(get_origin(annotation) or annotation)
+
+
+_KINDS = {
+    bool: "true or false",
+    dict: "a mapping",
+    float: "a number",
+    int: "a whole number",
+    list: "a list",
+    str: "a text",
+}
 
 
 def _is_unknown(error: OmegaConfBaseException) -> bool:
-    known = is_dataclass(error.object_type) and {f.name for f in fields(error.object_type)}
-    return bool(known) and str(error.key) not in known
+    if not is_dataclass(error.object_type):
+        return False
+    return str(error.key) not in {f.name for f in fields(error.object_type)}
 
 
-def _line(text: str, key: str) -> str:
-    """Return ``, line N`` for a dotted key in a YAML text."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+def _line(node: yaml.Node | None, key: str) -> str:
+    """Return ``, line N`` for a dotted key in the tree of a YAML text."""
     line = None
-    for part in key.replace("[", ".").replace("]", "").split("."):
+    for part in _parts(key):
         if isinstance(node, yaml.MappingNode):
             found = [(k, v) for k, v in node.value if k.value == part]
             if not found:
@@ -361,7 +444,15 @@ def plain(node: Any) -> Any:
     try:
         return OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
+
+
+def _value(config: DictConfig, path: str) -> Any:
+    """Return what stands at a dotted path, as plain Python; ``None`` where nothing does."""
+    try:
+        return plain(OmegaConf.select(config, path))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_first_line(error)}") from error
 
 
 class LossClasses(Mapping[str, "type[Loss]"]):
@@ -371,11 +462,11 @@ class LossClasses(Mapping[str, "type[Loss]"]):
         self._registry = registry
 
     def __getitem__(self, name: str) -> type[Loss]:
-        if name not in self._registry.names(LossSpec):
-            matches = difflib.get_close_matches(name, self._registry.names(LossSpec))
-            raise KeyError(f"{name}: close matches {matches}" if matches else name)
         loaded: type[Loss] = self._registry.load(LossSpec, name)
         return loaded
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._registry.names(LossSpec)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._registry.names(LossSpec))
@@ -431,12 +522,15 @@ def get_loss_factories(
     from lploss.factory import LossFactory
 
     config = load_config(cfg)
-    prefer: dict[str, str] = plain(config.prefer)
-    described: dict[str, Any] = plain(config.losses)
-    to_use = list(plain(config.model.losses_to_use) or [])
+    prefer: dict[str, str] = _value(config, "prefer")
+    described: dict[str, Any] = _value(config, "losses")
+    to_use: list[str] = _value(config, "model.losses_to_use") or []
     if doubled := sorted({name for name in to_use if to_use.count(name) > 1}):
         raise ConfigError(f"model.losses_to_use names {', '.join(doubled)} twice")
-    asked = {name: described.get(name) for name in [*_of_model(config), *to_use]}
+    asked = {
+        name: described.get(name, described.get(name.rpartition("/")[2]))
+        for name in [*_of_model(config), *to_use]
+    }
     for name, params in described.items():
         if registry.load(LossSpec, name, prefer).kind == "supervised":
             asked.setdefault(name, params)
@@ -460,9 +554,9 @@ def get_loss_factories(
 
 
 def _of_model(config: DictConfig) -> list[str]:
-    model_type = config.model.model_type or ""
+    model_type = _value(config, "model.model_type") or ""
     if "heatmap" in model_type:
-        return [f"heatmap_{config.model.heatmap_loss_type or 'mse'}"]
+        return [f"heatmap_{_value(config, 'model.heatmap_loss_type') or 'mse'}"]
     return ["regression"] if "regression" in model_type else []
 
 
@@ -507,14 +601,14 @@ def build_losses(
             continue
         for parameter, path in cls.config_paths.items():
             if config is not None and parameter not in params:
-                value = plain(OmegaConf.select(config, path))
+                value = _value(config, path)
                 if value is not None:
                     params[parameter] = value
         if data_module is not None and "data_module" in parameters_of(cls):
             params.setdefault("data_module", data_module)
         try:
             built[name] = cls.create(name.rpartition("/")[2], **params)
-        except (LplossError, TypeError) as error:
+        except (LplossError, TypeError, ValueError) as error:
             raise ConfigError(f"losses.{name}: {error}") from error
     return built, off
 
@@ -540,6 +634,6 @@ def check_params(
         if parameter not in known:
             raise ConfigError(
                 f"losses.{name}: the loss has no argument {parameter!r}."
-                f"{did_you_mean(parameter, known)} It has: {', '.join(known)}."
+                f"{did_you_mean(str(parameter), known)} It has: {', '.join(known)}."
             )
     return dict(given)

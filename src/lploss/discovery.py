@@ -22,7 +22,7 @@ from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec, Spec
 GROUP = "lploss"
 
 # What each hook returns; the hooks themselves stand in `hookspecs`.
-HOOKS: dict[str, type] = {
+HOOKS: dict[str, type[Spec]] = {
     "lploss_losses": LossSpec,
     "lploss_inputs": InputSpec,
     "lploss_models": ModelSpec,
@@ -109,7 +109,7 @@ def discover(
             if not text or GROUP not in text:
                 continue
             entry_points = distribution.entry_points.select(group=GROUP)
-            name, version = normalise(distribution.metadata["Name"]), distribution.version
+            name, version = normalise(distribution.metadata["Name"]), distribution.version or "?"
         except Exception as error:
             # A damaged installation in the same environment must not hide the plugins.
             about = ("unreadable", str(getattr(distribution, "_path", distribution)), "?", "?")
@@ -164,7 +164,11 @@ def _checked(manifest: object, name: str) -> pluggy.PluginManager:
 
 def _call(manager: pluggy.PluginManager, hook: str) -> Iterator[Spec]:
     expected = HOOKS[hook]
-    for result in getattr(manager.hook, hook)():
+    caller = getattr(manager.hook, hook)
+    results = caller()
+    if len(results) < len(caller.get_hookimpls()):  # pluggy drops None
+        raise PluginError(f"{hook}() must return a list of {expected.__name__}, got None")
+    for result in results:
         if isinstance(result, str | bytes) or not isinstance(result, Iterable):
             raise PluginError(
                 f"{hook}() must return a list of {expected.__name__}, "

@@ -45,7 +45,7 @@ class ShapeError(LplossError, ValueError):
     """An input does not have the axes that the loss declares."""
 
 
-class UnknownNameError(LplossError, LookupError):
+class UnknownNameError(LplossError, KeyError):
     """No plugin provides the name that was asked for."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,22 +63,24 @@ class LossFactory(nn.Module):
     ) -> None:
         super().__init__()
         self.total_name = total_name
-        self.losses = nn.ModuleDict()
+        if not isinstance(losses, Mapping):
+            raise ConfigError(
+                "losses must be a mapping from names to arguments such as {'temporal': {}}, got "
+                f"{type(losses).__name__}: {losses!r}"
+            )
+        built: dict[str, Loss] = {}
         for name, params in losses.items():
-            if isinstance(params, Loss):
-                loss = params
-            else:
-                cls: type[Loss] = registry.load(LossSpec, name, prefer)
-                loss = cls.create(name.rpartition("/")[2], **(params or {}))
-            if loss.loss_name in self.losses:
+            loss = _built(name, params, prefer, registry)
+            if loss.loss_name in built:
                 raise ConfigError(
                     f"the loss {loss.loss_name!r} is asked for twice, the second time as {name!r}"
                 )
-            self.losses[loss.loss_name] = loss
+            built[loss.loss_name] = loss
+        self.losses = cast("Mapping[str, Loss]", nn.ModuleDict(built))
         self.recorder = FlightRecorder(self.losses, dict(off or {})) if record else None
         required = {
-            name: str(loss_name)
-            for loss_name, loss in reversed(self.losses.items())
+            name: loss_name
+            for loss_name, loss in reversed(built.items())
             for name, is_required in loss.inputs.items()
             if is_required
         }
@@ -149,6 +151,8 @@ class LossFactory(nn.Module):
             raise ArgumentValueError(
                 f"anneal_weight must be one number, got shape {tuple(anneal_weight.shape)}"
             )
+        elif isinstance(anneal_weight, Tensor):
+            anneal_weight = anneal_weight.reshape(())
         inputs = self._inputs.resolve(batch)
         prefix = f"{stage}_" if stage else ""
         total: Tensor | None = None
@@ -193,4 +197,24 @@ class LossFactory(nn.Module):
 
         if self.recorder is None:
             raise ArgumentValueError("the flight recorder is off: build it with record=True")
-        Console(file=file).print(self.recorder.table())
+        console = Console(file=file)
+        if not console.is_terminal:  # a file has no edge at which words must break
+            console.width = 1000
+        console.print(self.recorder.table())
+
+
+def _built(
+    name: str,
+    params: Mapping[str, Any] | Loss | None,
+    prefer: Mapping[str, str] | None,
+    registry: Registry,
+) -> Loss:
+    if isinstance(params, Loss):
+        return params
+    if params is not None and not isinstance(params, Mapping):
+        raise ConfigError(
+            f"losses.{name} must be a mapping of arguments or a loss, got "
+            f"{type(params).__name__}: {params!r}"
+        )
+    cls: type[Loss] = registry.load(LossSpec, name, prefer)
+    return cls.create(name.rpartition("/")[2], **(params or {}))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from lploss.errors import MissingInputError, UnknownInputError, did_you_mean
+from lploss.errors import (
+    LplossError,
+    MissingInputError,
+    PluginError,
+    UnknownInputError,
+    did_you_mean,
+)
 from lploss.registry import Registry, default_registry
 from lploss.specs import InputSpec
 
@@ -43,9 +49,7 @@ class InputResolver:
         resolved = dict(batch)
         for name in absent:
             if not self._derive(name, resolved, ()):
-                raise missing_input(
-                    self._required[name], name, batch, self._registry, self._prefer
-                )
+                raise missing_input(self._required[name], name, batch, self._registry, self._prefer)
         return resolved
 
     def _derive(self, name: str, resolved: dict[str, Any], under_way: tuple[str, ...]) -> bool:
@@ -84,29 +88,46 @@ class InputResolver:
 def missing_input(
     loss: str,
     name: str,
-    batch: Iterable[str],
+    batch: Mapping[str, Any],
     registry: Registry = default_registry,
     prefer: Mapping[str, str] | None = None,
 ) -> MissingInputError:
     """Return the error that names the loss, the input, what was there, and the way out."""
-    there = sorted(key for key in batch if not isinstance(batch, Mapping) or batch[key] is not None)
+    there = sorted(key for key, value in batch.items() if value is not None)
     lines = [
-        f"loss {loss!r} needs the input {name!r}, which the batch does not hold."
-        f"{did_you_mean(name, there)}",
+        f"loss {loss!r} needs the input {name!r}, which the batch does not hold.",
         f"The batch holds: {', '.join(there) if there else 'nothing'}.",
     ]
-    spec = _spec(name, registry, prefer)
-    if spec is not None:
-        lines.append(f"It is: {spec.meaning}; axes ({spec.axes}), {spec.unit}.")
-        if spec.derived_by is not None:
-            needs = _needs(registry.load(InputSpec, name, prefer))
-            required = [need for need, is_required in needs.items() if is_required]
-            lacking = [need for need in required if need not in there]
-            lines.append(
-                f"LossFactory derives it from {', '.join(required)}"
-                + (f"; of these {', '.join(lacking)} is missing." if lacking else ".")
-            )
+    try:
+        # A key that is an input by itself is hardly a misspelling.
+        described = registry.names(InputSpec)
+        lines[0] += did_you_mean(name, [key for key in there if key not in described])
+        spec = _spec(name, registry, prefer)
+        if spec is not None:
+            lines.append(f"It is: {spec.meaning}; axes ({spec.axes}), {spec.unit}.")
+        lines += _ways(name, there, registry, prefer)
+    except LplossError as error:
+        lines.append(f"What it is cannot be told: {error}")
     return MissingInputError("\n".join(lines))
+
+
+def _ways(
+    name: str, there: Collection[str], registry: Registry, prefer: Mapping[str, str] | None
+) -> list[str]:
+    """Say how an input is derived, and how what lacks for that is."""
+    lines = []
+    names = [name]
+    for derived in names:  # grows while it is walked
+        spec = _spec(derived, registry, prefer)
+        if spec is None or spec.derived_by is None:
+            continue
+        needs = _needs(registry.load(InputSpec, derived, prefer))
+        required = [need for need, is_required in needs.items() if is_required]
+        lacking = [need for need in required if need not in there]
+        missing = f"; of these the batch lacks {', '.join(lacking)}" if lacking else ""
+        lines.append(f"LossFactory derives {derived} from {', '.join(required) or 'nothing'}{missing}.")
+        names += [need for need in lacking if need not in names]
+    return lines
 
 
 def _spec(name: str, registry: Registry, prefer: Mapping[str, str] | None) -> InputSpec | None:
@@ -118,7 +139,11 @@ def _spec(name: str, registry: Registry, prefer: Mapping[str, str] | None) -> In
 
 def _needs(function: Callable[..., Any]) -> dict[str, bool]:
     """Return the inputs that a derivation names, required ones as ``True``."""
-    return {
-        name: parameter.default is parameter.empty
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
+    parameters = inspect.signature(function).parameters
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PluginError(
+                f"{function.__module__}.{function.__qualname__} must name the inputs from which "
+                f"it derives another, it has {parameter}"
+            )
+    return {name: p.default is p.empty for name, p in parameters.items()}

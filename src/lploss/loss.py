@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, NotRequired, Self, TypeAlias, TypedDict, final
+from numbers import Real
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+)
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +34,14 @@ from lploss.errors import (
 )
 from lploss.inputs import missing_input
 from lploss.reduction import Denominator, Method
-from lploss.validity import Validity, left_out_and_valid
+from lploss.specs import NAME
+from lploss.validity import Validity, left_out_and_valid, masks_of
 
 Kind: TypeAlias = Literal["supervised", "unsupervised"]
 Stage: TypeAlias = Literal["train", "val", "test"]
+
+# Not `Self`, which run-time type checks of single methods cannot read.
+L = TypeVar("L", bound="Loss")
 
 
 class LogEntry(TypedDict):
@@ -129,8 +145,10 @@ class Loss(nn.Module, ABC):
 
     _cleaned: ClassVar[tuple[str, ...]] = ()
     _computed: ClassVar[tuple[str, ...]] = ()
+    _says_annealed: ClassVar[bool] = False
+    __signature__: ClassVar[inspect.Signature]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls: type[L], *args: Any, **kwargs: Any) -> L:
         """Refuse arguments that the constructor does not have, with the close match."""
         known = parameters_of(cls)
         for name in kwargs:
@@ -141,9 +159,7 @@ class Loss(nn.Module, ABC):
                 )
         return super().__new__(cls)
 
-    def __init__(
-        self, *, epsilon: float | Sequence[float] = 0.0, log_weight: float = 0.0
-    ) -> None:
+    def __init__(self, *, epsilon: float | Sequence[float] = 0.0, log_weight: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("epsilon", self._checked_epsilon(epsilon))
         self.register_buffer(
@@ -156,8 +172,10 @@ class Loss(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "annealed" in vars(cls):
+            cls._says_annealed = True
         for name in ("forward", "evaluate", "elementwise"):
-            if name in vars(cls):
+            if getattr(cls, name) is not getattr(Loss, name):
                 raise LossDefinitionError(
                     f"{cls.__qualname__}.{name} must not be overridden: the order of the steps "
                     "and the weight belong to Loss. Put the maths into compute_loss and the "
@@ -168,10 +186,7 @@ class Loss(nn.Module, ABC):
         cls.inputs = _inputs_of(cls)
         if "loss_names" not in vars(cls) and hasattr(cls, "loss_name"):
             cls.loss_names = (cls.loss_name,)
-        if not cls.loss_names:
-            raise LossDefinitionError(
-                f"{cls.__qualname__} must have a name: loss_name = {cls.__name__.lower()!r}"
-            )
+        _check_names(cls)
         if getattr(cls, "kind", None) not in ("supervised", "unsupervised"):
             raise LossDefinitionError(
                 f'{cls.__qualname__}.kind must be "supervised" (needs labels) or '
@@ -179,14 +194,15 @@ class Loss(nn.Module, ABC):
             )
         if cls.denominator not in ("valid", "all"):
             raise LossDefinitionError(
-                f'{cls.__qualname__}.denominator must be "valid" or "all", '
-                f"got {cls.denominator!r}"
+                f'{cls.__qualname__}.denominator must be "valid" or "all", got {cls.denominator!r}'
             )
-        if not any("annealed" in vars(base) for base in cls.__mro__ if base is not Loss):
+        if not cls._says_annealed:
             cls.annealed = cls.kind == "unsupervised"
+        # Else inspect and help would show the arguments of __new__, which only checks their names.
+        cls.__signature__ = inspect.Signature(list(parameters_of(cls).values()))
 
     @classmethod
-    def create(cls, name: str, **params: Any) -> Self:
+    def create(cls: type[L], name: str, /, **params: Any) -> L:
         """Return a new loss; the name is handed on where the class serves several."""
         if "loss_name" in parameters_of(cls):
             params = {"loss_name": name, **params}
@@ -248,10 +264,10 @@ class Loss(nn.Module, ABC):
                 "value": loss.detach(),
                 "prog_bar": True,
             },
-            {"name": f"{self.loss_name}_weight", "value": self.weight},
+            {"name": f"{self.loss_name}_weight", "value": self.weight.detach()},
         ]
 
-    @final
+    @final  # type: ignore[misc]  # nn.Module declares it as an attribute
     def forward(self, *, stage: Stage | None = None, **inputs: Any) -> LossResult:
         """Step 6: run steps 1 to 5 and apply the weight, here and nowhere else.
 
@@ -297,6 +313,7 @@ class Loss(nn.Module, ABC):
         return list(keypoint_names)
 
     def extra_repr(self) -> str:
+        """Return what stands in the parentheses of the ``repr``."""
         return f"{self.loss_name}, inputs={list(self.inputs)}"
 
     def _steps_1_to_3(
@@ -305,14 +322,28 @@ class Loss(nn.Module, ABC):
         given = self._declared_inputs(batch)
         cls = type(self)
         cleaned, validity = self.remove_nans(**{n: given[n] for n in cls._cleaned if n in given})
+        for name in cleaned:
+            if name not in cls.inputs:
+                raise LossDefinitionError(
+                    f"loss {self.loss_name!r}: remove_nans replaces {name!r}, which is no input "
+                    f"of the loss.{did_you_mean(name, cls.inputs)}"
+                )
         given.update(cleaned)
         loss = self.compute_loss(**{n: given[n] for n in cls._computed if n in given})
-        left_out, valid = left_out_and_valid(validity)
-        if valid is not None and valid.shape != loss.shape:
+        if not isinstance(loss, Tensor) or loss.ndim == 0:
+            came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise LossDefinitionError(
-                f"loss {self.loss_name!r}: remove_nans must return masks in the shape of the "
-                f"element-wise loss {tuple(loss.shape)}, got {tuple(valid.shape)}"
+                f"loss {self.loss_name!r}: compute_loss must return the element-wise loss, a "
+                f"tensor with the batch axis first, got {came}"
             )
+        for mask in masks_of(validity):
+            if mask.shape != loss.shape or mask.dtype is not torch.bool:
+                raise LossDefinitionError(
+                    f"loss {self.loss_name!r}: remove_nans must return boolean masks in the "
+                    f"shape of the element-wise loss {tuple(loss.shape)}, got {mask.dtype} of "
+                    f"shape {tuple(mask.shape)}"
+                )
+        left_out, valid = left_out_and_valid(validity)
         return self.rectify_epsilon(loss), valid, left_out
 
     def _declared_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,7 +365,7 @@ class Loss(nn.Module, ABC):
         self, argument: str, value: Any, low: float = -math.inf, high: float = math.inf
     ) -> float:
         """Return a constructor's number, or raise an error that names loss and argument."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
         if not is_number or not low <= value <= high or not math.isfinite(value):
             bounds = f" of at least {low:g}" if math.isfinite(low) else ""
             if math.isfinite(high):
@@ -345,18 +376,53 @@ class Loss(nn.Module, ABC):
             )
         return float(value)
 
-    def _checked_epsilon(self, epsilon: float | Sequence[float]) -> Tensor:
-        if isinstance(epsilon, Tensor):
+    def _checked_epsilon(self, epsilon: Any) -> Tensor:
+        if hasattr(epsilon, "tolist"):  # a tensor or an array
             epsilon = epsilon.tolist()
         if isinstance(epsilon, Sequence) and not isinstance(epsilon, str):
             return torch.tensor([self._number("epsilon", value, 0.0) for value in epsilon])
         return torch.tensor(self._number("epsilon", epsilon, 0.0))
 
 
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+# These arguments of `forward`, here and in the factory, are no inputs.
+_RESERVED = ("stage", "anneal_weight")
+
+
 def parameters_of(cls: type[Loss]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a loss's constructor, by name."""
-    parameters = inspect.signature(cls.__init__).parameters
-    return {name: p for name, p in parameters.items() if name != "self"}
+    """Return the parameters of a loss's constructor, by name.
+
+    A constructor that hands ``**kwargs`` on has those of the next class as well.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        for name, parameter in parameters.items():
+            if name != "self" and parameter.kind not in _VARIADIC:
+                found.setdefault(name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return found
+
+
+def _check_names(cls: type[Loss]) -> None:
+    if not cls.loss_names:
+        raise LossDefinitionError(
+            f"{cls.__qualname__} must have a name: loss_name = {cls.__name__.lower()!r}"
+        )
+    for name in cls.loss_names:
+        if not re.fullmatch(NAME, str(name)) or hasattr(nn.ModuleDict(), str(name)):
+            raise LossDefinitionError(
+                f"{cls.__qualname__}: a loss cannot be named {name!r}; expected a plain name such "
+                "as 'bone_length', and none that torch.nn.ModuleDict has itself"
+            )
+    if len(cls.loss_names) > 1 and "loss_name" not in parameters_of(cls):
+        raise LossDefinitionError(
+            f"{cls.__qualname__} serves several names, {', '.join(cls.loss_names)}: its "
+            "constructor must take loss_name"
+        )
 
 
 def _inputs_of(cls: type[Loss]) -> dict[str, bool]:
@@ -378,13 +444,18 @@ def _inputs_of(cls: type[Loss]) -> dict[str, bool]:
 def _names(cls: type[Loss], method: str) -> tuple[str, ...]:
     parameters = inspect.signature(getattr(cls, method)).parameters
     for parameter in parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.name in _RESERVED:
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.{method}: an input cannot be named {parameter.name!r}, "
+                "trainers pass something else under this name"
+            )
+        if parameter.kind in _VARIADIC:
             raise LossDefinitionError(
                 f"{cls.__qualname__}.{method} must name its inputs, it has {parameter}: the "
                 "names say what the loss takes from the batch. Keys of the batch that it does "
                 "not name are ignored anyway."
             )
-        if parameter.kind is parameter.POSITIONAL_ONLY:
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name != "self":
             raise LossDefinitionError(
                 f"{cls.__qualname__}.{method}: {parameter.name} must not be positional-only, "
                 "inputs are passed by name"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -47,18 +47,15 @@ class LossRecord:
     anneal_weight: float | None = None
 
 
-class _Tape:
-    """Scalars of one loss in one stage, summed up on their device and read at the end."""
+class _Sums:
+    """Numbers by name, summed up on their device and read at the end."""
 
     def __init__(self) -> None:
-        self.calls = 0
-        self.elements = 0
-        self.anneal_weight: Tensor | float = 1.0
         self._recent: list[dict[str, Tensor | int]] = []
         self._totals: dict[str, Tensor | int] = {}
 
-    def add(self, **scalars: Tensor | int) -> None:
-        self._recent.append(scalars)
+    def add(self, numbers: dict[str, Tensor | int]) -> None:
+        self._recent.append(numbers)
         if len(self._recent) >= _FOLD_EVERY:
             self._fold()
 
@@ -67,18 +64,28 @@ class _Tape:
         return {name: float(total) for name, total in self._totals.items()}
 
     def _fold(self) -> None:
-        for name in {name for scalars in self._recent for name in scalars}:
-            values = [scalars[name] for scalars in self._recent if name in scalars]
-            total = self._totals.get(name, 0)
+        for name in {name for numbers in self._recent for name in numbers}:
+            values = [numbers[name] for numbers in self._recent if name in numbers]
+            values.append(self._totals.get(name, 0))
             tensors = [value for value in values if isinstance(value, Tensor)]
-            numbers = sum(value for value in values if not isinstance(value, Tensor))
+            total: Tensor | int = sum(value for value in values if not isinstance(value, Tensor))
             if tensors:
-                device = tensors[-1].device
-                if isinstance(total, Tensor):
-                    total = total.to(device)
-                numbers = numbers + torch.stack([t.to(device) for t in tensors]).sum()
-            self._totals[name] = total + numbers
+                device = tensors[0].device
+                total = total + torch.stack([t.to(device) for t in tensors]).sum()
+            self._totals[name] = total
         self._recent.clear()
+
+
+class _Tape:
+    """What is kept of one loss in one stage."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.elements = 0
+        self.anneal_weight: Tensor | float = 1.0
+        self.scalars = _Sums()
+        # Apart from the scalars, for a reason may have any name.
+        self.left_out = _Sums()
 
 
 class FlightRecorder:
@@ -114,24 +121,20 @@ class FlightRecorder:
         elements = evaluation.elementwise.numel()
         tape.calls += 1
         tape.elements += elements
-        tape.anneal_weight = anneal_weight
-        scalars: dict[str, Any] = {
-            "value": evaluation.scalar.detach(),
-            "weighted": weighted.detach(),
-            "used": elements,
-        }
+        tape.anneal_weight = (
+            anneal_weight.detach() if isinstance(anneal_weight, Tensor) else anneal_weight
+        )
+        used: Tensor | int = elements
         if evaluation.valid is not None:
             used = evaluation.valid.sum()
-            rest = elements - used
-            scalars["used"] = used
             *first, last = evaluation.left_out
-            for reason in first:
-                number = evaluation.left_out[reason].sum()
-                scalars[reason] = number
-                rest = rest - number
+            left_out: dict[str, Tensor | int] = {r: evaluation.left_out[r].sum() for r in first}
             # The reasons exclude each other: the last one has what remains.
-            scalars[last] = rest
-        tape.add(**scalars)
+            left_out[last] = elements - used - sum(left_out.values())
+            tape.left_out.add(left_out)
+        tape.scalars.add(
+            {"value": evaluation.scalar.detach(), "weighted": weighted.detach(), "used": used}
+        )
 
     def reset(self) -> None:
         """Forget all calls, e.g. at the start of an epoch."""
@@ -141,7 +144,7 @@ class FlightRecorder:
         """Read the recorder; this waits for the device."""
         found = []
         for (stage, loss), tape in self._tapes.items():
-            totals = tape.totals()
+            totals = tape.scalars.totals()
             found.append(
                 LossRecord(
                     stage,
@@ -149,10 +152,10 @@ class FlightRecorder:
                     "ran",
                     tape.calls,
                     tape.elements,
-                    int(totals.pop("used")),
-                    value=totals.pop("value") / tape.calls,
-                    weighted=totals.pop("weighted") / tape.calls,
-                    left_out={reason: int(n) for reason, n in sorted(totals.items())},
+                    int(totals["used"]),
+                    value=totals["value"] / tape.calls,
+                    weighted=totals["weighted"] / tape.calls,
+                    left_out={r: int(n) for r, n in sorted(tape.left_out.totals().items())},
                     anneal_weight=float(tape.anneal_weight),
                 )
             )
@@ -167,7 +170,7 @@ class FlightRecorder:
 
         table = Table(title="losses")
         for heading in ("stage", "loss", "status", "left out"):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading in ("stage", "loss"))
         for heading in ("calls", "used of elements", "value", "weighted", "anneal"):
             table.add_column(heading, justify="right")
         for record in self.records():

@@ -86,6 +86,17 @@ class Registry:
         self._plugins: tuple[Plugin, ...] | None = None
         self._load_failures: dict[str, Failure] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Registry:
+        # It stands for what is installed, of which there is one; and the errors that it keeps
+        # may neither be copied nor pickled.
+        return self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self is default_registry:
+            return "default_registry"
+        state = {"_allow": self._allow, "_strict": self._strict}
+        return Registry, (self._distributions,), state
+
     @property
     def strict(self) -> bool:
         """Whether a failing plugin raises."""
@@ -170,16 +181,19 @@ class Registry:
             name = f"{normalise(distribution)}/{plain}"
         if not found:
             raise self._unknown(kind, name)
-        # A distribution may state the same spec in two plugins; that is one provider.
-        if any(entry.spec != found[0].spec for entry in found) or (
-            len({entry.plugin.distribution for entry in found}) > 1
-        ):
-            providers = " and ".join(sorted({_whose(entry.plugin) for entry in found}))
+        providers = " and ".join(sorted({_whose(entry.plugin) for entry in found}))
+        if len({entry.plugin.distribution for entry in found}) > 1:
             choices = " or ".join(sorted({repr(entry.qualified_name) for entry in found}))
             raise AmbiguousNameError(
                 f"the {kind.kind} {plain!r} is provided by {providers}. "
                 f"Ask for {choices}, or put `prefer: {{{plain}: "
                 f"{found[0].plugin.distribution}}}` into the config."
+            )
+        # A distribution may state the same spec in two plugins; that is one provider.
+        if any(entry.spec != found[0].spec for entry in found):
+            raise AmbiguousNameError(
+                f"the {kind.kind} {plain!r} is stated in different ways by {providers}; only "
+                "that distribution can mend this."
             )
         return found[0]
 
@@ -214,6 +228,7 @@ class Registry:
                 f"the {kind.kind} {name!r} of {_whose(entry.plugin)} cannot be loaded: "
                 f"{failure}.{hint}"
             ) from error
+        self._load_failures.pop(entry.qualified_name, None)
         return loaded
 
     def _unknown(self, kind: type[S], name: str) -> UnknownNameError:

@@ -12,11 +12,12 @@ from typing import ClassVar
 
 from lploss.errors import SpecError
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_TEXT = re.compile(r"(?s).*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-def _check(spec: object, field: str, pattern: re.Pattern[str], form: str) -> None:
+def _check(spec: object, field: str, form: str, pattern: re.Pattern[str] = _TEXT) -> None:
     value = getattr(spec, field)
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise SpecError(f"{type(spec).__name__}.{field} must be {form}, got {value!r}")
@@ -30,12 +31,14 @@ class _TargetSpec:
     requires: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self, "name", _NAME, "a plain name such as 'bone_length'")
-        _check(self, "target", _TARGET, "'package.module:attribute'")
-        if isinstance(self.requires, str):
+        _check(self, "name", "a plain name such as 'bone_length'", NAME)
+        _check(self, "target", "'package.module:attribute'", _TARGET)
+        _check(self, "summary", "one line of text")
+        requires: object = self.requires
+        if not isinstance(requires, tuple) or not all(isinstance(r, str) for r in requires):
             raise SpecError(
-                f"{type(self).__name__}.requires must be a tuple of extras such as "
-                f"({self.requires!r},), got the string {self.requires!r}"
+                f"{type(self).__name__}.requires must be a tuple of extras such as ('score',), "
+                f"got {requires!r}"
             )
 
 
@@ -107,9 +110,12 @@ class InputSpec:
     kind: ClassVar[str] = "input"
 
     def __post_init__(self) -> None:
-        _check(self, "name", _NAME, "a plain name such as 'confidences'")
+        _check(self, "name", "a plain name such as 'confidences'", NAME)
+        _check(self, "axes", "names of axes such as 'batch num_keypoints 2'")
+        _check(self, "unit", "a text such as 'px'")
+        _check(self, "meaning", "one line of text")
         if self.derived_by is not None:
-            _check(self, "derived_by", _TARGET, "'package.module:function' or None")
+            _check(self, "derived_by", "'package.module:function' or None", _TARGET)
 
 
 Spec = LossSpec | ModelSpec | CommandSpec | InputSpec

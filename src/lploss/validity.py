@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -24,6 +24,13 @@ class Reason(StrEnum):
 #: What `Loss.remove_nans` says of the elements: ``None`` (all count), a boolean mask of those
 #: that count, or for each reason a boolean mask of those that are left out for it.
 Validity: TypeAlias = Tensor | Mapping[str, Tensor] | None
+
+
+def masks_of(validity: Validity) -> Iterable[Tensor]:
+    """Return all masks that the validity holds."""
+    if isinstance(validity, Mapping):
+        return validity.values()
+    return () if validity is None else (validity,)
 
 
 def left_out_and_valid(validity: Validity) -> tuple[Mapping[str, Tensor], Tensor | None]:

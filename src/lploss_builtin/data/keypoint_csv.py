@@ -64,6 +64,7 @@ class CsvSource(KeypointSource):
         )
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
+        """Yield the rows; see `KeypointSource.blocks`."""
         with self.path.open("rb") as file:
             lines = self._lines(file)
             list(islice(lines, len(LEVELS)))

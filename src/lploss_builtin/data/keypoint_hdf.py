@@ -78,6 +78,7 @@ class TableSource(KeypointSource):
         )
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
+        """Yield the rows; see `KeypointSource.blocks`."""
         start = 0
         with self._open() as store:
             while len(rows := store.select(self._key, start=start, stop=start + max_frames)):
@@ -138,6 +139,7 @@ class SleapAnalysisSource(KeypointSource):
         self.header = KeypointHeader(path, names, has_confidences, True)
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
+        """Yield the rows; see `KeypointSource.blocks`."""
         with self._open() as file:
             num_frames = file.root.tracks.shape[3]
             for start in range(0, num_frames, max_frames):

@@ -51,6 +51,7 @@ class ParquetSource(KeypointSource):
         )
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
+        """Yield the rows; see `KeypointSource.blocks`."""
         start = 0
         with self._open() as file:
             for batch in file.iter_batches(max_frames, columns=[*self._index, *self._names]):

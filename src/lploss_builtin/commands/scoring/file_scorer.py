@@ -27,6 +27,7 @@ class ScoredFile:
 
     Attributes:
         statistics: for each loss.
+        first_frame: the number of the first frame, where all frames are consecutive; else ``None``.
         last_frame: the greatest number of a frame; ``None`` where frames are images.
         low: the least x and y of all keypoints, px.
         high: the greatest x and y of all keypoints, px.
@@ -34,6 +35,7 @@ class ScoredFile:
     """
 
     statistics: tuple[LossStatistics, ...]
+    first_frame: int | None
     last_frame: int | None
     low: Float64[np.ndarray, "2"]
     high: Float64[np.ndarray, "2"]
@@ -88,6 +90,7 @@ class FileScorer:
         """
         statistics = tuple(LossStatistics(loss) for loss in self._losses)
         low, high = np.full(2, np.inf), np.full(2, -np.inf)
+        first_frame: int | None = None
         last_frame: int | None = None
         num_scored = num_labelled = num_gaps = 0
         previous: int | None = None
@@ -112,11 +115,14 @@ class FileScorer:
                 ordered = frames if previous is None else np.concatenate([[previous], frames])
                 num_gaps += int((np.diff(ordered) != 1).sum())
                 previous = int(frames[-1])
+                first_frame = int(frames[0]) if first_frame is None else first_frame
                 last_frame = max(int(frames.max()), -1 if last_frame is None else last_frame)
             num_scored += len(frames)
             self._progress(file, num_scored)
         notes = self._notes(file, last_frame is not None, num_labelled, num_gaps)
-        return ScoredFile(statistics, last_frame, low, high, notes)
+        if num_gaps:
+            first_frame = None
+        return ScoredFile(statistics, first_frame, last_frame, low, high, notes)
 
     def _rows_of_labels(self, frames: Shaped[np.ndarray, "frames"]) -> Shaped[np.ndarray, "frames"]:
         """Return the row of each frame in the labels, -1 where it is not labelled."""

@@ -107,9 +107,7 @@ def choose_losses(
     return chosen, left_out
 
 
-def _build(
-    name: str, params: object, material: Material, *, even_if_off: bool
-) -> ScoredLoss | str:
+def _build(name: str, params: object, material: Material, *, even_if_off: bool) -> ScoredLoss | str:
     """Return the loss, or why it is off."""
     prefer = plain(material.config.prefer)
     given = check_params(name, params, material.registry, prefer)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +13,7 @@ from typing import TypeAlias
 from omegaconf import DictConfig
 
 from lploss.config import load_config
-from lploss.errors import ArgumentValueError, DataError, LplossError
+from lploss.errors import ArgumentValueError, DataError
 from lploss.registry import Registry, default_registry
 from lploss_builtin.commands.scoring.file_scorer import FileScorer, Progress
 from lploss_builtin.commands.scoring.keypoint_order import (
@@ -26,6 +28,7 @@ from lploss_builtin.commands.scoring.pictures import draw_pictures
 from lploss_builtin.commands.scoring.score_tables import FileTables, join_tables
 from lploss_builtin.commands.scoring.staged_folder import staged_folder
 from lploss_builtin.commands.scoring.summary import ScoreRow, ScoreSummary, short_names
+from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
 
@@ -85,6 +88,8 @@ def score_files(
     """
     files = [str(path) for path in predictions]
     _check_arguments(files, videos)
+    for module in ("pandas", "pyarrow", "matplotlib"):
+        require(module, "score", "to score files")
     video_of = dict(zip(files, _one_each(videos, len(files)), strict=True))
     headers, failed = _headers(files, keep_going)
     first = next(iter(headers.values()))
@@ -114,6 +119,7 @@ def score_files(
     rows: list[ScoreRow] = []
     notes: list[str] = []
     parts: list[FileTables] = []
+    earlier = _pictures_in(Path(out))
     with staged_folder(Path(out)) as folder:
         for number, file in enumerate(headers):
             drawn = folder / "pictures" / names[file]
@@ -121,8 +127,8 @@ def score_files(
                 with FileTables(folder / str(number), file, chosen, frames_are_numbers) as tables:
                     scored = scorer.score(file, tables)
                 if pictures:
-                    draw_pictures(drawn, names[file], scored, video_of[file])
-            except LplossError as error:
+                    draw_pictures(drawn, names[file], file, scored, keypoint_names, video_of[file])
+            except DataError as error:
                 if not keep_going:
                     raise
                 failed[file] = str(error)
@@ -148,6 +154,10 @@ def score_files(
             ),
         )
         (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
+    for picture in earlier.difference(summary.pictures):
+        (Path(out) / picture).unlink(missing_ok=True)
+        with suppress(OSError):  # others are in it
+            (Path(out) / picture).parent.rmdir()
     return summary
 
 
@@ -161,6 +171,16 @@ def _check_arguments(files: Sequence[str], videos: Sequence[object]) -> None:
         raise ArgumentValueError(
             f"give one video for all {len(files)} files, or one for each; got {len(videos)}"
         )
+
+
+def _pictures_in(out: Path) -> set[str]:
+    """Return the pictures that an earlier scoring left there, which would be taken for new ones."""
+    try:
+        listed = json.loads((out / "summary.json").read_text(encoding="utf-8"))["pictures"]
+        found = {path.relative_to(out).as_posix() for path in (out / "pictures").rglob("*.png")}
+        return found.intersection(listed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _one_each(videos: Sequence[_Path], num_files: int) -> list[_Path | None]:

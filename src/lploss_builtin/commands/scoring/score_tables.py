@@ -39,6 +39,9 @@ class FileTables:
         self._losses, self._loss_of = _numbered([loss for loss, _ in elements])
         self._keypoints, self._keypoint_of = _numbered([name for _, name in elements])
         pa = self._pyarrow
+        simple = not any(
+            set(text) & set(',"\r\n') for text in (file, *self._losses, *self._keypoints)
+        )
         text = pa.dictionary(pa.int32(), pa.string())
         self._frame_type = pa.int64() if frames_are_numbers else pa.string()
         types = (text, self._frame_type, text, text, pa.float32(), pa.bool_())
@@ -48,7 +51,11 @@ class FileTables:
         self._csv_writer = self._csv.CSVWriter(
             self.csv_path,
             self.schema,
-            write_options=self._csv.WriteOptions(include_header=False),
+            write_options=self._csv.WriteOptions(
+                include_header=False,
+                # "needed" quotes every text.
+                quoting_style="none" if frames_are_numbers and simple else "needed",
+            ),
         )
 
     def add(

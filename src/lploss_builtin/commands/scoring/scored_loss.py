@@ -110,6 +110,5 @@ def _follow(
         return np.ones(len(frames), dtype=bool)
     if frames.dtype.kind != "i":
         return np.zeros(len(frames) - before, dtype=bool)
-    steps = np.lib.stride_tricks.sliding_window_view(np.diff(frames) == 1, before)
-    follow: Bool[np.ndarray, "frames_with_previous"] = steps.all(axis=1)
-    return follow
+    steps = np.diff(frames) == 1
+    return np.lib.stride_tricks.sliding_window_view(steps, before).min(axis=1)

@@ -141,9 +141,7 @@ class ScoreSummary:
             table.add_row(
                 "all files" if row.file is None else labels[row.file],
                 _share(row.valid / row.count if row.count else math.nan),
-                *map(
-                    _number, (row.median, row.percentile_95, row.percentile_99, row.maximum)
-                ),
+                *map(_number, (row.median, row.percentile_95, row.percentile_99, row.maximum)),
                 _share(row.share_above_epsilon),
                 f"{worst.frame} {worst.keypoint}" if worst else "",
                 style="bold" if row.file is None else "",
@@ -167,9 +165,7 @@ def short_names(files: Sequence[str]) -> dict[str, str]:
     while True:
         names = [name(file) for file in files]
         doubled = [
-            file
-            for file in files
-            if names.count(name(file)) > 1 and depth[file] < len(parts[file])
+            file for file in files if names.count(name(file)) > 1 and depth[file] < len(parts[file])
         ]
         if not doubled:
             break

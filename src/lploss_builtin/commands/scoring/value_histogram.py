@@ -46,7 +46,8 @@ class ValueHistogram:
         """Return the middle of each bin that holds values, in order, and how many."""
         bins = np.flatnonzero(self._counts)
         edges = np.stack([bins, bins + 1]).astype(np.uint32) << _DROPPED_BITS
-        low, high = edges.view(np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # the bin of infinity ends in what is no number
+            low, high = edges.view(np.float32).astype(np.float64)
         exact = (bins == 0) | ~np.isfinite(high)
         return np.where(exact, low, (low + np.where(exact, low, high)) / 2), self._counts[bins]
 

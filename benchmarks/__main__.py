@@ -1,0 +1,21 @@
+"""Run all benchmarks, or those that are named."""
+
+from __future__ import annotations
+
+from benchmarks import factory_overhead, import_time, losses, report
+
+_BENCHMARKS = {
+    "import_time": import_time.run,
+    "factory_overhead": factory_overhead.run,
+    "losses": losses.run,
+}
+
+
+def main() -> None:
+    options, names = report.options(__doc__, list(_BENCHMARKS))
+    for name in names:
+        _BENCHMARKS[name](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""What a factory of eight losses costs over the same eight functions called by hand.
+
+The inputs are tiny, so nearly all time is overhead: checks, masks, weights, logs, the recorder.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import math
+import pstats
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks import report, timing
+from benchmarks.report import Figure, Options
+from benchmarks.timing import Comparison, Quartiles
+from lploss import LossFactory
+from lploss_builtin.ops import heatmaps, keypoints
+
+_LOG_WEIGHT = 1.0
+_PROB_THRESHOLD = 0.05
+_LOSSES = {
+    "heatmap_mse": {},
+    "heatmap_kl": {},
+    "heatmap_js": {},
+    "regression": {},
+    "rmse": {},
+    "temporal": {"prob_threshold": _PROB_THRESHOLD},
+    "temporal_heatmap_mse": {"prob_threshold": _PROB_THRESHOLD},
+    "temporal_heatmap_kl": {"prob_threshold": _PROB_THRESHOLD},
+}
+
+# What the recorder keeps is summed up now and then: so many calls a timing have that in all.
+_CALLS = 256
+_REQUIRED = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured of one way to evaluate eight losses; times in seconds.
+
+    Attributes:
+        way: how they are evaluated.
+        backward: whether the gradient is computed as well.
+        seconds: time of one call.
+        over_by_hand: that time over the one by hand.
+        over_bare: that time over the one of the bare functions.
+    """
+
+    way: str
+    backward: bool
+    seconds: Quartiles
+    over_by_hand: Comparison
+    over_bare: Comparison
+
+
+def main() -> None:
+    report.run("factory_overhead", __doc__, run)
+
+
+def run(options: Options) -> None:
+    # Nothing here is large enough for a second thread.
+    torch.set_num_threads(1)
+    batch = tiny_batch(options.device)
+    params = {name: {"log_weight": _LOG_WEIGHT, **own} for name, own in _LOSSES.items()}
+    recorded = LossFactory(params).to(options.device)
+    silent = LossFactory(params, record=False).to(options.device)
+    ways: dict[str, Callable[[], Tensor]] = {
+        "factory, recorder on": lambda: recorded(stage="train", **batch).loss,
+        "factory, recorder off": lambda: silent(stage="train", **batch).loss,
+        "by hand": lambda: by_hand(**batch),
+        "bare functions": lambda: bare(**batch),
+    }
+    torch.testing.assert_close(by_hand(**batch), ways["factory, recorder on"]())
+
+    wrt = [tensor for tensor in batch.values() if tensor.requires_grad]
+    rows = measure(ways, False, options)
+    rows += measure({name: _with_backward(way, wrt) for name, way in ways.items()}, True, options)
+    figures = [
+        Figure(
+            f"{row.way}, {_direction(row)}, times the cost by hand",
+            _REQUIRED,
+            row.over_by_hand.ratio.median,
+            is_least=False,
+        )
+        for row in rows
+        if row.way == "factory, recorder on"
+    ]
+    report.show(
+        "Eight losses on tiny inputs",
+        ["", "", "ms", "times by hand", "quiet", "times bare", "quiet"],
+        [_cells(row) for row in rows],
+    )
+    report.show_figures(figures)
+    waits = timing.check_no_wait(ways["factory, recorder on"], options.device)
+    if waits is not None:
+        print(f"runs without waiting for the device: {'yes' if waits else 'NO'}")
+    if "--profile" in sys.argv:
+        profile(ways["factory, recorder on"])
+    report.save("factory_overhead", options, rows, figures)
+
+
+def tiny_batch(device: torch.device) -> dict[str, Tensor]:
+    """Return two frames of three keypoints, with maps of 8 x 8 and one missing label."""
+    generator = torch.Generator().manual_seed(0)
+    targ, pred = torch.randn(2, 2, 3, 64, generator=generator).softmax(-1).view(2, 2, 3, 8, 8)
+    targ[0, 0] = 0.0
+    points_targ, points_pred = torch.rand(2, 2, 6, generator=generator) * 64
+    points_targ[0, :2] = torch.nan
+    confidences = torch.rand(2, 3, generator=generator)
+    return {
+        "heatmaps_targ": targ.to(device),
+        "heatmaps_pred": pred.to(device).requires_grad_(),
+        "keypoints_targ": points_targ.to(device),
+        "keypoints_pred": points_pred.to(device).requires_grad_(),
+        "confidences": confidences.to(device),
+    }
+
+
+def by_hand(
+    heatmaps_targ: Tensor,
+    heatmaps_pred: Tensor,
+    keypoints_targ: Tensor,
+    keypoints_pred: Tensor,
+    confidences: Tensor,
+) -> Tensor:
+    """Return the total of the eight losses, as one would write it for these eight alone.
+
+    The masks are shared; predictions are taken to be finite, and nothing is checked or logged.
+    """
+    labelled = heatmaps.is_labelled(heatmaps_targ)
+    present = keypoints.is_present(keypoints_targ)
+    points_targ = keypoints.blank(keypoints_targ, ~present)
+    sure = confidences >= _PROB_THRESHOLD
+    step = sure[1:] & sure[:-1]
+    weight = 1 / (2 * math.exp(_LOG_WEIGHT))
+    return (
+        weight * _mean(heatmaps.squared_error(heatmaps_targ, heatmaps_pred), labelled)
+        + weight * _mean(heatmaps.kl_divergence(heatmaps_targ, heatmaps_pred), labelled)
+        + weight * _mean(heatmaps.js_divergence(heatmaps_targ, heatmaps_pred), labelled)
+        + weight * _mean(keypoints.squared_error(points_targ, keypoints_pred), present)
+        + weight * _mean(keypoints.root_mean_squared_error(points_targ, keypoints_pred), present)
+        + weight * torch.where(step, keypoints.temporal_distance(keypoints_pred), 0.0).mean()
+        + weight * torch.where(step, heatmaps.temporal_squared_error(heatmaps_pred), 0.0).mean()
+        + weight * torch.where(step, heatmaps.temporal_kl_divergence(heatmaps_pred), 0.0).mean()
+    )
+
+
+def bare(
+    heatmaps_targ: Tensor,
+    heatmaps_pred: Tensor,
+    keypoints_targ: Tensor,
+    keypoints_pred: Tensor,
+    confidences: Tensor,
+) -> Tensor:
+    """Return the sum of the means of the eight functions: no masks, no weights."""
+    return (
+        heatmaps.squared_error(heatmaps_targ, heatmaps_pred).mean()
+        + heatmaps.kl_divergence(heatmaps_targ, heatmaps_pred).mean()
+        + heatmaps.js_divergence(heatmaps_targ, heatmaps_pred).mean()
+        + keypoints.squared_error(keypoints_targ, keypoints_pred).mean()
+        + keypoints.root_mean_squared_error(keypoints_targ, keypoints_pred).mean()
+        + keypoints.temporal_distance(keypoints_pred).mean()
+        + heatmaps.temporal_squared_error(heatmaps_pred).mean()
+        + heatmaps.temporal_kl_divergence(heatmaps_pred).mean()
+    )
+
+
+def measure(ways: dict[str, Callable[[], object]], backward: bool, options: Options) -> list[Row]:
+    seconds = timing.interleaved(ways, options.device, options.rounds, number=_CALLS)
+    return [
+        Row(
+            way,
+            backward,
+            Quartiles.of(values),
+            Comparison.of(values, seconds["by hand"]),
+            Comparison.of(values, seconds["bare functions"]),
+        )
+        for way, values in seconds.items()
+    ]
+
+
+def profile(way: Callable[[], object]) -> None:
+    """Print in which functions the time goes."""
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for _ in range(1000):
+        way()
+    profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
+
+
+def _mean(loss: Tensor, valid: Tensor) -> Tensor:
+    return torch.where(valid, loss, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def _with_backward(way: Callable[[], Tensor], wrt: list[Tensor]) -> Callable[[], object]:
+    return lambda: torch.autograd.grad(way(), wrt)
+
+
+def _direction(row: Row) -> str:
+    return "forward and backward" if row.backward else "forward"
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.way,
+        _direction(row),
+        report.milliseconds(row.seconds),
+        report.times(row.over_by_hand.ratio),
+        f"{row.over_by_hand.quiet:.2f}",
+        report.times(row.over_bare.ratio),
+        f"{row.over_bare.quiet:.2f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The command ``lploss score``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lploss_builtin.commands.scoring import ScoreSummary, score_files
+from lploss_builtin.commands.scoring.file_scorer import Progress
+
+
+def score(
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(help="Files of predictions: .csv, .h5, .parquet, .slp.", show_default=False),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Label file; losses that know plausible poses are fitted to it."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Config, for the losses and their arguments.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A value of the config, e.g. losses.temporal.epsilon=20; may be repeated.",
+        ),
+    ] = None,
+    losses: Annotated[
+        str | None,
+        typer.Option(help="Losses, separated by commas; what the config asks for, or all."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables, summary and pictures.")] = Path(
+        "lploss-score"
+    ),
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(help="The video for all files, or one for each, in their order."),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Score the other files where one cannot be.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON instead of tables.")
+    ] = False,
+) -> None:
+    """Score the frames of prediction files, and show the impossible ones.
+
+    Writes scores.parquet, scores.csv (file, frame, keypoint, loss, value, valid), summary.json
+    and pictures. Values are those before epsilon is taken off.
+    """
+    with progress_bar(len(predictions)) as progress:
+        summary = score_files(
+            predictions,
+            labels=labels,
+            config=config,
+            overrides=set_ or (),
+            losses=[name.strip() for name in losses.split(",")] if losses is not None else None,
+            out=out,
+            videos=video or (),
+            keep_going=keep_going,
+            progress=progress,
+        )
+    if json:
+        typer.echo(summary.to_json(), nl=False)
+    else:
+        show(summary)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def show(summary: ScoreSummary) -> None:
+    """Print a summary as tables, and where the files are."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for part in summary.renderables():
+        console.print(part)
+    console.print(
+        Text(f"{summary.out}: scores.parquet, scores.csv, summary.json, ")
+        + Text(f"pictures ({len(summary.pictures)})"),
+        style="green",
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def progress_bar(num_files: int) -> Iterator[Progress]:
+    """Show on the terminal's error stream how far a scoring is; nothing where that is no terminal.
+
+    Args:
+        num_files: how many files are scored.
+
+    Yields:
+        What to call while it goes on.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=num_files)
+        begun: list[str] = []
+
+        def progress(file: str, num_frames: int) -> None:
+            if file not in begun:
+                begun.append(file)
+            description = f"{Path(file).name}: {num_frames} frames"
+            bar.update(task, completed=len(begun) - 1, description=description)
+
+        yield progress

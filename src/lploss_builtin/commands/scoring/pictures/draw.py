@@ -1,0 +1,73 @@
+"""All pictures of one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lploss.errors import DataError
+from lploss_builtin.commands.scoring.file_scorer import ScoredFile
+from lploss_builtin.commands.scoring.pictures import style
+from lploss_builtin.commands.scoring.pictures.distribution import distribution
+from lploss_builtin.commands.scoring.pictures.over_time import over_time
+from lploss_builtin.commands.scoring.pictures.worst_poses import worst_poses
+from lploss_builtin.data.video import count_frames, read_frames
+
+
+def draw_pictures(
+    folder: Path,
+    name: str,
+    file: str,
+    scored: ScoredFile,
+    keypoint_names: Sequence[str],
+    video: str | PathLike[str] | None = None,
+) -> None:
+    """Draw, for each loss, the values over time, their distribution, and the worst poses.
+
+    Args:
+        folder: where to.
+        name: short name of the file.
+        file: the file, for messages.
+        scored: what was found in it.
+        keypoint_names: names of the keypoints, in order.
+        video: the video of the predictions.
+
+    Raises:
+        DataError: the video is not the one of these predictions.
+    """
+    images = _images(file, scored, video) if video is not None else {}
+    for statistics in scored.statistics:
+        if not statistics.worst.found:
+            continue  # nothing is valid
+        loss = statistics.loss.name
+        style.save(
+            over_time(statistics, name, keypoint_names, scored.first_frame),
+            folder / f"{loss}_over_time.png",
+        )
+        style.save(distribution(statistics, name), folder / f"{loss}_distribution.png")
+        style.save(
+            worst_poses(statistics, name, keypoint_names, scored.low, scored.high, images),
+            folder / f"{loss}_worst_frames.png",
+        )
+
+
+def _images(
+    file: str, scored: ScoredFile, video: str | PathLike[str]
+) -> Mapping[int, UInt8[np.ndarray, "height width 3"]]:
+    if scored.last_frame is None:
+        raise DataError(
+            f"{file}: its frames are images, so the video {video} cannot be laid under them. "
+            "Score the file without a video."
+        )
+    num_frames = count_frames(video)
+    if num_frames <= scored.last_frame:
+        raise DataError(
+            f"the video {video} has {num_frames} frames, {file} goes up to frame "
+            f"{scored.last_frame} (frames count from 0). Give the video that was predicted."
+        )
+    worst = [found.frame for one in scored.statistics for found in one.worst.found]
+    return read_frames(video, {frame for frame in worst if isinstance(frame, int)})

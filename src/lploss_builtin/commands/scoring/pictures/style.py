@@ -1,0 +1,80 @@
+"""What the pictures share: figures without global state, colours, plain axes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lploss_builtin.data.dependencies import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#26323b"
+FAINT = "#8b98a3"
+ALARM = "#d1242f"
+
+# Colours that stay apart for readers who do not see red and green apart, at equal lightness.
+_COLOURS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#6a51a3",
+    "#8c6d31",
+    "#17a2a2",
+    "#7f7f7f",
+)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure; sizes in inches."""
+    figure: Figure = require("matplotlib.figure", "score", "to draw").Figure(
+        figsize=(width, height), layout="constrained", facecolor="white"
+    )
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    canvas = require("matplotlib.backends.backend_agg", "score", "to draw").FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.print_png(str(path))
+
+
+def colour(number: int) -> str:
+    """Return the colour of a keypoint."""
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def marker(number: int) -> str:
+    """Return the marker of a keypoint; where colours come again, markers differ."""
+    return "osD^v"[number // len(_COLOURS) % 5]
+
+
+def title(figure: Figure, loss: str, file: str, rest: str = "") -> None:
+    """Put a title at the top left of a figure."""
+    text = f"{loss}   {file}" + (f"   {rest}" if rest else "")
+    figure.suptitle(text, x=0.012, ha="left", fontsize=11, color=INK, parse_math=False)
+
+
+def remark(figure: Figure, text: str) -> None:
+    """Put a remark at the top right of a figure."""
+    figure.text(0.99, 0.98, text, ha="right", va="top", fontsize=8.5, color=ALARM, parse_math=False)
+
+
+def plain(axes: Axes) -> None:
+    """Leave of the frame what reads the values."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=8, length=3, width=0.6)
+
+
+def number(value: float) -> str:
+    """Return a value in at most three digits, or all of those before the point."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lploss import Registry, cli
+from tests.conftest import Site
+
+COMMAND_MANIFEST = """
+    from lploss import CommandSpec, InputSpec, LossSpec, ModelSpec, hookimpl
+
+    @hookimpl
+    def lploss_commands():
+        return [
+            CommandSpec("count", "acme_tools:count", "count up to a number"),
+            CommandSpec("fail", "acme_tools:fail", "fail in a given way"),
+            CommandSpec("gone", "acme_tools:gone", "not there", requires=("gone",)),
+        ]
+
+    @hookimpl
+    def lploss_models():
+        return [ModelSpec("tiny", "acme_tools:Tiny", "a network for a fly")]
+
+    @hookimpl
+    def lploss_inputs():
+        return [
+            InputSpec("speeds", "batch", "px", "of the animal", derived_by="acme_tools:speeds"),
+            InputSpec("given", "batch", "px", "just there"),
+        ]
+"""
+COMMAND_MODULE = """
+    import warnings
+
+    import lploss.errors
+
+    def count(number: int, twice: bool = False) -> None:
+        print(number * (2 if twice else 1))
+
+    def fail(how: str) -> None:
+        if how == "warn":
+            warnings.warn("something else", UserWarning)
+            return
+        raise {
+            "data": lploss.errors.DataError("line 3 of the file is odd"),
+            "config": lploss.errors.ConfigError("no such key"),
+            "disk": OSError(28, "No space left on device"),
+            "bug": ZeroDivisionError("a bug"),
+        }[how]
+
+    def speeds(keypoints_pred):
+        return keypoints_pred
+
+    class Tiny:
+        '''A tiny network.
+
+        Args:
+            width: number of channels.
+        '''
+
+        def __init__(self, width: int, depth: int = 2) -> None: ...
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(site: Site, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line beside a plugin with commands."""
+    site.install(
+        "acme-tools",
+        {"acme": "acme_manifest"},
+        {"acme_manifest": COMMAND_MANIFEST, "acme_tools": COMMAND_MODULE},
+    )
+    return runner(site.registry(), monkeypatch)
+
+
+def runner(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(cli, "default_registry", registry)
+    return lambda *args: CliRunner().invoke(cli.app, list(args))
+
+
+@pytest.fixture
+def run_builtin() -> Run:
+    return lambda *args: CliRunner().invoke(cli.app, list(args))
+
+
+def test_list_shows_names_summaries_and_providers(run_builtin: Run) -> None:
+    result = run_builtin("list")
+    assert result.exit_code == 0
+    line = next(line for line in result.stdout.splitlines() if "temporal " in line)
+    assert line.split("  ")[1:2] == ["temporal"]
+    assert "keypoints do not jump" in line
+    assert "lploss 0." in line
+
+
+def test_list_as_json(run_builtin: Run) -> None:
+    found = json.loads(run_builtin("list", "inputs", "--json").stdout)
+    assert {"name", "summary", "provider"} == set(found[0])
+    assert "keypoints_pred" in [entry["name"] for entry in found]
+
+
+def test_an_empty_list_is_a_table_without_rows(run: Run) -> None:
+    result = run("list", "losses")
+    assert result.exit_code == 0
+    assert result.stdout.split()[:4] == ["losses", "name", "summary", "provider"]
+    assert set("".join(result.stdout.split()[4:])) == {"─"}
+
+
+def test_show_a_loss(run_builtin: Run) -> None:
+    shown = json.loads(run_builtin("show", "temporal", "--json").stdout)
+    assert shown["class"] == "lploss_builtin.losses.temporal:TemporalLoss"
+    assert (shown["kind"], shown["mean over"], shown["annealed"]) == (
+        "unsupervised",
+        "all elements",
+        True,
+    )
+    assert shown["provider"].endswith("plugin temporal")
+    epsilon, threshold, weight = shown["parameters"]
+    assert epsilon["name"] == "epsilon"
+    assert epsilon["type"] == "float | Sequence[float]"
+    assert epsilon["default"] == "0.0"
+    assert "px" in epsilon["meaning"]
+    assert "0 to 1" in threshold["meaning"]
+    assert weight["name"] == "log_weight"
+    predictions, confidences = shown["inputs"]
+    assert predictions == {
+        "name": "keypoints_pred",
+        "required": "yes",
+        "axes": "batch two_x_num_keypoints",
+        "unit": "px in the original image",
+        "meaning": "predictions, augmentation undone; several views one after the other",
+    }
+    assert (confidences["name"], confidences["required"]) == ("confidences", "no")
+
+
+@pytest.mark.parametrize("name", ["pca_multiview", "lploss/temporal", "keypoints_pred"])
+def test_show_prints_tables(run_builtin: Run, name: str) -> None:
+    result = run_builtin("show", name)
+    assert result.exit_code == 0
+    assert name.rpartition("/")[2] in result.stdout
+
+
+def test_every_parameter_of_every_loss_is_explained(run_builtin: Run) -> None:
+    for entry in json.loads(run_builtin("list", "--json").stdout):
+        shown = json.loads(run_builtin("show", entry["name"], "--json").stdout)
+        unexplained = [p["name"] for p in shown["parameters"] if not p["meaning"]]
+        assert unexplained == [], entry["name"]
+        assert all(given["unit"] for given in shown["inputs"])
+
+
+def test_show_a_model_and_an_input(run: Run) -> None:
+    model = json.loads(run("show", "tiny", "--json").stdout)
+    assert model["parameters"] == [
+        {"name": "width", "type": "int", "default": "required", "meaning": "number of channels."},
+        {"name": "depth", "type": "int", "default": "2", "meaning": ""},
+    ]
+    assert json.loads(run("show", "speeds", "--json").stdout)["derived by"] == "acme_tools:speeds"
+    assert "nothing: it is given" in run("show", "given").stdout
+
+
+def test_show_of_an_unknown_name_ends_with_the_close_match(run_builtin: Run) -> None:
+    result = run_builtin("show", "temproal")
+    assert result.exit_code == 2
+    assert "error: there is no loss 'temproal'. Did you mean 'temporal'" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_plugins_shows_what_loaded_and_what_failed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install_loss("good-one", "good")
+    site.install_loss("bad-one", "bad", manifest="raise RuntimeError('no library')")
+    site.install_loss("worse", "worse", target="raise RuntimeError('no symbol')")
+    run = runner(site.registry(), monkeypatch)
+    rows = {row["distribution"]: row for row in json.loads(run("plugins", "--json").stdout)}
+    assert [rows[name]["status"] for name in ("good-one", "bad-one", "worse")] == [
+        "ok",
+        "failed",
+        "ok",
+    ]
+    assert rows["bad-one"]["failure"] == "import of the manifest: RuntimeError: no library"
+    assert rows["good-one"]["provides"] == ["loss good"]
+    assert rows["good-one"]["version"] == "1.0"
+    assert rows["good-one"]["ms"] > 0
+    loaded = {
+        row["distribution"]: row for row in json.loads(run("plugins", "--load", "--json").stdout)
+    }
+    assert loaded["worse"]["status"] == "failed"
+    assert "RuntimeError: no symbol" in loaded["worse"]["failure"]
+    result = run("plugins")
+    assert result.exit_code == 0
+    assert "1 names" in result.stdout
+
+
+def test_a_plugin_that_fails_is_a_message_and_not_a_traceback(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install_loss("good-one", "good")
+    site.install_loss("bad-one", "bad", manifest="raise RuntimeError('no library')")
+    result = runner(site.registry(), monkeypatch)("list")
+    assert result.exit_code == 0
+    assert "good" in result.stdout
+    assert result.stderr == (
+        "warning: plugin bad-one 1.0 (bad_one) is left out: import of the manifest: "
+        "RuntimeError: no library. `lploss plugins` shows more.\n"
+    )
+
+
+def test_help_names_the_commands_of_plugins_without_importing_them(run: Run) -> None:
+    before = set(sys.modules)
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "count up to a number" in result.stdout
+    assert "acme_tools" not in set(sys.modules) - before
+
+
+def test_a_plugins_command_runs_with_its_arguments(run: Run) -> None:
+    assert run("count", "21", "--twice").stdout == "42\n"
+    assert "--twice" in run("count", "--help").stdout
+    assert run("count", "many").exit_code == 2
+    assert run("conut").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "message"),
+    [
+        ("data", 1, "error: line 3 of the file is odd\n"),
+        ("config", 2, "error: no such key\n"),
+        ("disk", 1, "error: OSError: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_an_error_ends_as_one_message(run: Run, how: str, status: int, message: str) -> None:
+    result = run("fail", how)
+    assert (result.exit_code, result.stderr) == (status, message)
+
+
+def test_debug_shows_the_traceback(run: Run) -> None:
+    result = run("--debug", "fail", "data")
+    assert type(result.exception).__name__ == "DataError"
+
+
+def test_a_bug_is_not_hidden(run: Run) -> None:
+    assert isinstance(run("fail", "bug").exception, ZeroDivisionError)
+
+
+def test_other_warnings_stay_warnings(run: Run) -> None:
+    result = run("fail", "warn")
+    assert isinstance(result.exception, UserWarning)
+    assert str(result.exception) == "something else"
+
+
+def test_a_command_that_cannot_be_imported_names_the_extra(run: Run) -> None:
+    result = run("gone")
+    assert result.exit_code == 1
+    assert "the command 'gone' of acme-tools 1.0 (acme) cannot be loaded" in result.stderr
+
+
+def test_version(run_builtin: Run) -> None:
+    assert run_builtin("--version").stdout.startswith("lploss 0.")
+
+
+def test_the_script_runs(tmp_path: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lploss.cli", "list", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(json.loads(done.stdout)) >= 10

@@ -1,0 +1,722 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import lploss
+from lploss import UnknownLossError, get_loss_classes, get_loss_factories, load_config
+from lploss.config import LossClasses, plain
+from lploss.errors import AmbiguousNameError, ConfigError, PluginError
+
+MULTI_VIEW = """\
+model:
+  backbone: vits_dino
+  model_type: heatmap_multiview_transformer
+training:
+  imgaug: dlc
+  imgaug_3d: true
+  patch_mask:
+    init_epoch: 40    # no patch is masked before
+    final_epoch: 300  # the ratio grows until here
+    init_ratio: 0.0
+    final_ratio: 0.5
+losses:
+  supervised_reprojection_heatmap_mse:
+    log_weight: 3.0
+callbacks:
+  anneal_weight:
+    attr_name: total_unsupervised_importance
+    init_val: 0.0
+    increase_factor: 0.01
+    final_val: 1.0
+    freeze_until_epoch: 60
+"""
+
+PAIRWISE = """\
+losses:
+  supervised_pairwise_projections:
+    log_weight: 0.5
+  supervised_reprojection_heatmap_mse:
+    log_weight: null
+"""
+
+TEMPORAL = """\
+losses:
+  temporal:
+    log_weight: 5.0
+    epsilon: 20.0         # px
+    prob_threshold: 0.05
+model:
+  losses_to_use: [pca_multiview, temporal]
+"""
+
+SECTIONS = """\
+data:
+  image_orig_dims: {height: 406, width: 396}
+  image_resize_dims: {height: 256, width: 128}
+  data_dir: /data
+  video_dir: ${data.data_dir}/videos
+  num_keypoints: 17
+  keypoint_names: [nose, tail]
+  columns_for_singleview_pca: [0, 1, 2]
+  mirrored_column_matches: [[0, 1], [8, 9]]
+training:
+  train_batch_size: 10
+  min_epochs: 300
+  max_epochs: 300
+model:
+  model_type: heatmap_mhcrnn
+  losses_to_use: []
+  checkpoint: /models/epoch=299.ckpt
+dali:
+  base:
+    train: {sequence_length: 32}
+    predict: {sequence_length: 96}
+  context:
+    train: {batch_size: 16}
+    predict: {sequence_length: 96}
+"""
+
+WHOLE = """\
+data:
+  image_resize_dims:
+    height: 256
+    width: 256
+  data_dir: ${LP_ROOT_PATH:}/data/mouse
+  video_dir: ${data.data_dir}/videos
+  csv_file: [top.csv, bottom.csv]
+  bbox_file: [bboxes_top.csv, bboxes_bottom.csv]
+  view_names: [top, bottom]
+  camera_params_file: null
+  downsample_factor: 2
+  num_keypoints: 7
+  keypoint_names: null
+  mirrored_column_matches: null
+  columns_for_singleview_pca: null
+training:
+  imgaug: dlc
+  imgaug_3d: true
+  train_batch_size: 16
+  val_batch_size: 32
+  test_batch_size: 32
+  train_prob: 0.95
+  val_prob: 0.05
+  train_frames: 1
+  num_gpus: 1
+  num_workers: 4
+  early_stop_patience: 3
+  unfreezing_epoch: 20
+  min_epochs: 300
+  max_epochs: 300
+  log_every_n_steps: 10
+  check_val_every_n_epoch: 5
+  ckpt_every_n_epochs: null
+  gpu_id: 0
+  rng_seed_data_pt: 0
+  rng_seed_model_pt: 0
+  optimizer: Adam
+  optimizer_params:
+    learning_rate: 5e-5
+  lr_scheduler: multisteplr
+  lr_scheduler_params:
+    multisteplr:
+      milestones: [150, 200, 250]
+      gamma: 0.5
+  uniform_heatmaps_for_nan_keypoints: true
+  patch_mask:
+    init_epoch: 40
+    final_epoch: 300
+    init_ratio: 0.0
+    final_ratio: 0.5
+model:
+  losses_to_use: []
+  backbone: vits_dino
+  model_type: heatmap_multiview_transformer
+  heatmap_loss_type: mse
+  model_name: test
+  checkpoint: null
+dali:
+  general:
+    seed: 123456
+  base:
+    train:
+      sequence_length: 32
+    predict:
+      sequence_length: 96
+  context:
+    train:
+      batch_size: 16
+    predict:
+      sequence_length: 96
+losses:
+  pca_multiview:
+    log_weight: 5.0
+    components_to_keep: 3
+    epsilon: null
+  temporal:
+    log_weight: 5.0
+    epsilon: 20
+    prob_threshold: 0.05
+eval:
+  hydra_paths: [" "]
+  predict_vids_after_training: true
+  save_vids_after_training: false
+  fiftyone:
+    dataset_name: test
+    port: 5151
+  test_videos_directory: ${data.video_dir}
+  saved_vid_preds_dir: null
+  confidence_thresh_for_vid: 0.90
+  colormap: cool
+  video_file_to_plot: null
+  pred_csv_files_to_plot: [" "]
+callbacks:
+  anneal_weight:
+    attr_name: total_unsupervised_importance
+    init_val: 0.0
+    increase_factor: 0.01
+    final_val: 1.0
+    freeze_until_epoch: 0
+hydra:
+  run:
+    dir: outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}
+  sweep:
+    subdir: ${hydra.job.num}
+"""
+
+MODEL_KEYS = (
+    "model_type, backbone, backbone_pretrained, backbone_checkpoint, head, heatmap_loss_type, "
+    "losses_to_use, model_name, checkpoint, do_context, lightning_pose_version"
+)
+SECTION_KEYS = "data, training, model, dali, losses, eval, callbacks, prefer, hydra"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def given(node, into=None, prefix=""):
+    """Return the leaves that a YAML text states, by dotted key."""
+    into = {} if into is None else into
+    for key, value in node.items():
+        if isinstance(value, dict):
+            given(value, into, f"{prefix}{key}.")
+        else:
+            into[f"{prefix}{key}"] = value
+    return into
+
+
+@pytest.mark.parametrize("text", [MULTI_VIEW, PAIRWISE, TEMPORAL, SECTIONS, WHOLE])
+def test_a_config_of_the_source_system_is_accepted_as_it_is(write, text):
+    stated = given(OmegaConf.to_container(OmegaConf.create(text)))
+    config = OmegaConf.to_container(load_config(write(text)))
+    assert {key: value for key, value in given(config).items() if key in stated} == stated
+
+
+def test_interpolations_are_resolved_when_they_are_read(write):
+    assert load_config(write(SECTIONS)).data.video_dir == "/data/videos"
+
+
+def test_what_is_not_set_is_none():
+    config = load_config()
+    assert config.training.imgaug_3d is None
+    assert (config.losses, config.prefer) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n", "# nothing\n", "data:\nlosses:\nprefer:\n"])
+def test_empty_files_and_sections_are_the_defaults(write, text):
+    assert load_config(write(text)) == load_config()
+
+
+def test_a_config_may_be_a_path_a_text_of_one_or_a_mapping(write):
+    path, mapping = write("data: {num_keypoints: 3}"), {"data": {"num_keypoints": 3}}
+    expected = load_config(path)
+    assert expected.data.num_keypoints == 3
+    for source in (str(path), mapping, OmegaConf.create(mapping), expected):
+        assert load_config(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "model:\n  backbone: vits_dino\n  losses_to_sue: []\n",
+            "{path}, line 3: there is no key 'losses_to_sue' in section 'model'. "
+            f"Did you mean 'losses_to_use'? Known: {MODEL_KEYS}.",
+        ),
+        (
+            "# a comment\n\ntrainig:\n  imgaug: dlc\n",
+            "{path}, line 3: there is no key 'trainig'. Did you mean 'training'? "
+            f"Known: {SECTION_KEYS}.",
+        ),
+        (
+            "training:\n  patch_mask:\n    init_epoc: 3\n",
+            "{path}, line 3: there is no key 'init_epoc' in section 'training.patch_mask'. "
+            "Did you mean 'init_epoch' or 'init_step' or 'final_epoch'? "
+            "Known: init_epoch, final_epoch, init_step, final_step, init_ratio, final_ratio.",
+        ),
+        ("zzz: 1\n", f"{{path}}, line 1: there is no key 'zzz'. Known: {SECTION_KEYS}."),
+        (
+            "training:\n  patch_mask:\n    init_epoch: forty\n",
+            "{path}, line 3: training.patch_mask.init_epoch must be a whole number, got 'forty'",
+        ),
+        (
+            "training:\n  imgaug_3d: maybe\n",
+            "{path}, line 2: training.imgaug_3d must be true or false, got 'maybe'",
+        ),
+        (
+            "training:\n  train_prob: most\n",
+            "{path}, line 2: training.train_prob must be a number, got 'most'",
+        ),
+        (
+            "data:\n  data_dir: [a]\n",
+            "{path}, line 2: data.data_dir must be a text, got ['a']",
+        ),
+        (
+            "data:\n  keypoint_names: [nose]\n  columns_for_singleview_pca:\n  - 1\n  - x\n",
+            "{path}, line 5: data.columns_for_singleview_pca[1] must be a whole number, got 'x'",
+        ),
+        (
+            "model:\n  losses_to_use: temporal\n",
+            "{path}, line 2: model.losses_to_use must be a list, got 'temporal'",
+        ),
+        (
+            "training:\n  patch_mask: 5\n",
+            "{path}, line 2: training.patch_mask must be a section with keys such as init_epoch, "
+            "got 5",
+        ),
+        (
+            "data: [1]\n",
+            "{path}, line 1: data must be a section with keys such as image_orig_dims, got [1]",
+        ),
+        (
+            "training:\n  patch_mask: {init_epoch: 3}\n  lr_scheduler_params: ${model}\n"
+            "model: resnet\n",
+            "{path}, line 4: model must be a section with keys such as model_type, got 'resnet'",
+        ),
+        ("losses: 5\n", "{path}, line 1: losses must be a mapping, got 5"),
+        (
+            "data:\n  num_keypoints: 3\n  num_keypoints: 4\n",
+            "{path}, line 3: found duplicate key num_keypoints",
+        ),
+        (
+            "losses:\n  temporal:\n    epsilon: 1\n  temporal: {}\n",
+            "{path}, line 4: found duplicate key temporal",
+        ),
+        (
+            "- data\n- model\n",
+            "{path} must hold sections such as `data:` and `losses:`, got a list",
+        ),
+        ("5\n", "{path} must hold sections such as `data:` and `losses:`, got '5'"),
+        (
+            "training: &all\n  imgaug: dlc\nmodel:\n  <<: *all\n",
+            f"{{path}}, line 3: there is no key 'imgaug' in section 'model'. Known: {MODEL_KEYS}.",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_told_with_file_line_and_key(write, text, message):
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == message.replace("{path}", str(path))
+
+
+@pytest.mark.parametrize("spelling", ["imgaug3d", "imgaug_3D", "img_aug_3d", "imgaug_3d_"])
+def test_a_misspelled_imgaug_3d_is_never_ignored(write, spelling):
+    path = write(f"training:\n  imgaug: dlc\n  {spelling}: true\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.startswith(
+        f"{path}, line 3: there is no key '{spelling}' in section 'training'. "
+        "Did you mean 'imgaug_3d'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("data:\n\tnum_keypoints: 3\n", "line 2: "),
+        ("data: {num_keypoints: 3\n", "line 2: "),
+        ("data: {}\n---\ndata: {}\n", "line 2: "),
+        ("data:\n  data_dir: ${open\n", "line 2: data.data_dir: "),
+        ("losses:\n  1: {}\n", "line 2: losses.1: "),
+    ],
+)
+def test_what_a_reader_below_refuses_is_told_in_one_line(write, text, where):
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}, {where}")
+    assert "\n" not in str(caught.value)
+
+
+def test_characters_that_yaml_does_not_know_are_told(write):
+    path = write("data:\n  data_dir: \x00\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_told(write, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "none.yaml")
+    assert str(caught.value) == (
+        f"the config {tmp_path / 'none.yaml'} cannot be read: No such file or directory"
+    )
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
+    path = write(b"data:\n  data_dir: \xff\xfe\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == (
+        f"the config {path} is no text: 'utf-8' codec can't decode byte 0xff in position 18: "
+        "invalid start byte"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (5, "a config must be a path or a mapping, got int: 5"),
+        (["data"], "a config must be a path or a mapping, got list: ['data']"),
+        (
+            {"data": {"num_keypoints": "x"}},
+            "the config: data.num_keypoints must be a whole number, got 'x'",
+        ),
+    ],
+)
+def test_a_mapping_that_cannot_be_used_is_told_with_its_key(source, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(source)
+    assert str(caught.value) == message
+
+
+def test_overrides_come_last(write):
+    overrides = ["training.imgaug_3d=true", "losses.rmse.log_weight=2.5", "model.losses_to_use=[a]"]
+    config = load_config(write("training: {imgaug_3d: false}"), overrides)
+    assert config.training.imgaug_3d is True
+    assert config.losses.rmse.log_weight == 2.5
+    assert config.model.losses_to_use == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training", "an override must read section.key=value, got 'training'"),
+        ("=3", "an override must read section.key=value, got '=3'"),
+        (
+            "model.losses_to_sue=[]",
+            "the override 'model.losses_to_sue=[]': there is no key 'losses_to_sue' in section "
+            f"'model'. Did you mean 'losses_to_use'? Known: {MODEL_KEYS}.",
+        ),
+        (
+            "training.num_gpus=two",
+            "the override 'training.num_gpus=two': training.num_gpus must be a whole number, "
+            "got 'two'",
+        ),
+    ],
+)
+def test_an_override_that_cannot_be_used_is_told(override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config({}, [override])
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("value", ["[", "${open"])
+def test_an_override_that_cannot_be_read_is_told(value):
+    with pytest.raises(ConfigError) as caught:
+        load_config({}, [f"training.num_gpus={value}"])
+    assert str(caught.value).startswith(f"the override 'training.num_gpus={value}': ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_yaml_could_not_hold_is_told_with_its_key():
+    with pytest.raises(ConfigError, match=r"^the config: losses\.x\.y: [^\n]+$"):
+        load_config({"losses": {"x": {"y": object()}}})
+
+
+def test_plain_values_pass_through_and_nodes_become_plain():
+    assert plain(5) == 5
+    node = OmegaConf.create({"a": [1, {"b": "${c}"}], "c": 2})
+    assert plain(node) == {"a": [1, {"b": 2}], "c": 2}
+    assert type(plain(node)["a"]) is list
+    with pytest.raises(ConfigError) as caught:
+        plain(OmegaConf.create({"a": {"b": "${c}"}}))
+    assert str(caught.value) == "a.b: Interpolation key 'c' not found"
+
+
+def test_classes_are_imported_when_they_are_looked_up(site):
+    site.install_loss("acme", "distance")
+    site.install_loss("broken", "bone", target="raise RuntimeError('no driver')")
+    classes = LossClasses(site.registry())
+    assert (list(classes), len(classes)) == (["bone", "distance"], 2)
+    assert "bone" in classes
+    assert "acme_losses" not in sys.modules
+    assert classes["distance"].loss_name == "distance"
+    assert classes["acme/distance"] is classes["distance"]
+    with pytest.raises(PluginError, match="no driver"):
+        classes["bone"]
+    assert "distnace" not in classes
+    assert classes.get("distnace") is None
+    with pytest.raises(UnknownLossError, match="Did you mean 'distance'"):
+        classes["distnace"]
+
+
+def test_all_installed_losses_are_to_be_had_as_classes():
+    classes = get_loss_classes()
+    assert sorted(classes) == lploss.list_losses()
+    assert classes["temporal"] is lploss.load_loss("temporal")
+
+
+STUBS = """
+    from lploss import Loss
+
+    class Labels(Loss):
+        loss_name, kind = "labels", "supervised"
+
+        def compute_loss(self, keypoints_targ): ...
+
+    class HeatmapMSE(Labels):
+        loss_name = "heatmap_mse"
+
+    class HeatmapKL(Labels):
+        loss_name = "heatmap_kl"
+
+    class Regression(Labels):
+        loss_name = "regression"
+
+    class Motion(Labels):
+        loss_name, kind = "motion", "unsupervised"
+
+    class Subspace(Labels):
+        loss_name, kind = "subspace", "unsupervised"
+        config_paths = {
+            "matches": "data.mirrored_column_matches",
+            "names": "data.keypoint_names",
+        }
+
+        def __init__(self, *, matches, names=("default",), data_module=None, **kwargs):
+            super().__init__(**kwargs)
+            self.matches, self.names, self.data_module = matches, names, data_module
+            if data_module == "spoilt":
+                raise ValueError("too few frames")
+"""
+
+STUB_MANIFEST = """
+    from lploss import LossSpec, hookimpl
+
+    CLASSES = "Labels HeatmapMSE HeatmapKL Regression Motion Subspace".split()
+    NAMES = "labels heatmap_mse heatmap_kl regression motion subspace".split()
+
+    @hookimpl
+    def lploss_losses():
+        return [LossSpec(n, f"stub_losses:{c}", "") for n, c in zip(NAMES, CLASSES, strict=True)]
+"""
+
+
+@pytest.fixture
+def stubs(site):
+    site.install(
+        "stubs", {"stubs": "stub_manifest"}, {"stub_manifest": STUB_MANIFEST, "stub_losses": STUBS}
+    )
+    return site.registry(strict=True)
+
+
+def names(factories):
+    return {kind: list(factory.losses) for kind, factory in factories.items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "supervised", "unsupervised"),
+    [
+        ({}, [], []),
+        ({"model": {"model_type": "heatmap"}}, ["heatmap_mse"], []),
+        (
+            {"model": {"model_type": "heatmap_mhcrnn", "heatmap_loss_type": "kl"}},
+            ["heatmap_kl"],
+            [],
+        ),
+        (
+            {"model": {"model_type": "regression", "losses_to_use": ["motion"]}},
+            ["regression"],
+            ["motion"],
+        ),
+        # A supervised loss runs because it stands there; an unsupervised one waits to be named.
+        (
+            {"model": {"model_type": "heatmap"}, "losses": {"labels": {}, "motion": {}}},
+            ["heatmap_mse", "labels"],
+            [],
+        ),
+        (
+            {"model": {"losses_to_use": ["stubs/motion", "labels"]}, "losses": {"labels": None}},
+            ["labels"],
+            ["motion"],
+        ),
+        ({"model": {"losses_to_use": None}}, [], []),
+    ],
+)
+def test_what_the_config_asks_for_runs(stubs, config, supervised, unsupervised):
+    factories = get_loss_factories(config, registry=stubs)
+    assert names(factories) == {"supervised": supervised, "unsupervised": unsupervised}
+
+
+def test_factories_are_built_from_a_file_or_a_loaded_config(stubs, write):
+    path = write("model:\n  losses_to_use: [motion]\nlosses:\n  motion:\n    epsilon: 2\n")
+    for cfg in (path, str(path), load_config(path), OmegaConf.load(path)):
+        factories = get_loss_factories(cfg, registry=stubs)
+        assert factories["unsupervised"].losses["motion"].epsilon.item() == 2.0
+
+
+def test_the_arguments_of_a_loss_come_from_its_entry(stubs):
+    config = {
+        "data": {"num_keypoints": 3},
+        "model": {"model_type": "heatmap", "losses_to_use": ["stubs/motion"]},
+        "losses": {
+            "heatmap_mse": {"log_weight": 1.5},
+            "motion": {"epsilon": "${data.num_keypoints}"},
+        },
+    }
+    factories = get_loss_factories(config, registry=stubs)
+    assert factories["supervised"].losses["heatmap_mse"].log_weight.item() == 1.5
+    assert factories["unsupervised"].losses["motion"].epsilon.item() == 3.0
+
+
+def test_totals_are_named_by_the_kind(stubs):
+    factories = get_loss_factories({}, registry=stubs, record=False)
+    assert [factory().logs[-1]["name"] for factory in factories.values()] == [
+        "supervised_loss",
+        "unsupervised_loss",
+    ]
+    assert {factory.recorder for factory in factories.values()} == {None}
+
+
+def test_a_loss_takes_what_it_needs_from_the_whole_config(stubs):
+    config = {
+        "data": {"mirrored_column_matches": [[0, 1], [2, 3]]},
+        "model": {"losses_to_use": ["subspace"]},
+    }
+    data_module = object()
+    loss = get_loss_factories(config, data_module, registry=stubs)["unsupervised"].losses[
+        "subspace"
+    ]
+    assert loss.matches == [[0, 1], [2, 3]]
+    assert type(loss.matches) is list
+    assert loss.names == ("default",)
+    assert loss.data_module is data_module
+    config["losses"] = {"subspace": {"matches": [[4], [5]], "names": ["nose"]}}
+    loss = get_loss_factories(config, registry=stubs)["unsupervised"].losses["subspace"]
+    assert (loss.matches, loss.names, loss.data_module) == ([[4], [5]], ["nose"], None)
+
+
+def test_a_log_weight_of_null_turns_a_loss_off(stubs):
+    config = {
+        "model": {"model_type": "heatmap", "losses_to_use": ["motion"]},
+        "losses": {"labels": {"log_weight": None}, "motion": {"log_weight": None}},
+    }
+    factories = get_loss_factories(config, registry=stubs)
+    assert names(factories) == {"supervised": ["heatmap_mse"], "unsupervised": []}
+    told = {
+        kind: [(record.loss, record.status) for record in factory.records()]
+        for kind, factory in factories.items()
+    }
+    assert told == {
+        "supervised": [("heatmap_mse", "never called"), ("labels", "off: log_weight is null")],
+        "unsupervised": [("motion", "off: log_weight is null")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (
+            {"model": {"losses_to_use": ["motion", "subspace", "motion"]}},
+            ConfigError,
+            "model.losses_to_use names motion twice",
+        ),
+        (
+            {"model": {"losses_to_use": ["motion", "stubs/motion"]}},
+            ConfigError,
+            "the loss 'motion' is asked for twice, the second time as 'stubs/motion'",
+        ),
+        (
+            {"losses": {"motoin": {}}},
+            UnknownLossError,
+            "there is no loss 'motoin'. Did you mean 'motion'?\n"
+            "Known: heatmap_kl, heatmap_mse, labels, motion, regression, subspace.",
+        ),
+        (
+            {"model": {"model_type": "heatmap", "heatmap_loss_type": "mae"}},
+            UnknownLossError,
+            "there is no loss 'heatmap_mae'. Did you mean 'heatmap_mse' or 'heatmap_kl'?\n"
+            "Known: heatmap_kl, heatmap_mse, labels, motion, regression, subspace.",
+        ),
+        (
+            {"losses": {"motion": {"epsilom": 1}}},
+            ConfigError,
+            "losses.motion: the loss has no argument 'epsilom'. Did you mean 'epsilon'? "
+            "It has: epsilon, log_weight.",
+        ),
+        (
+            {"losses": {"labels": 3}},
+            ConfigError,
+            "losses.labels must be a mapping of arguments, got int: 3",
+        ),
+        (
+            {"model": {"losses_to_use": ["subspace"]}},
+            ConfigError,
+            "losses.subspace: Subspace.__init__() missing 1 required keyword-only argument: "
+            "'matches'",
+        ),
+        (
+            {"model": {"losses_to_use": "${data.keypoints}"}},
+            ConfigError,
+            "model.losses_to_use: Interpolation key 'data.keypoints' not found",
+        ),
+        (
+            {"losses": {"labels": {"epsilon": "${data.eps}"}}},
+            ConfigError,
+            "losses.labels.epsilon: Interpolation key 'data.eps' not found",
+        ),
+        (
+            {
+                "model": {"losses_to_use": ["subspace"]},
+                "data": {"mirrored_column_matches": "${nowhere}"},
+            },
+            ConfigError,
+            "data.mirrored_column_matches: Interpolation key 'nowhere' not found",
+        ),
+    ],
+)
+def test_what_cannot_run_raises(stubs, config, error, message):
+    with pytest.raises(error) as caught:
+        get_loss_factories(config, registry=stubs)
+    assert str(caught.value) == message
+
+
+def test_an_error_of_a_constructor_says_which_loss(stubs):
+    config = {"model": {"losses_to_use": ["subspace"]}, "losses": {"subspace": {"matches": []}}}
+    with pytest.raises(ConfigError) as caught:
+        get_loss_factories(config, "spoilt", registry=stubs)
+    assert str(caught.value) == "losses.subspace: too few frames"
+
+
+def test_the_config_may_prefer_a_provider(site):
+    for distribution in ("acme", "other"):
+        site.install_loss(distribution, "distance")
+    config = {"model": {"losses_to_use": ["distance"]}}
+    with pytest.raises(AmbiguousNameError):
+        get_loss_factories(config, registry=site.registry())
+    config["prefer"] = {"distance": "other"}
+    factories = get_loss_factories(config, registry=site.registry())
+    assert type(factories["unsupervised"].losses["distance"]).__module__ == "other_losses"

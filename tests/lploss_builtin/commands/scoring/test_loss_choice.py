@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lploss import load_config
+from lploss.errors import ConfigError, PluginError, UnknownLossError
+from lploss.registry import default_registry
+from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
+from lploss_builtin.data.keypoint_table import KeypointTable
+
+NAMES = ("a_top", "b_top", "a_bot", "b_bot")
+
+
+def some_labels():
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 50, (60, 2, 3)) @ rng.normal(0, 1, (3, 4)) + rng.normal(
+        0, 0.1, (60, 2, 4)
+    )
+    # Two keypoints in two views, each view x and y: a_top b_top a_bot b_bot.
+    poses = points.reshape(60, 2, 2, 2).transpose(0, 2, 1, 3).reshape(60, 8)
+    return KeypointTable(Path("l.csv"), NAMES, np.arange(60), poses, None)
+
+
+def material(
+    config=None, *, labels=None, targets=False, confidences=True, registry=default_registry
+):
+    return Material(NAMES, load_config(config), labels, confidences, targets, registry)
+
+
+def chosen(*args, names=None, **kwargs):
+    losses, left_out = choose_losses(material(*args, **kwargs), names)
+    return [loss.name for loss in losses], left_out
+
+
+PAIRS = {"data": {"mirrored_column_matches": [[0, 1], [2, 3]]}}
+
+
+def test_without_anything_asked_for_what_can_run_does():
+    names, left_out = chosen()
+    assert names == ["temporal"]
+    assert left_out["heatmap_mse"] == "needs heatmaps_targ and heatmaps_pred, which no file gives"
+    assert left_out["rmse"] == "needs keypoints_targ, which no file gives"
+    assert left_out["pca_singleview"] == "needs labels (--labels FILE)"
+    assert (
+        left_out["pca_multiview"] == "needs data.mirrored_column_matches and labels (--labels FILE)"
+    )
+
+
+def test_labels_let_more_run():
+    names, left_out = chosen(PAIRS, labels=some_labels(), targets=True)
+    assert names == ["pca_multiview", "pca_singleview", "regression", "rmse", "temporal"]
+    assert set(left_out) == {
+        "heatmap_js",
+        "heatmap_kl",
+        "heatmap_mse",
+        "temporal_heatmap_kl",
+        "temporal_heatmap_mse",
+    }
+    names, left_out = chosen(labels=some_labels())
+    assert left_out["pca_multiview"] == "needs data.mirrored_column_matches"
+    assert "pca_singleview" in names
+
+
+def test_losses_of_the_config():
+    config = {"model": {"losses_to_use": ["temporal"]}, "losses": {"pca_singleview": {}}}
+    assert chosen(config) == (["temporal"], {})
+    config = {"losses": {"temporal": {"epsilon": 3.0}, "pca_singleview": {}}}
+    losses, left_out = choose_losses(material(config))
+    assert [loss.one_epsilon for loss in losses] == [3.0]
+    assert left_out == {"pca_singleview": "needs labels (--labels FILE)"}
+
+
+def test_losses_that_the_config_turns_off():
+    config = {"losses": {"temporal": {"log_weight": None}, "rmse": {}}}
+    with pytest.raises(
+        ConfigError,
+        match="temporal: log_weight is null, the config turns it off\n  rmse: needs",
+    ):
+        chosen(config)
+    assert chosen(config, names=["temporal"]) == (["temporal"], {})
+
+
+def test_losses_asked_for_by_name():
+    assert chosen({"losses": {"pca_singleview": {}}}, names=["temporal"]) == (["temporal"], {})
+    config = {"losses": {"temporal": {"epsilon": 7.0}}}
+    losses, _ = choose_losses(material(config), ["lploss/temporal"])
+    assert [(loss.name, loss.one_epsilon) for loss in losses] == [("temporal", 7.0)]
+
+
+@pytest.mark.parametrize(
+    ("config", "names", "message"),
+    [
+        (None, ["pca_singleview"], r"'pca_singleview' needs labels \(--labels FILE\)\."),
+        (
+            None,
+            ["pca_multiview"],
+            r"'pca_multiview' needs data\.mirrored_column_matches and labels",
+        ),
+        (None, ["rmse"], r"'rmse' needs keypoints_targ, which no file gives\.\nloss 'rmse' needs"),
+        ({"model": {"losses_to_use": ["heatmap_kl"]}}, None, r"'heatmap_kl' needs heatmaps_targ"),
+        (None, ["temporal", "lploss/temporal"], r"'temporal' is asked for twice\. Ask for it once"),
+        ({"model": {"losses_to_use": ["rmse", "rmse"]}}, None, r"'rmse' is asked for twice"),
+        (
+            {"losses": {"temporal": {"epsilom": 1}}},
+            None,
+            r"no argument 'epsilom'\. Did you mean 'eps",
+        ),
+        ({"losses": {"temporal": {"epsilon": "far"}}}, None, r"losses\.temporal: .* got 'far'"),
+        ({"losses": {"temporal": 3}}, ["temporal"], r"losses\.temporal must be a mapping"),
+    ],
+)
+def test_losses_that_cannot_run(config, names, message):
+    with pytest.raises(ConfigError, match=message):
+        chosen(config, names=names)
+
+
+@pytest.mark.parametrize("config", [None, {"losses": {"temproal": {}}}])
+def test_unknown_losses(config):
+    with pytest.raises(UnknownLossError, match=r"no loss 'temproal'\. Did you mean 'temporal'\?"):
+        chosen(config, names=None if config else ["temproal"])
+
+
+def test_an_epsilon_for_other_keypoints_is_refused():
+    with pytest.raises(Exception, match="epsilon"):
+        chosen({"losses": {"temporal": {"epsilon": [1.0, 2.0]}}}, names=["temporal"])
+
+
+def test_a_broken_plugin_is_left_out_or_raises_where_it_is_asked_for(site):
+    site.install_loss("good", "distance")
+    site.install_loss("bad", "broken", target="raise RuntimeError('no GPU')")
+    site.install_loss(
+        "ugly",
+        "needs_more",
+        target="""
+        from lploss import Loss
+
+        class Distance(Loss):
+            loss_name, kind = "needs_more", "unsupervised"
+
+            def __init__(self, size):
+                raise RuntimeError("too small")
+
+            def compute_loss(self, keypoints_pred):
+                return keypoints_pred
+    """,
+    )
+    registry = site.registry()
+    with pytest.raises(ConfigError, match="no loss can be scored") as caught:
+        chosen(registry=registry)
+    assert "no GPU" in str(caught.value)
+    with pytest.raises(PluginError, match="no GPU"):
+        chosen(registry=registry, names=["broken"])
+
+
+def test_a_loss_of_a_third_party_runs(site):
+    site.install_loss(
+        "acme",
+        "bones",
+        target="""
+        from lploss import Loss
+
+        class Distance(Loss):
+            loss_name, kind = "bones", "unsupervised"
+
+            def compute_loss(self, keypoints_pred):
+                return (keypoints_pred[:, 2:] - keypoints_pred[:, :-2])[:, ::2].abs()
+
+            def element_names(self, keypoint_names):
+                return [f"{a}-{b}" for a, b in zip(keypoint_names[1:], keypoint_names)]
+    """,
+    )
+    losses, left_out = choose_losses(material(registry=site.registry()))
+    assert [loss.element_names for loss in losses] == [
+        ("b_top-a_top", "a_bot-b_top", "b_bot-a_bot")
+    ]
+    assert left_out == {}

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from lploss.errors import ArgumentValueError
+from lploss_builtin.commands.scoring.staged_folder import staged_folder
+
+
+def test_files_appear_at_the_end(tmp_path):
+    out = tmp_path / "new" / "out"
+    with staged_folder(out) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.txt").write_text("a")
+        assert not out.exists()
+    assert (out / "deep" / "a.txt").read_text() == "a"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_files_of_the_same_name_are_replaced_and_others_stay(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "b.txt").write_text("mine")
+    with staged_folder(tmp_path) as folder:
+        (folder / "a.txt").write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert (tmp_path / "b.txt").read_text() == "mine"
+
+
+def fail(out, error, beside=None):
+    with staged_folder(out) as folder:
+        (folder / "a.txt").write_text("half")
+        if beside:
+            beside.write_text("mine")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()], ids=["error", "interrupt"])
+@pytest.mark.parametrize("out", ["out", "some/new/out"])
+def test_nothing_is_left_of_a_failure(tmp_path, error, out):
+    with pytest.raises(type(error)):
+        fail(tmp_path / out, error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_others_use_stay(tmp_path):
+    with pytest.raises(OSError, match="no"):
+        fail(tmp_path / "new" / "out", OSError("no"), beside=tmp_path / "new" / "other.txt")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["other.txt"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").write_text("a")
+    with pytest.raises(ArgumentValueError, match=r"out is a file; name a folder"):
+        fail(tmp_path / "out", OSError())
+    with pytest.raises(ArgumentValueError, match=r"inner cannot be made: "):
+        fail(tmp_path / "out" / "inner", OSError())

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lploss_builtin.ops import keypoints
+
+
+def test_operations_agree_with_numpy() -> None:
+    generator = np.random.default_rng(0)
+    targ, pred = 100 * generator.normal(size=(2, 5, 6))
+    points = (pred - targ).reshape(5, 3, 2)
+    squared = keypoints.squared_error(torch.tensor(targ), torch.tensor(pred))
+    np.testing.assert_allclose(squared, (points**2).mean(axis=-1))
+    root = keypoints.root_mean_squared_error(torch.tensor(targ), torch.tensor(pred))
+    np.testing.assert_allclose(root, np.hypot(*points.T).T / np.sqrt(2))
+    steps = np.diff(pred.reshape(5, 3, 2), axis=0)
+    distance = keypoints.temporal_distance(torch.tensor(pred))
+    np.testing.assert_allclose(distance, np.hypot(steps[..., 0], steps[..., 1]))
+
+
+def test_blanked_keypoints_get_no_gradient() -> None:
+    pose = torch.ones(1, 4, requires_grad=True)
+    keypoints.blank(pose, torch.tensor([[True, False]])).sum().backward()
+    assert pose.grad is not None
+    assert pose.grad.tolist() == [[0.0, 0.0, 1.0, 1.0]]
