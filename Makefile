@@ -18,8 +18,7 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --doctest-modules src
-	$(BIN)/python -m pytest -m "not compiles" --cov --cov-report=term \
-		--jaxtyping-packages=lploss,lploss_builtin,beartype.beartype
+	LPLOSS_TYPECHECK=1 $(BIN)/python -m pytest -m "not compiles" --cov --cov-report=term
 
 fix: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from lploss import Registry
 
@@ -86,9 +88,28 @@ class Site:
         return Registry(importlib.metadata.distributions(path=paths), **options)  # type: ignore[arg-type]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, and so count, what cannot run here or is not asked for."""
+    checked = os.environ.get("LPLOSS_TYPECHECK", "") not in ("", "0")
+    reasons = {
+        "mistyped": checked and "the check of types would refuse the call first",
+        "slow": not config.getoption("slow") and "slow: run it with --slow",
+        "gpu": not torch.cuda.is_available() and "needs a GPU",
+        "peer": find_spec("lightning_pose") is None and "needs Lightning Pose: `make peer`",
+    }
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("LPLOSS_PLUGINS", "LPLOSS_STRICT"):
+    for variable in ("LPLOSS_PLUGINS", "LPLOSS_STRICT", "LPLOSS_TYPECHECK"):
         monkeypatch.delenv(variable, raising=False)
 
 

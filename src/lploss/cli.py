@@ -114,7 +114,7 @@ def _warnings_as_messages() -> Iterator[None]:
         yield
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool | None) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -126,9 +126,9 @@ def _print_version(wanted: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool,
+        bool | None,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
-    ] = False,
+    ] = None,
 ) -> None:
     pass
 
@@ -258,9 +258,10 @@ def _parameters(loaded: Any) -> list[dict[str, Any]]:
             "default": "required"
             if parameter.default is inspect.Parameter.empty
             else repr(parameter.default),
-            "meaning": " ".join((meanings.get(name) or "").split()),
+            "meaning": " ".join((meanings.get(name) or "").replace("`", "").split()),
         }
         for name, parameter in inspect.signature(loaded).parameters.items()
+        if name != "loss_name"  # which goes with the name that was asked for
     ]
 
 

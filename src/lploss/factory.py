@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import TextIOBase
 from typing import IO, Any, cast
 
 import torch
@@ -184,7 +185,7 @@ class LossFactory(nn.Module):
             raise ArgumentValueError("the flight recorder is off: build it with record=True")
         return self.recorder.records()
 
-    def report(self, file: IO[str] | None = None) -> None:
+    def report(self, file: IO[str] | TextIOBase | None = None) -> None:
         """Print the flight recorder as a table; this waits for the device.
 
         Args:
@@ -197,7 +198,7 @@ class LossFactory(nn.Module):
 
         if self.recorder is None:
             raise ArgumentValueError("the flight recorder is off: build it with record=True")
-        console = Console(file=file)
+        console = Console(file=cast("IO[str] | None", file))
         if not console.is_terminal:  # a file has no edge at which words must break
             console.width = 1000
         console.print(self.recorder.table())

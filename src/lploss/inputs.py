@@ -125,7 +125,9 @@ def _ways(
         required = [need for need, is_required in needs.items() if is_required]
         lacking = [need for need in required if need not in there]
         missing = f"; of these the batch lacks {', '.join(lacking)}" if lacking else ""
-        lines.append(f"LossFactory derives {derived} from {', '.join(required) or 'nothing'}{missing}.")
+        lines.append(
+            f"LossFactory derives {derived} from {', '.join(required) or 'nothing'}{missing}."
+        )
         names += [need for need in lacking if need not in names]
     return lines
 

@@ -159,7 +159,9 @@ class Loss(nn.Module, ABC):
                 )
         return super().__new__(cls)
 
-    def __init__(self, *, epsilon: float | Sequence[float] = 0.0, log_weight: float = 0.0) -> None:
+    def __init__(
+        self, *, epsilon: float | Sequence[float] | Tensor = 0.0, log_weight: float = 0.0
+    ) -> None:
         super().__init__()
         self.register_buffer("epsilon", self._checked_epsilon(epsilon))
         self.register_buffer(

@@ -22,7 +22,7 @@ from lploss.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec
+from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec, Spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ _UNKNOWN: dict[type, type[UnknownNameError]] = {
     CommandSpec: UnknownNameError,
 }
 
-S = TypeVar("S", LossSpec, ModelSpec, InputSpec, CommandSpec)
+S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Registry:
 
     def entries(self, kind: type[S]) -> list[Entry[S]]:
         """Return everything of a kind, ordered by name; a name may stand there twice."""
-        found = [
+        found: list[Entry[S]] = [
             Entry(spec, plugin)
             for plugin in self.plugins
             for spec in plugin.specs

@@ -385,6 +385,7 @@ def test_a_file_that_cannot_be_read_is_told(write, tmp_path):
     )
 
 
+@pytest.mark.mistyped
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -572,7 +573,7 @@ def test_what_the_config_asks_for_runs(stubs, config, supervised, unsupervised):
 
 
 def test_factories_are_built_from_a_file_or_a_loaded_config(stubs, write):
-    path = write("model:\n  losses_to_use: [motion]\nlosses:\n  motion:\n    epsilon: 2\n")
+    path = write("model:\n  losses_to_use: [motion]\nlosses:\n  motion:\n    epsilon: 2.0\n")
     for cfg in (path, str(path), load_config(path), OmegaConf.load(path)):
         factories = get_loss_factories(cfg, registry=stubs)
         assert factories["unsupervised"].losses["motion"].epsilon.item() == 2.0
@@ -580,16 +581,16 @@ def test_factories_are_built_from_a_file_or_a_loaded_config(stubs, write):
 
 def test_the_arguments_of_a_loss_come_from_its_entry(stubs):
     config = {
-        "data": {"num_keypoints": 3},
+        "training": {"train_prob": 0.5},
         "model": {"model_type": "heatmap", "losses_to_use": ["stubs/motion"]},
         "losses": {
             "heatmap_mse": {"log_weight": 1.5},
-            "motion": {"epsilon": "${data.num_keypoints}"},
+            "motion": {"epsilon": "${training.train_prob}"},
         },
     }
     factories = get_loss_factories(config, registry=stubs)
     assert factories["supervised"].losses["heatmap_mse"].log_weight.item() == 1.5
-    assert factories["unsupervised"].losses["motion"].epsilon.item() == 3.0
+    assert factories["unsupervised"].losses["motion"].epsilon.item() == 0.5
 
 
 def test_totals_are_named_by_the_kind(stubs):

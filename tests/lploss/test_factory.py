@@ -147,6 +147,7 @@ def test_preferences_decide_between_providers(site):
     assert type(losses.losses["distance"]).__module__ == "acme_losses"
 
 
+@pytest.mark.mistyped
 @pytest.mark.parametrize(
     ("losses", "error", "message"),
     [
@@ -219,6 +220,7 @@ def test_a_config_decides_whether_anything_is_recorded():
     assert LossFactory.from_config({"rmse": {}}, record=False).recorder is None
 
 
+@pytest.mark.mistyped
 @pytest.mark.parametrize(
     ("losses", "message"),
     [

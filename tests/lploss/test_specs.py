@@ -36,6 +36,7 @@ def test_an_input_spec_holds_what_it_was_given():
     assert spec.kind == "input"
 
 
+@pytest.mark.mistyped
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -16,7 +16,7 @@ from lploss_builtin.commands.scoring.file_scorer import Progress
 def score(
     predictions: Annotated[
         list[Path],
-        typer.Argument(help="Files of predictions: .csv, .h5, .parquet, .slp.", show_default=False),
+        typer.Argument(metavar="PREDICTIONS...", help="Files: .csv, .h5, .parquet, .slp."),
     ],
     labels: Annotated[
         Path | None,
@@ -44,6 +44,7 @@ def score(
         list[Path] | None,
         typer.Option(help="The video for all files, or one for each, in their order."),
     ] = None,
+    pictures: Annotated[bool, typer.Option(help="Whether to draw.")] = True,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Score the other files where one cannot be.")
     ] = False,
@@ -53,8 +54,9 @@ def score(
 ) -> None:
     """Score the frames of prediction files, and show the impossible ones.
 
-    Writes scores.parquet, scores.csv (file, frame, keypoint, loss, value, valid), summary.json
-    and pictures. Values are those before epsilon is taken off.
+    Writes scores.parquet, scores.csv, summary.json and pictures.
+
+    Values are those before epsilon is taken off.
     """
     with progress_bar(len(predictions)) as progress:
         summary = score_files(
@@ -65,6 +67,7 @@ def score(
             losses=[name.strip() for name in losses.split(",")] if losses is not None else None,
             out=out,
             videos=video or (),
+            pictures=pictures,
             keep_going=keep_going,
             progress=progress,
         )

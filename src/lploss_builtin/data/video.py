@@ -16,6 +16,16 @@ from lploss_builtin.data.dependencies import require
 _PURPOSE = "to read video"
 
 
+def check_video(path: str | PathLike[str]) -> None:
+    """Check that a file is a video.
+
+    Raises:
+        DataError: the file is missing or no video.
+        MissingDependencyError: av is not installed.
+    """
+    _open(path).close()
+
+
 def count_frames(path: str | PathLike[str]) -> int:
     """Return how many frames a video has, as its container stores them.
 

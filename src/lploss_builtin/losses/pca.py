@@ -31,7 +31,8 @@ class FitReport:
         rows_used: rows with at least one labelled keypoint; all of them enter the covariance.
         rows_dropped: rows without any.
         rows_complete: rows with all keypoints labelled; epsilon comes from these.
-        missing_share: for each keypoint, the share of frames in which it is not labelled.
+        missing_share: for each keypoint, the share of frames in which it is not labelled. A
+            checkpoint does not hold names: there a keypoint is called by its number.
         explained_variance_ratio: share of the variance along each principal axis.
         components_kept: how many of them span the subspace.
         negative_variance_share: how far the pairwise-complete covariance, with which the fit
@@ -43,7 +44,7 @@ class FitReport:
     rows_used: int
     rows_dropped: int
     rows_complete: int
-    missing_share: tuple[float, ...]
+    missing_share: Mapping[str, float]
     explained_variance_ratio: tuple[float, ...]
     components_kept: int
     negative_variance_share: float
@@ -51,11 +52,12 @@ class FitReport:
 
     def __str__(self) -> str:
         explained = sum(self.explained_variance_ratio[: self.components_kept])
+        missing = ", ".join(f"{n} {100 * s:.1f} %" for n, s in self.missing_share.items() if s)
         return "\n".join(
             [
                 f"rows: {self.rows_used} used ({self.rows_complete} complete), "
                 f"{self.rows_dropped} dropped",
-                f"missing share a keypoint: {', '.join(f'{s:.3f}' for s in self.missing_share)}",
+                f"not labelled: {missing or 'nothing'}",
                 f"components kept: {self.components_kept} of "
                 f"{len(self.explained_variance_ratio)}, {100 * explained:.2f} % of the variance",
                 f"epsilon: {self.epsilon:.4g} px",
@@ -88,7 +90,7 @@ class PCALoss(Loss):
         empirical_epsilon_multiplier: multiplies the percentile; at least 0.
         mirrored_column_matches: for ``pca_multiview``: a list for each view with the indices of
             its keypoints, in the same order in all views. One flat list, for labels that come
-            as one file a view: the same keypoints of every view.
+            as one file a view: the same keypoints of every view. A checkpoint brings its own.
         columns_for_singleview_pca: for ``pca_singleview``: indices of the keypoints to use;
             ``None``: all.
         data_module: the labelled poses: see `lploss_builtin.data.labels.labelled_keypoints`.
@@ -179,6 +181,7 @@ class PCALoss(Loss):
         self.empirical_epsilon_multiplier = self._number(
             "empirical_epsilon_multiplier", empirical_epsilon_multiplier, 0.0
         )
+        self._keypoint_names: list[str] = []
         for name, dtype in self._FITTED.items():
             self.register_buffer(name, torch.zeros(0, dtype=dtype))
         labelled = None if data_module is None else labelled_keypoints(data_module)
@@ -198,11 +201,12 @@ class PCALoss(Loss):
         """
         self._check_fitted()
         used, dropped, complete = self.fit_rows.tolist()
+        names = self._keypoint_names or [f"keypoint {i}" for i in range(len(self.missing_share))]
         return FitReport(
             used,
             dropped,
             complete,
-            tuple(self.missing_share.tolist()),
+            dict(zip(names, self.missing_share.tolist(), strict=True)),
             tuple(self.explained_variance_ratio.tolist()),
             len(self.components),
             float(self.negative_variance_share),
@@ -224,7 +228,7 @@ class PCALoss(Loss):
         self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]
     ) -> Float[Tensor, "batch num_keypoints_used"]:
         with without_autocast(keypoints_pred.device):
-            return self._errors(self._rows(at_least_float32(keypoints_pred)))
+            return self._errors(self._centred(self._rows(at_least_float32(keypoints_pred))))
 
     def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
         """Return the names of the keypoints used, view by view."""
@@ -239,16 +243,21 @@ class PCALoss(Loss):
     def _rows(
         self, poses: Float[Tensor, "batch two_x_num_keypoints"]
     ) -> Float[Tensor, "num_rows dim"]:
-        """Return poses as the rows that the subspace is made of."""
-        points = keypoints.split_xy(poses)
+        """Return poses as the rows that the subspace is made of, centring apart."""
+        points = keypoints.split_xy(poses)[:, self.columns]
         if self._is_multiview:
-            return rearrange(points[:, self.columns], "batch view k xy -> (batch k) (view xy)")
-        points = points[:, self.columns]
-        if self.centering_method == "mean":
-            points = points - points.nanmean(dim=1, keepdim=True)
-        elif self.centering_method == "median":
-            points = points - points.nanquantile(0.5, dim=1, keepdim=True)
+            return rearrange(points, "batch view k xy -> (batch k) (view xy)")
         return rearrange(points, "batch k xy -> batch (k xy)")
+
+    def _centred(self, rows: Float[Tensor, "num_rows dim"]) -> Float[Tensor, "num_rows dim"]:
+        """Return complete rows without where the animal is, as far as that is asked for."""
+        if self.centering_method is None:
+            return rows
+        if self.centering_method == "mean":
+            return self._without_mean(rows)
+        points = keypoints.split_xy(rows)
+        centre = points.quantile(0.5, dim=1, keepdim=True)
+        return rearrange(points - centre, "batch k xy -> batch (k xy)")
 
     def _errors(
         self, rows: Float[Tensor, "num_rows dim"]
@@ -298,7 +307,8 @@ class PCALoss(Loss):
         rows = rows[rows.isfinite().any(dim=1)]
         complete = rows[rows.isfinite().all(dim=1)]
         num_rows = len(poses) * (self.columns.shape[1] if self._is_multiview else 1)
-        blame = _blame({labelled.name(column): float(missing[column]) for column in used})
+        self._keypoint_names = [labelled.name(i) for i in range(len(missing))]
+        blame = _blame({self._keypoint_names[i]: float(missing[i]) for i in used})
         moments = subspace.pairwise_moments(rows)
         dim, fewest = rows.shape[1], int(moments.counts.min()) if len(rows) else 0
         if fewest < dim:
@@ -310,13 +320,18 @@ class PCALoss(Loss):
             )
         # The variances of a pairwise-complete covariance may be negative: this says how far.
         _, variances = subspace.principal_axes(moments.covariance)
-        negative = -variances.clamp(max=0).sum() / variances.clamp(min=0).sum()
-        moments = subspace.fill_gaps(rows, moments)
-        axes, variances = subspace.principal_axes(moments.covariance)
+        negative = variances.clamp(max=0).abs().sum() / variances.clamp(min=0).sum()
+        filled = subspace.fill_gaps(rows, moments)
+        if self.centering_method is not None:
+            # A gap would move the centre, so gaps are filled first. To centre what is uncertain
+            # in them is exact for the mean, and near enough for the median.
+            uncertainty = self._without_mean(self._without_mean(filled.uncertainty).T)
+            filled = subspace.FilledRows(self._centred(filled.rows), uncertainty)
+        axes, variances = subspace.principal_axes(filled.covariance)
         variances = variances.clamp(min=0)
         kept = self._num_components(variances)
 
-        self.mean = moments.mean.float()
+        self.mean = filled.mean.float()
         self.components = axes[:kept].float()
         self.explained_variance_ratio = (variances / variances.sum()).float()
         self.negative_variance_share = negative.float()
@@ -329,10 +344,15 @@ class PCALoss(Loss):
                     f"none of {num_rows} rows has all keypoints labelled. {blame} Leave such "
                     "keypoints out, or give epsilon."
                 )
-            outside = subspace.residual(complete, moments.mean, axes[:kept])
+            outside = subspace.residual(self._centred(complete), filled.mean, axes[:kept])
             errors = torch.linalg.vector_norm(keypoints.split_xy(outside), dim=-1)
             percentile = np.percentile(errors.numpy(), self.empirical_epsilon_percentile)
             self.epsilon = torch.tensor(float(percentile) * self.empirical_epsilon_multiplier)
+
+    @staticmethod
+    def _without_mean(rows: Float[Tensor, "num_rows dim"]) -> Float[Tensor, "num_rows dim"]:
+        points = keypoints.split_xy(rows)
+        return rearrange(points - points.mean(dim=1, keepdim=True), "batch k xy -> batch (k xy)")
 
     def _num_components(self, variances: Tensor) -> int:
         if self._is_multiview:
@@ -366,10 +386,12 @@ class PCALoss(Loss):
         if not self._is_multiview:
             return None if columns is None else self._indices("columns_for_singleview_pca", columns)
         form = "mirrored_column_matches must hold a list of keypoint indices for each view"
+        if labelled is None and (matches is None or _is_flat(matches)):
+            return None  # to be restored from a checkpoint, which holds the columns
         if not isinstance(matches, Sequence) or isinstance(matches, str) or not matches:
             raise self._error(form, matches)
-        if all(isinstance(index, int) for index in matches):
-            if labelled is None or labelled.num_views < 2:
+        if labelled is not None and _is_flat(matches):
+            if labelled.num_views < 2:
                 raise self._error(f"{form}; one flat list needs labels of several views", matches)
             per_view = labelled.keypoints.shape[1] // 2 // labelled.num_views
             matches = [
@@ -413,6 +435,10 @@ class PCALoss(Loss):
             if stored is not None:
                 setattr(self, name, getattr(self, name).new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _is_flat(matches: Any) -> bool:
+    return isinstance(matches, Sequence) and all(isinstance(index, int) for index in matches)
 
 
 def _blame(missing: Mapping[str, float]) -> str:

@@ -46,13 +46,37 @@ def pairwise_moments(rows: Float[Tensor, "num_rows dim"]) -> Moments:
     return Moments(mean, covariance, counts.round().long())
 
 
+@dataclass(frozen=True, slots=True)
+class FilledRows:
+    """Rows whose gaps hold what is to be expected there.
+
+    Attributes:
+        rows: the rows, complete.
+        uncertainty: covariance of what was filled in, summed over the rows.
+    """
+
+    rows: Float[Tensor, "num_rows dim"]
+    uncertainty: Float[Tensor, "dim dim"]
+
+    @property
+    def mean(self) -> Float[Tensor, "dim"]:
+        """The mean of the rows."""
+        return self.rows.mean(dim=0)
+
+    @property
+    def covariance(self) -> Float[Tensor, "dim dim"]:
+        """The covariance of the rows, their uncertainty included."""
+        centred = self.rows - self.mean
+        return (centred.T @ centred + self.uncertainty) / (len(self.rows) - 1)
+
+
 def fill_gaps(
     rows: Float[Tensor, "num_rows dim"],
     moments: Moments,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
-) -> Moments:
-    """Return the moments under which rows with gaps are most likely, for a normal distribution.
+) -> FilledRows:
+    """Fill the gaps of rows as is most likely for a normal distribution.
 
     Where coordinates all but determine each other, as those of several views do, the
     pairwise-complete covariance blurs just that relation, because its entries stem from
@@ -74,32 +98,39 @@ def fill_gaps(
         2.0
     """
     present = rows.isfinite()
-    patterns, of_row = present.unique(dim=0, return_inverse=True)
+    filled = FilledRows(rows, torch.zeros_like(moments.covariance))
+    if present.all():
+        return filled
     mean, covariance = moments.mean, positive_part(moments.covariance)
-    for _ in range(max_iterations if not present.all() else 1):
-        filled = rows.masked_fill(~present, 0.0)
-        uncertainty = torch.zeros_like(covariance)
-        for number, here in enumerate(patterns):
-            there = ~here
-            if not there.any():
-                continue
-            of_pattern = (of_row == number).nonzero().flatten()
-            known = covariance[here][:, here]
-            known = known + 1e-9 * known.trace() / len(known) * torch.eye(len(known)).to(known)
-            slope = torch.linalg.solve(known, covariance[here][:, there])
-            centred = rows[of_pattern][:, here] - mean[here]
-            gaps = there.nonzero().flatten()
-            filled[of_pattern[:, None], gaps] = mean[there] + centred @ slope
-            spread = covariance[there][:, there] - covariance[there][:, here] @ slope
-            uncertainty[gaps[:, None], gaps] += len(of_pattern) * spread
-        mean = filled.mean(dim=0)
-        centred = filled - mean
-        updated = (centred.T @ centred + uncertainty) / (len(rows) - 1)
-        change = (updated - covariance).abs().max()
-        covariance = updated
+    for _ in range(max_iterations):
+        filled = _expected(rows, present, mean, covariance)
+        change = (filled.covariance - covariance).abs().max()
+        mean, covariance = filled.mean, filled.covariance
         if change <= tolerance * covariance.abs().max():
             break
-    return Moments(mean, covariance, moments.counts)
+    return filled
+
+
+def _expected(rows: Tensor, present: Tensor, mean: Tensor, covariance: Tensor) -> FilledRows:
+    """Fill the gaps with what the other coordinates of their rows let expect."""
+    patterns, of_row = torch.unique(present, dim=0, return_inverse=True)
+    filled = rows.masked_fill(~present, 0.0)
+    uncertainty = torch.zeros_like(covariance)
+    for number, here in enumerate(patterns):
+        there = ~here
+        if not there.any():
+            continue
+        of_pattern = (of_row == number).nonzero().flatten()
+        gaps = there.nonzero().flatten()
+        known = covariance[here][:, here]
+        known = known + 1e-9 * known.trace() / len(known) * torch.eye(len(known)).to(known)
+        slope = torch.linalg.solve(known, covariance[here][:, there])
+        filled[of_pattern[:, None], gaps] = (
+            mean[there] + (rows[of_pattern][:, here] - mean[here]) @ slope
+        )
+        spread = covariance[there][:, there] - covariance[there][:, here] @ slope
+        uncertainty[gaps[:, None], gaps] += len(of_pattern) * spread
+    return FilledRows(filled, uncertainty)
 
 
 def positive_part(covariance: Float[Tensor, "dim dim"]) -> Float[Tensor, "dim dim"]:

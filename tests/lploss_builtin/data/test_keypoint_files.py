@@ -304,6 +304,18 @@ def test_bad_csv(tmp_path, case):
     assert str(caught.value).startswith(str(path))
 
 
+def test_gaps_before_a_text_are_no_fault(tmp_path):
+    path = write(tmp_path, csv_text(["0,,,NaN,oops"]))
+    with pytest.raises(DataError, match=r"line 4, keypoint 'tail', y: .* got 'oops'"):
+        read_keypoints(path)
+
+
+def test_numbers_in_other_digits(tmp_path):
+    path = write(tmp_path, csv_text(["0,1,2,3,\N{ARABIC-INDIC DIGIT FOUR}"]))
+    with pytest.raises(DataError, match=r"a\.csv, lines 4 to 4: "):
+        read_keypoints(path)
+
+
 def test_likelihood_that_is_no_number(tmp_path):
     path = write(tmp_path, csv_text(["0,1,2,3,4,5,high"], coords="xyl"))
     with pytest.raises(DataError, match=r"line 4, keypoint 'tail', likelihood: .* got 'high'"):
@@ -405,6 +417,12 @@ def test_frame_numbers_that_turn_to_text(tmp_path, suffix):
     path = written(table, tmp_path, suffix)
     with pytest.raises(DataError, match=r"rows 1 to 3: the index must hold the numbers of frames"):
         read_keypoints(path)
+
+
+def test_parquet_with_a_column_of_frames(tmp_path):
+    table = frame_of(np.ones((3, 1, 2)), ["nose"], index=[3, 7, 8])
+    path = written(table, tmp_path, ".parquet")
+    assert [piece.frames.tolist() for piece in iter_keypoints(path, 2)] == [[3, 7], [8]]
 
 
 def test_parquet_without_an_index(tmp_path):

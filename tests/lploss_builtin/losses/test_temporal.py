@@ -117,7 +117,9 @@ def test_confidences_are_optional_and_mask_every_temporal_loss(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan, "high", True])
+@pytest.mark.parametrize(
+    "threshold", [-0.1, 1.1, math.nan, True, pytest.param("high", marks=pytest.mark.mistyped)]
+)
 def test_a_threshold_outside_its_range_is_refused(name: str, threshold: object) -> None:
     with pytest.raises(ValueError, match="prob_threshold must be a finite number from 0 to 1"):
         lploss.create_loss(name, prob_threshold=threshold)

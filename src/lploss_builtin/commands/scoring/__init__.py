@@ -1,6 +1,6 @@
 """Scoring files of predictions: what ``lploss score`` does, for use from Python."""
 
-from lploss_builtin.commands.scoring.score_files import score_files
+from lploss_builtin.commands.scoring.runner import score_files
 from lploss_builtin.commands.scoring.summary import ScoreRow, ScoreSummary, WorstEntry
 
 __all__ = ["ScoreRow", "ScoreSummary", "WorstEntry", "score_files"]

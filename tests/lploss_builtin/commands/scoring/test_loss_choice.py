@@ -44,9 +44,7 @@ def test_without_anything_asked_for_what_can_run_does():
     assert left_out["heatmap_mse"] == "needs heatmaps_targ and heatmaps_pred, which no file gives"
     assert left_out["rmse"] == "needs keypoints_targ, which no file gives"
     assert left_out["pca_singleview"] == "needs labels (--labels FILE)"
-    assert (
-        left_out["pca_multiview"] == "needs data.mirrored_column_matches and labels (--labels FILE)"
-    )
+    assert left_out["pca_multiview"] == "needs labels (--labels FILE)"
 
 
 def test_labels_let_more_run():
@@ -97,7 +95,7 @@ def test_losses_asked_for_by_name():
         (
             None,
             ["pca_multiview"],
-            r"'pca_multiview' needs data\.mirrored_column_matches and labels",
+            r"'pca_multiview' needs labels \(--labels FILE\)\.",
         ),
         (None, ["rmse"], r"'rmse' needs keypoints_targ, which no file gives\.\nloss 'rmse' needs"),
         ({"model": {"losses_to_use": ["heatmap_kl"]}}, None, r"'heatmap_kl' needs heatmaps_targ"),
@@ -115,6 +113,12 @@ def test_losses_asked_for_by_name():
 def test_losses_that_cannot_run(config, names, message):
     with pytest.raises(ConfigError, match=message):
         chosen(config, names=names)
+
+
+def test_labels_alone_are_not_enough_for_several_views():
+    message = r"'pca_multiview' needs data\.mirrored_column_matches\.\nlosses\.pca_multiview: loss"
+    with pytest.raises(ConfigError, match=message):
+        chosen(names=["pca_multiview"], labels=some_labels())
 
 
 @pytest.mark.parametrize("config", [None, {"losses": {"temproal": {}}}])

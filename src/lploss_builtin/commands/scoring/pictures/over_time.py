@@ -32,7 +32,13 @@ def over_time(
     """
     series, loss = statistics.series, statistics.loss
     names = loss.element_names
-    figure = style.new_figure(10.0, 1.1 + 0.62 * len(names))
+    figure = style.new_figure(
+        10.0,
+        1.0 + 0.64 * len(names),
+        left=0.65 + 0.075 * max(map(len, names)),
+        bottom=0.5,
+        between=(0.0, 0.3),
+    )
     style.title(figure, loss.name, file)
     all_axes = np.atleast_1d(figure.subplots(len(names), sharex=True, sharey=True))
     start = first_frame or 0

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NUM_COLUMNS = 3
-_WIDTH = 3.3
+_WIDTH = 2.9
+_GAP = 0.4
 
 
 def worst_poses(
@@ -46,7 +47,14 @@ def worst_poses(
         margin = 0.06 * max(float((high - low).max()), 1.0)
         low, high = low - margin, high + margin
     shape = float(np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.3, 2.5))
-    figure = style.new_figure(_NUM_COLUMNS * _WIDTH, 0.5 + num_rows * (0.45 + _WIDTH * shape))
+    figure = style.new_figure(
+        0.5 + _NUM_COLUMNS * (_WIDTH + _GAP),
+        0.6 + num_rows * (_WIDTH * shape + 0.6),
+        left=0.5,
+        top=0.85,
+        bottom=0.35,
+        between=(_GAP / _WIDTH, 0.6 / (_WIDTH * shape)),
+    )
     style.title(figure, statistics.loss.name, file, "worst frames")
     panels = figure.subplots(num_rows, _NUM_COLUMNS).flatten()
     for axes, worst in zip(panels, statistics.worst.found, strict=False):
@@ -123,9 +131,9 @@ def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) ->
         axes.plot([], [], "-", color=style.FAINT, label="from the frame before")
     axes.legend(
         loc="upper left",
-        fontsize=8,
+        fontsize=8 if len(keypoint_names) <= 32 else 6,
         frameon=False,
-        ncols=1 + (len(keypoint_names) > 12),
+        ncols=1 + len(keypoint_names) // 13 if len(keypoint_names) <= 26 else 3,
         labelcolor=style.INK,
     )
 

@@ -31,6 +31,7 @@ from lploss_builtin.commands.scoring.summary import ScoreRow, ScoreSummary, shor
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
+from lploss_builtin.data.video import check_video
 
 _Path: TypeAlias = str | PathLike[str]
 
@@ -92,6 +93,8 @@ def score_files(
         require(module, "score", "to score files")
     video_of = dict(zip(files, _one_each(videos, len(files)), strict=True))
     headers, failed = _headers(files, keep_going)
+    for video in dict.fromkeys(videos):
+        check_video(video)
     first = next(iter(headers.values()))
     full = load_config(config, overrides)
     keypoint_names = common_order(first, full)
