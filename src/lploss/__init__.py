@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lploss.config import get_loss_classes as get_loss_classes
-    from lploss.config import get_loss_factories as get_loss_factories
+    from lploss.builders import get_loss_classes as get_loss_classes
+    from lploss.builders import get_loss_factories as get_loss_factories
     from lploss.config import load_config as load_config
     from lploss.errors import LplossError as LplossError
     from lploss.errors import MissingInputError as MissingInputError
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from lploss.validity import Reason as Reason
 
 _PUBLIC = {
-    "config": ("get_loss_classes", "get_loss_factories", "load_config"),
+    "builders": ("get_loss_classes", "get_loss_factories"),
+    "config": ("load_config",),
     "errors": ("LplossError", "MissingInputError", "PluginLoadWarning", "UnknownLossError"),
     "factory": ("LossFactory",),
     "hookspecs": ("hookimpl",),

@@ -234,6 +234,7 @@ def _described(entry: Entry[Any]) -> dict[str, Any]:
     if isinstance(spec, LossSpec):
         described |= {
             "kind": loaded.kind,
+            "unit": loaded.unit,
             "mean over": f"{loaded.denominator} elements",
             "annealed": loaded.annealed,
         }

@@ -117,7 +117,8 @@ class LossFactory(nn.Module):
             >>> LossFactory.from_config({"rmse": {"log_weight": 0.0}}).losses["rmse"].weight
             tensor(0.5000)
         """
-        from lploss.config import build_losses, plain
+        from lploss.builders import build_losses
+        from lploss.config import plain
 
         built, off = build_losses(
             plain(losses), data_module=data_module, prefer=prefer, registry=registry

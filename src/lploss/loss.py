@@ -108,6 +108,7 @@ class Loss(nn.Module, ABC):
             the constructor then takes ``loss_name``.
         kind: ``"supervised"`` or ``"unsupervised"``.
         denominator: whether a mean divides by the number of ``"valid"`` or of ``"all"`` elements.
+        unit: unit of the element-wise loss, and so of epsilon; for people to read.
         annealed: whether a trainer's anneal weight applies; unsupervised losses are annealed
             unless they say otherwise, supervised ones are not.
         num_previous_frames: how many frames before its own an element looks at; the
@@ -135,6 +136,7 @@ class Loss(nn.Module, ABC):
     loss_names: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[Kind]
     denominator: ClassVar[Denominator] = "valid"
+    unit: ClassVar[str] = ""
     annealed: ClassVar[bool] = False
     num_previous_frames: ClassVar[int] = 0
     config_paths: ClassVar[Mapping[str, str]] = {}

@@ -40,12 +40,12 @@ class HeatmapMSELoss(_HeatmapLoss):
     not depend on the size of the maps. A target map that is zero everywhere is not labelled.
 
     Args:
-        epsilon: maps whose squared error is at most this cost nothing; at least 0, no unit;
-            one number, or one a keypoint.
+        epsilon: maps whose squared error is at most this cost nothing; at least 0,
+            probability²; one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
 
     Returns:
-        Element-wise ``(batch, num_keypoints)``, no unit. It can be differentiated once.
+        Element-wise ``(batch, num_keypoints)``, probability². It can be differentiated once.
 
     Raises:
         ArgumentValueError: an argument's value cannot be used.
@@ -61,6 +61,7 @@ class HeatmapMSELoss(_HeatmapLoss):
     """
 
     loss_name = "heatmap_mse"
+    unit = "probability²"
 
     def remove_nans(
         self,
@@ -110,6 +111,7 @@ class HeatmapKLLoss(_HeatmapLoss):
     """
 
     loss_name = "heatmap_kl"
+    unit = "nats"
 
     def compute_loss(
         self,
@@ -147,6 +149,7 @@ class HeatmapJSLoss(_HeatmapLoss):
     """
 
     loss_name = "heatmap_js"
+    unit = "nats"
 
     def compute_loss(
         self,

@@ -124,6 +124,7 @@ class PCALoss(Loss):
 
     loss_names = ("pca_singleview", "pca_multiview")
     kind = "unsupervised"
+    unit = "px"
     config_paths: ClassVar[Mapping[str, str]] = {
         "mirrored_column_matches": "data.mirrored_column_matches",
         "columns_for_singleview_pca": "data.columns_for_singleview_pca",

@@ -42,6 +42,7 @@ class RegressionLoss(Loss):
 
     loss_name = "regression"
     kind = "supervised"
+    unit = "px²"
 
     def remove_nans(
         self,
@@ -94,6 +95,7 @@ class RMSELoss(RegressionLoss):
     """
 
     loss_name = "rmse"
+    unit = "px"
 
     def compute_loss(
         self,

@@ -74,6 +74,7 @@ class TemporalLoss(_TemporalLoss):
     """
 
     loss_name = "temporal"
+    unit = "px"
 
     def remove_nans(
         self,
@@ -102,13 +103,13 @@ class TemporalHeatmapMSELoss(_TemporalLoss):
     ``prob_threshold``; the mean goes over all steps.
 
     Args:
-        epsilon: steps whose squared error is at most this cost nothing; at least 0, no unit;
-            one number, or one a keypoint.
+        epsilon: steps whose squared error is at most this cost nothing; at least 0,
+            probability²; one number, or one a keypoint.
         prob_threshold: confidences below this one leave the step out; 0 to 1.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
 
     Returns:
-        Element-wise ``(batch - 1, num_keypoints)``, no unit. It can be differentiated once.
+        Element-wise ``(batch - 1, num_keypoints)``, probability². It can be differentiated once.
 
     Raises:
         ArgumentValueError: an argument's value cannot be used.
@@ -122,6 +123,7 @@ class TemporalHeatmapMSELoss(_TemporalLoss):
     """
 
     loss_name = "temporal_heatmap_mse"
+    unit = "probability²"
 
     def remove_nans(
         self,
@@ -167,6 +169,7 @@ class TemporalHeatmapKLLoss(_TemporalLoss):
     """
 
     loss_name = "temporal_heatmap_kl"
+    unit = "nats"
 
     def remove_nans(
         self,

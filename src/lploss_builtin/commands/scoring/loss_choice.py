@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lploss import Loss, LossSpec
-from lploss.config import build_losses, check_params, plain
+from lploss.builders import build_losses, check_params
+from lploss.config import plain
 from lploss.errors import ConfigError, LplossError, MissingInputError
 from lploss.inputs import InputResolver
 from lploss.loss import parameters_of

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -90,7 +90,7 @@ class FileTables:
         self.parquet_path.unlink()
         self.csv_path.unlink()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FileTables:
         return self
 
     def __exit__(

@@ -55,7 +55,15 @@ def over_time(
             above = values > epsilon
             axes.plot(x[above], values[above], ".", markersize=2.5, color=style.ALARM)
             axes.axhline(epsilon, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8.5, color=style.INK)
+        axes.set_ylabel(
+            name,
+            rotation=0,
+            ha="right",
+            va="center",
+            fontsize=8.5,
+            color=style.INK,
+            parse_math=False,
+        )
         axes.grid(axis="x", color="#e8ecef", linewidth=0.6)
         axes.set_axisbelow(True)
     for worst in statistics.worst.found:

@@ -129,13 +129,15 @@ def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) ->
     axes.plot([], [], "o", markersize=10, markerfacecolor="none", color=style.ALARM, label="worst")
     if looks_back:
         axes.plot([], [], "-", color=style.FAINT, label="from the frame before")
-    axes.legend(
+    legend = axes.legend(
         loc="upper left",
         fontsize=8 if len(keypoint_names) <= 32 else 6,
         frameon=False,
         ncols=1 + len(keypoint_names) // 13 if len(keypoint_names) <= 26 else 3,
         labelcolor=style.INK,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _short(frame: int | str) -> str:

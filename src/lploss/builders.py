@@ -1,0 +1,202 @@
+"""What a config asks for, built: every loss of it runs, or an error says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from lploss.config import load_config, value_at
+from lploss.errors import ConfigError, LplossError, did_you_mean
+from lploss.registry import Registry, default_registry
+from lploss.specs import LossSpec
+
+if TYPE_CHECKING:
+    from lploss.factory import LossFactory
+    from lploss.loss import Loss
+
+
+class LossClasses(Mapping[str, "type[Loss]"]):
+    """All losses, by name; a class is imported when it is looked up."""
+
+    def __init__(self, registry: Registry = default_registry) -> None:
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> type[Loss]:
+        loaded: type[Loss] = self._registry.load(LossSpec, name)
+        return loaded
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._registry.names(LossSpec)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry.names(LossSpec))
+
+    def __len__(self) -> int:
+        return len(self._registry.names(LossSpec))
+
+
+def get_loss_classes() -> Mapping[str, type[Loss]]:
+    """Return all losses, by name; a class is imported when it is looked up.
+
+    Example:
+        >>> get_loss_classes()["temporal"].__name__
+        'TemporalLoss'
+    """
+    return LossClasses()
+
+
+def get_loss_factories(
+    cfg: str | PathLike[str] | Mapping[str, Any] | DictConfig,
+    data_module: Any = None,
+    *,
+    record: bool = True,
+    registry: Registry = default_registry,
+) -> dict[str, LossFactory]:
+    """Build the factories of supervised and of unsupervised losses that a full config asks for.
+
+    It asks for: the loss of its model (``heatmap_`` and ``model.heatmap_loss_type``, or
+    ``regression``), the supervised losses in section ``losses``, and what
+    ``model.losses_to_use`` names. A ``log_weight`` of null turns a loss off. Each of these
+    runs, or an error says why not.
+
+    Args:
+        cfg: the full config, or the path of its file.
+        data_module: labelled keypoints for the losses that are fitted to them.
+        record: whether the flight recorders run.
+        registry: where the losses are looked up.
+
+    Returns:
+        The factories ``"supervised"`` and ``"unsupervised"``.
+
+    Raises:
+        ConfigError: the config holds an unknown key, or asks for a loss twice.
+        UnknownLossError: nobody provides a loss that stands in the config.
+
+    Example:
+        >>> factories = get_loss_factories(
+        ...     {"model": {"model_type": "heatmap", "losses_to_use": ["temporal"]}}
+        ... )
+        >>> {kind: list(factory.losses) for kind, factory in factories.items()}
+        {'supervised': ['heatmap_mse'], 'unsupervised': ['temporal']}
+    """
+    from lploss.factory import LossFactory
+
+    config = load_config(cfg)
+    prefer: dict[str, str] = value_at(config, "prefer")
+    described: dict[str, Any] = value_at(config, "losses")
+    to_use: list[str] = value_at(config, "model.losses_to_use") or []
+    if doubled := sorted({name for name in to_use if to_use.count(name) > 1}):
+        raise ConfigError(f"model.losses_to_use names {', '.join(doubled)} twice")
+    asked = {
+        name: described.get(name, described.get(name.rpartition("/")[2]))
+        for name in [*_of_model(config), *to_use]
+    }
+    for name, params in described.items():
+        if registry.load(LossSpec, name, prefer).kind == "supervised":
+            asked.setdefault(name, params)
+        elif name not in asked:
+            check_params(name, params, registry, prefer)
+    built, off = build_losses(
+        asked, config=config, data_module=data_module, prefer=prefer, registry=registry
+    )
+    kinds = {name: registry.load(LossSpec, name, prefer).kind for name in asked}
+    return {
+        kind: LossFactory(
+            {name: loss for name, loss in built.items() if kinds[name] == kind},
+            total_name=f"{kind}_loss",
+            record=record,
+            off={name: why for name, why in off.items() if kinds[name] == kind},
+            registry=registry,
+            prefer=prefer,
+        )
+        for kind in ("supervised", "unsupervised")
+    }
+
+
+def _of_model(config: DictConfig) -> list[str]:
+    model_type = value_at(config, "model.model_type") or ""
+    if "heatmap" in model_type:
+        return [f"heatmap_{value_at(config, 'model.heatmap_loss_type') or 'mse'}"]
+    return ["regression"] if "regression" in model_type else []
+
+
+def build_losses(
+    losses: Mapping[str, Any],
+    *,
+    config: DictConfig | None = None,
+    data_module: Any = None,
+    prefer: Mapping[str, str] | None = None,
+    registry: Registry = default_registry,
+) -> tuple[dict[str, Loss], dict[str, str]]:
+    """Build losses from their arguments.
+
+    Args:
+        losses: for each loss the arguments of its constructor.
+        config: the full config, from which a loss's `config_paths` are taken.
+        data_module: handed to the losses whose constructor names it.
+        prefer: for names that several distributions provide, the one to take.
+        registry: where the losses are looked up.
+
+    Returns:
+        The losses by the names given; and for each one that is off, why.
+
+    Raises:
+        ConfigError: an argument is unknown or cannot be used.
+        UnknownLossError: nobody provides a name.
+    """
+    from lploss.loss import parameters_of
+
+    if not isinstance(losses, Mapping):
+        raise ConfigError(
+            f"losses must be a mapping from names to arguments, got {type(losses).__name__}: "
+            f"{losses!r}"
+        )
+    built: dict[str, Loss] = {}
+    off: dict[str, str] = {}
+    for name, given in losses.items():
+        params = check_params(name, given, registry, prefer)
+        cls: type[Loss] = registry.load(LossSpec, name, prefer)
+        if "log_weight" in params and params["log_weight"] is None:
+            off[name] = "log_weight is null"
+            continue
+        for parameter, path in cls.config_paths.items():
+            if config is not None and parameter not in params:
+                value = value_at(config, path)
+                if value is not None:
+                    params[parameter] = value
+        if data_module is not None and "data_module" in parameters_of(cls):
+            params.setdefault("data_module", data_module)
+        try:
+            built[name] = cls.create(name.rpartition("/")[2], **params)
+        except (LplossError, TypeError, ValueError) as error:
+            raise ConfigError(f"losses.{name}: {error}") from error
+    return built, off
+
+
+def check_params(
+    name: str, given: Any, registry: Registry, prefer: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """Return the arguments of one loss, after a check that its constructor has them.
+
+    Raises:
+        ConfigError: they are no mapping, or hold a name that the constructor does not have.
+    """
+    from lploss.loss import parameters_of
+
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"losses.{name} must be a mapping of arguments, got {type(given).__name__}: {given!r}"
+        )
+    known = parameters_of(registry.load(LossSpec, name, prefer))
+    for parameter in given:
+        if parameter not in known:
+            raise ConfigError(
+                f"losses.{name}: the loss has no argument {parameter!r}."
+                f"{did_you_mean(str(parameter), known)} It has: {', '.join(known)}."
+            )
+    return dict(given)

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+import lploss
+from lploss import UnknownLossError, get_loss_classes, get_loss_factories, load_config
+from lploss.builders import LossClasses
+from lploss.errors import AmbiguousNameError, ConfigError, PluginError
+
+
+def test_classes_are_imported_when_they_are_looked_up(site):
+    site.install_loss("acme", "distance")
+    site.install_loss("broken", "bone", target="raise RuntimeError('no driver')")
+    classes = LossClasses(site.registry())
+    assert (list(classes), len(classes)) == (["bone", "distance"], 2)
+    assert "bone" in classes
+    assert "acme_losses" not in sys.modules
+    assert classes["distance"].loss_name == "distance"
+    assert classes["acme/distance"] is classes["distance"]
+    with pytest.raises(PluginError, match="no driver"):
+        classes["bone"]
+    assert "distnace" not in classes
+    assert classes.get("distnace") is None
+    with pytest.raises(UnknownLossError, match="Did you mean 'distance'"):
+        classes["distnace"]
+
+
+def test_all_installed_losses_are_to_be_had_as_classes():
+    classes = get_loss_classes()
+    assert sorted(classes) == lploss.list_losses()
+    assert classes["temporal"] is lploss.load_loss("temporal")
+
+
+STUBS = """
+    from lploss import Loss
+
+    class Labels(Loss):
+        loss_name, kind = "labels", "supervised"
+
+        def compute_loss(self, keypoints_targ): ...
+
+    class HeatmapMSE(Labels):
+        loss_name = "heatmap_mse"
+
+    class HeatmapKL(Labels):
+        loss_name = "heatmap_kl"
+
+    class Regression(Labels):
+        loss_name = "regression"
+
+    class Motion(Labels):
+        loss_name, kind = "motion", "unsupervised"
+
+    class Subspace(Labels):
+        loss_name, kind = "subspace", "unsupervised"
+        config_paths = {
+            "matches": "data.mirrored_column_matches",
+            "names": "data.keypoint_names",
+        }
+
+        def __init__(self, *, matches, names=("default",), data_module=None, **kwargs):
+            super().__init__(**kwargs)
+            self.matches, self.names, self.data_module = matches, names, data_module
+            if data_module == "spoilt":
+                raise ValueError("too few frames")
+"""
+
+STUB_MANIFEST = """
+    from lploss import LossSpec, hookimpl
+
+    CLASSES = "Labels HeatmapMSE HeatmapKL Regression Motion Subspace".split()
+    NAMES = "labels heatmap_mse heatmap_kl regression motion subspace".split()
+
+    @hookimpl
+    def lploss_losses():
+        return [LossSpec(n, f"stub_losses:{c}", "") for n, c in zip(NAMES, CLASSES, strict=True)]
+"""
+
+
+@pytest.fixture
+def stubs(site):
+    site.install(
+        "stubs", {"stubs": "stub_manifest"}, {"stub_manifest": STUB_MANIFEST, "stub_losses": STUBS}
+    )
+    return site.registry(strict=True)
+
+
+def names(factories):
+    return {kind: list(factory.losses) for kind, factory in factories.items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "supervised", "unsupervised"),
+    [
+        ({}, [], []),
+        ({"model": {"model_type": "heatmap"}}, ["heatmap_mse"], []),
+        (
+            {"model": {"model_type": "heatmap_mhcrnn", "heatmap_loss_type": "kl"}},
+            ["heatmap_kl"],
+            [],
+        ),
+        (
+            {"model": {"model_type": "regression", "losses_to_use": ["motion"]}},
+            ["regression"],
+            ["motion"],
+        ),
+        # A supervised loss runs because it stands there; an unsupervised one waits to be named.
+        (
+            {"model": {"model_type": "heatmap"}, "losses": {"labels": {}, "motion": {}}},
+            ["heatmap_mse", "labels"],
+            [],
+        ),
+        (
+            {"model": {"losses_to_use": ["stubs/motion", "labels"]}, "losses": {"labels": None}},
+            ["labels"],
+            ["motion"],
+        ),
+        ({"model": {"losses_to_use": None}}, [], []),
+    ],
+)
+def test_what_the_config_asks_for_runs(stubs, config, supervised, unsupervised):
+    factories = get_loss_factories(config, registry=stubs)
+    assert names(factories) == {"supervised": supervised, "unsupervised": unsupervised}
+
+
+def test_factories_are_built_from_a_file_or_a_loaded_config(stubs, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("model:\n  losses_to_use: [motion]\nlosses:\n  motion:\n    epsilon: 2.0\n")
+    for cfg in (path, str(path), load_config(path), OmegaConf.load(path)):
+        factories = get_loss_factories(cfg, registry=stubs)
+        assert factories["unsupervised"].losses["motion"].epsilon.item() == 2.0
+
+
+def test_the_arguments_of_a_loss_come_from_its_entry(stubs):
+    config = {
+        "training": {"train_prob": 0.5},
+        "model": {"model_type": "heatmap", "losses_to_use": ["stubs/motion"]},
+        "losses": {
+            "heatmap_mse": {"log_weight": 1.5},
+            "motion": {"epsilon": "${training.train_prob}"},
+        },
+    }
+    factories = get_loss_factories(config, registry=stubs)
+    assert factories["supervised"].losses["heatmap_mse"].log_weight.item() == 1.5
+    assert factories["unsupervised"].losses["motion"].epsilon.item() == 0.5
+
+
+def test_totals_are_named_by_the_kind(stubs):
+    factories = get_loss_factories({}, registry=stubs, record=False)
+    assert [factory().logs[-1]["name"] for factory in factories.values()] == [
+        "supervised_loss",
+        "unsupervised_loss",
+    ]
+    assert {factory.recorder for factory in factories.values()} == {None}
+
+
+def test_a_loss_takes_what_it_needs_from_the_whole_config(stubs):
+    config = {
+        "data": {"mirrored_column_matches": [[0, 1], [2, 3]]},
+        "model": {"losses_to_use": ["subspace"]},
+    }
+    data_module = object()
+    loss = get_loss_factories(config, data_module, registry=stubs)["unsupervised"].losses[
+        "subspace"
+    ]
+    assert loss.matches == [[0, 1], [2, 3]]
+    assert type(loss.matches) is list
+    assert loss.names == ("default",)
+    assert loss.data_module is data_module
+    config["losses"] = {"subspace": {"matches": [[4], [5]], "names": ["nose"]}}
+    loss = get_loss_factories(config, registry=stubs)["unsupervised"].losses["subspace"]
+    assert (loss.matches, loss.names, loss.data_module) == ([[4], [5]], ["nose"], None)
+
+
+def test_a_log_weight_of_null_turns_a_loss_off(stubs):
+    config = {
+        "model": {"model_type": "heatmap", "losses_to_use": ["motion"]},
+        "losses": {"labels": {"log_weight": None}, "motion": {"log_weight": None}},
+    }
+    factories = get_loss_factories(config, registry=stubs)
+    assert names(factories) == {"supervised": ["heatmap_mse"], "unsupervised": []}
+    told = {
+        kind: [(record.loss, record.status) for record in factory.records()]
+        for kind, factory in factories.items()
+    }
+    assert told == {
+        "supervised": [("heatmap_mse", "never called"), ("labels", "off: log_weight is null")],
+        "unsupervised": [("motion", "off: log_weight is null")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (
+            {"model": {"losses_to_use": ["motion", "subspace", "motion"]}},
+            ConfigError,
+            "model.losses_to_use names motion twice",
+        ),
+        (
+            {"model": {"losses_to_use": ["motion", "stubs/motion"]}},
+            ConfigError,
+            "the loss 'motion' is asked for twice, the second time as 'stubs/motion'",
+        ),
+        (
+            {"losses": {"motoin": {}}},
+            UnknownLossError,
+            "there is no loss 'motoin'. Did you mean 'motion'?\n"
+            "Known: heatmap_kl, heatmap_mse, labels, motion, regression, subspace.",
+        ),
+        (
+            {"model": {"model_type": "heatmap", "heatmap_loss_type": "mae"}},
+            UnknownLossError,
+            "there is no loss 'heatmap_mae'. Did you mean 'heatmap_mse' or 'heatmap_kl'?\n"
+            "Known: heatmap_kl, heatmap_mse, labels, motion, regression, subspace.",
+        ),
+        (
+            {"losses": {"motion": {"epsilom": 1}}},
+            ConfigError,
+            "losses.motion: the loss has no argument 'epsilom'. Did you mean 'epsilon'? "
+            "It has: epsilon, log_weight.",
+        ),
+        (
+            {"losses": {"labels": 3}},
+            ConfigError,
+            "losses.labels must be a mapping of arguments, got int: 3",
+        ),
+        (
+            {"model": {"losses_to_use": ["subspace"]}},
+            ConfigError,
+            "losses.subspace: Subspace.__init__() missing 1 required keyword-only argument: "
+            "'matches'",
+        ),
+        (
+            {"model": {"losses_to_use": "${data.keypoints}"}},
+            ConfigError,
+            "model.losses_to_use: Interpolation key 'data.keypoints' not found",
+        ),
+        (
+            {"losses": {"labels": {"epsilon": "${data.eps}"}}},
+            ConfigError,
+            "losses.labels.epsilon: Interpolation key 'data.eps' not found",
+        ),
+        (
+            {
+                "model": {"losses_to_use": ["subspace"]},
+                "data": {"mirrored_column_matches": "${nowhere}"},
+            },
+            ConfigError,
+            "data.mirrored_column_matches: Interpolation key 'nowhere' not found",
+        ),
+    ],
+)
+def test_what_cannot_run_raises(stubs, config, error, message):
+    with pytest.raises(error) as caught:
+        get_loss_factories(config, registry=stubs)
+    assert str(caught.value) == message
+
+
+def test_an_error_of_a_constructor_says_which_loss(stubs):
+    config = {"model": {"losses_to_use": ["subspace"]}, "losses": {"subspace": {"matches": []}}}
+    with pytest.raises(ConfigError) as caught:
+        get_loss_factories(config, "spoilt", registry=stubs)
+    assert str(caught.value) == "losses.subspace: too few frames"
+
+
+def test_the_config_may_prefer_a_provider(site):
+    for distribution in ("acme", "other"):
+        site.install_loss(distribution, "distance")
+    config = {"model": {"losses_to_use": ["distance"]}}
+    with pytest.raises(AmbiguousNameError):
+        get_loss_factories(config, registry=site.registry())
+    config["prefer"] = {"distance": "other"}
+    factories = get_loss_factories(config, registry=site.registry())
+    assert type(factories["unsupervised"].losses["distance"]).__module__ == "other_losses"
