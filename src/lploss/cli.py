@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +162,7 @@ def plugins(
         # The table tells the same, with the reason.
         warnings.simplefilter("ignore", PluginLoadWarning)
         found = default_registry.plugins
-    rows = []
+    rows: list[dict[str, Any]] = []
     for plugin in found:
         failures = [str(plugin.failure)] if plugin.failure else []
         for spec in plugin.specs if load else ():
@@ -314,4 +313,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

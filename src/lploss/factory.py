@@ -187,7 +187,7 @@ class LossFactory(nn.Module):
         return self.recorder.records()
 
     def report(self, file: IO[str] | TextIOBase | None = None) -> None:
-        """Print the flight recorder as a table; this waits for the device.
+        """Print the flight recorder as tables; this waits for the device.
 
         Args:
             file: where to; standard output unless given.
@@ -202,7 +202,8 @@ class LossFactory(nn.Module):
         console = Console(file=cast("IO[str] | None", file))
         if not console.is_terminal:  # a file has no edge at which words must break
             console.width = 1000
-        console.print(self.recorder.table())
+        for table in self.recorder.tables():
+            console.print(table)
 
 
 def _built(

@@ -92,7 +92,7 @@ class FlightRecorder:
     """Records every call of a factory's losses without ever waiting for the device.
 
     What is kept a call are scalars on the device; they are summed up there, and read only by
-    `records` and `table`. Under ``torch.compile`` nothing is recorded.
+    `records` and `tables`. Under ``torch.compile`` nothing is recorded.
 
     Args:
         losses: names of the losses that run.
@@ -164,25 +164,31 @@ class FlightRecorder:
         found += [LossRecord(None, name, f"off: {why}") for name, why in self._off.items()]
         return found
 
-    def table(self) -> Table:
-        """Return what `records` says as a table for `rich`."""
+    def tables(self) -> list[Table]:
+        """Return what `records` says, for `rich`: a table a stage, and one of what did not run."""
+        from rich import box
         from rich.table import Table
 
-        table = Table(title="losses")
-        for heading in ("stage", "loss", "status", "left out"):
-            table.add_column(heading, overflow="fold", no_wrap=heading in ("stage", "loss"))
-        for heading in ("calls", "used of elements", "value", "weighted", "anneal"):
-            table.add_column(heading, justify="right")
+        stages: dict[str, Table] = {}
         for record in self.records():
-            left_out = ", ".join(f"{r}: {n}" for r, n in record.left_out.items() if n)
+            ran = record.status == "ran"
+            calls = f"{record.calls} call{'s' if record.calls > 1 else ''}"
+            title = f"{record.stage or 'no stage'}: {calls}" if ran else "did not run"
+            table = stages.get(title)
+            if table is None:
+                table = stages[title] = Table(
+                    title=title, title_justify="left", box=box.SIMPLE_HEAD
+                )
+                table.add_column("loss", no_wrap=True)
+                for heading in ("value", "weighted", "anneal", "used") if ran else ():
+                    table.add_column(heading, justify="right", no_wrap=True)
+                table.add_column("left out" if ran else "why")
+            left_out = ", ".join(f"{reason}: {n}" for reason, n in record.left_out.items() if n)
+            numbers = (record.value, record.weighted, record.anneal_weight)
+            used = f"{record.used} of {record.elements}"
             table.add_row(
-                record.stage or "",
                 record.loss,
-                record.status,
-                left_out,
-                str(record.calls),
-                f"{record.used} of {record.elements}",
-                *("" if v is None else f"{v:.6g}" for v in (record.value, record.weighted)),
-                "" if record.anneal_weight is None else f"{record.anneal_weight:.3g}",
+                *((*(f"{number:.4g}" for number in numbers), used, left_out) if ran else ()),
+                *(() if ran else (record.status,)),
             )
-        return table
+        return list(stages.values())

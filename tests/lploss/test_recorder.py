@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+import re
 
 import pytest
 import torch
@@ -180,33 +181,43 @@ def test_a_recorder_that_is_off_cannot_be_read():
         assert str(caught.value) == "the flight recorder is off: build it with record=True"
 
 
-def test_the_report_is_a_table():
+def test_the_report_has_a_table_for_each_stage_and_one_for_what_did_not_run():
     losses = factory(Reasoned, Whole, off={"temporal": "log_weight is null"})
-    losses.recorder.add("train", "reasoned", losses.losses["reasoned"].evaluate(BATCH), ONE, 0.25)
+    evaluation = losses.losses["reasoned"].evaluate(BATCH)
+    losses.recorder.add("train", "reasoned", evaluation, ONE, 0.25)
+    losses.recorder.add("train", "reasoned", evaluation, ONE, 0.25)
+    losses.recorder.add(None, "reasoned", evaluation, ONE, 0.5)
     file = io.StringIO()
     losses.report(file)
-    rows = [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in file.getvalue().splitlines()
-        if line.startswith("│")
-    ]
-    left_out = "NaN prediction: 2, low confidence: 1, value: 1"
-    assert rows == [
-        ["train", "reasoned", "ran", left_out, "1", "2 of 6", "4", "1", "0.25"],
-        ["", "whole", "never called", "", "0", "0 of 0", "", "", ""],
-        ["", "temporal", "off: log_weight is null", "", "0", "0 of 0", "", "", ""],
+    lines = [line.split("  ") for line in file.getvalue().splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert [row for row in cells if row and "─" not in row[0]] == [
+        ["train: 2 calls"],
+        ["loss", "value", "weighted", "anneal", "used", "left out"],
+        ["reasoned", "4", "1", "0.25", "4 of 12", "NaN prediction: 4, low confidence: 2, value: 2"],
+        ["no stage: 1 call"],
+        ["loss", "value", "weighted", "anneal", "used", "left out"],
+        ["reasoned", "4", "1", "0.5", "2 of 6", "NaN prediction: 2, low confidence: 1, value: 1"],
+        ["did not run"],
+        ["loss", "why"],
+        ["whole", "never called"],
+        ["temporal", "off: log_weight is null"],
     ]
 
 
-def test_a_terminal_keeps_its_width(monkeypatch):
+def test_a_terminal_keeps_its_width_and_all_numbers(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
+    losses = factory(Reasoned)
+    losses.recorder.add("train", "reasoned", losses.losses["reasoned"].evaluate(BATCH), ONE, 0.25)
     file = Terminal()
-    factory(Whole).report(file)
-    assert 80 < len(file.getvalue().splitlines()[-1]) <= 100
+    losses.report(file)
+    lines = file.getvalue().splitlines()
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in lines) <= 80
+    assert "…" not in file.getvalue()
 
 
 def test_the_report_goes_to_standard_output(capsys):

@@ -77,7 +77,7 @@ class Findings:
 
 def compare(
     faults: Sequence[Sequence[Fault]],
-    flagged: Mapping[str, Sequence[Bool[np.ndarray, "frames"]]],
+    flagged: Mapping[str, Sequence[Bool[np.ndarray, "_"]]],
     num_previous_frames: Mapping[str, int],
 ) -> list[Findings]:
     """Compare the frames above epsilon with the faults, file by file.

@@ -106,7 +106,7 @@ def test_losses_asked_for_by_name():
             None,
             r"no argument 'epsilom'\. Did you mean 'eps",
         ),
-        ({"losses": {"temporal": {"epsilon": "far"}}}, None, r"losses\.temporal: .* got 'far'"),
+        ({"losses": {"temporal": {"epsilon": -1.0}}}, None, r"losses\.temporal: .* got -1\.0"),
         ({"losses": {"temporal": 3}}, ["temporal"], r"losses\.temporal must be a mapping"),
     ],
 )

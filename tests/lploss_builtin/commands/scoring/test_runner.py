@@ -303,7 +303,7 @@ def test_files_of_other_keypoints(predictions, tmp_path, out):
         ({"losses": ["temporal", "temporal"]}, ConfigError, "asked for twice"),
         ({"losses": ["temproal"]}, UnknownLossError, "Did you mean 'temporal'"),
         ({"config": "none.yaml"}, ConfigError, "none.yaml cannot be read"),
-        ({"config": {"losses": {"temporal": {"epsilon": "x"}}}}, ConfigError, "got 'x'"),
+        ({"config": {"losses": {"temporal": {"epsilon": -1.0}}}}, ConfigError, "got -1.0"),
         ({"overrides": ["losses.temporal"]}, ConfigError, "must read section.key=value"),
         ({"labels": "none.csv"}, DataError, "none.csv does not exist"),
         ({"videos": ["1.mp4", "2.mp4"]}, ArgumentValueError, "one video for all 1 files, or"),
