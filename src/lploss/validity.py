@@ -17,7 +17,6 @@ class Reason(StrEnum):
     NAN_PREDICTION = "NaN prediction"
     OUTSIDE = "outside"
     NOT_TRIANGULATED = "cannot be triangulated"
-    NOT_USED = "not used by the loss"
     UNSPECIFIED = "not valid"
 
 

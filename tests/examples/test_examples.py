@@ -16,15 +16,15 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SHOWN = {
     "plain_loop": [
         r"50 frames that it has not seen: \d\.\d\d px",
-        r"train .* heatmap_mse .* ran .* not labelled: 60 .* 900 of 960",
-        r"train .* temporal .* ran .* low confidence: \d+",
+        r"train: 60 calls +\n(.*\n)+ +heatmap_mse .* 900 of 960 +not labelled: 60",
+        r" temporal .* of 840 +low confidence: \d+",
     ],
     "lightning_pose_config": [
         r"supervised: +heatmap_mse\n",
         r"unsupervised: pca_multiview, temporal\n",
         r"epoch 0: on labels \d\.\d+e-05, on video 0\.00e\+00\n",
-        r"train .* pca_multiview .* ran .* 288 of 288",
-        r"train .* temporal .* ran .* 270 of 270",
+        r"train: 3 calls +\n(.*\n)+ +pca_multiview .* 288 of 288",
+        r" temporal .* 270 of 270",
         r"no key 'imgaug3d' in section 'training'. Did you mean 'imgaug_3d'",
     ],
     "fit_pca": [

@@ -137,7 +137,7 @@ def _table(findings: Sequence[Findings]) -> Table:
     from rich.table import Table
 
     kinds = [kind for kind in findings[0].faulty if kind != "all"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("loss", no_wrap=True)
     for heading in ("flagged", "precision", *kinds, "all faults", "recall"):
         table.add_column(heading, justify="right")
