@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from lploss.errors import (
     ArgumentError,
+    ArgumentValueError,
     ConfigError,
     LplossError,
     PluginLoadWarning,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What the user asked for cannot be understood, as against data that cannot be used.
-_WRONG_USAGE = (ArgumentError, ConfigError, UnknownNameError)
+_WRONG_USAGE = (ArgumentError, ArgumentValueError, ConfigError, UnknownNameError)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

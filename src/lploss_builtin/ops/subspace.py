@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -101,9 +103,14 @@ def fill_gaps(
     filled = FilledRows(rows, torch.zeros_like(moments.covariance))
     if present.all():
         return filled
+    # NumPy, because torch hands even the smallest systems to threads, which fight for busy cores.
+    patterns, of_row = np.unique(present.numpy(), axis=0, return_inverse=True)
     mean, covariance = moments.mean, positive_part(moments.covariance)
     for _ in range(max_iterations):
-        filled = _expected(rows, present, mean, covariance)
+        completed, uncertainty = _expected(
+            rows.numpy(), patterns, of_row, mean.numpy(), covariance.numpy()
+        )
+        filled = FilledRows(torch.from_numpy(completed), torch.from_numpy(uncertainty))
         change = (filled.covariance - covariance).abs().max()
         mean, covariance = filled.mean, filled.covariance
         if change <= tolerance * covariance.abs().max():
@@ -111,26 +118,30 @@ def fill_gaps(
     return filled
 
 
-def _expected(rows: Tensor, present: Tensor, mean: Tensor, covariance: Tensor) -> FilledRows:
-    """Fill the gaps with what the other coordinates of their rows let expect."""
-    patterns, of_row = torch.unique(present, dim=0, return_inverse=True)
-    filled = rows.masked_fill(~present, 0.0)
-    uncertainty = torch.zeros_like(covariance)
+def _expected(
+    rows: NDArray[np.float64],
+    patterns: NDArray[np.bool_],
+    of_row: NDArray[np.intp],
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rows filled with what their other coordinates let expect, and its covariance."""
+    filled = rows.copy()
+    uncertainty = np.zeros_like(covariance)
     for number, here in enumerate(patterns):
         there = ~here
         if not there.any():
             continue
-        of_pattern = (of_row == number).nonzero().flatten()
-        gaps = there.nonzero().flatten()
-        known = covariance[here][:, here]
-        known = known + 1e-9 * known.trace() / len(known) * torch.eye(len(known)).to(known)
-        slope = torch.linalg.solve(known, covariance[here][:, there])
-        filled[of_pattern[:, None], gaps] = (
-            mean[there] + (rows[of_pattern][:, here] - mean[here]) @ slope
-        )
-        spread = covariance[there][:, there] - covariance[there][:, here] @ slope
-        uncertainty[gaps[:, None], gaps] += len(of_pattern) * spread
-    return FilledRows(filled, uncertainty)
+        of_pattern = np.flatnonzero(of_row == number)
+        known = covariance[np.ix_(here, here)]
+        ridge = 1e-9 * known.trace() / len(known) * np.eye(len(known))
+        across = covariance[np.ix_(here, there)]
+        slope = np.linalg.solve(known + ridge, across)
+        centred = rows[np.ix_(of_pattern, here)] - mean[here]
+        filled[np.ix_(of_pattern, there)] = mean[there] + centred @ slope
+        spread = covariance[np.ix_(there, there)] - across.T @ slope
+        uncertainty[np.ix_(there, there)] += len(of_pattern) * spread
+    return filled, uncertainty
 
 
 def positive_part(covariance: Float[Tensor, "dim dim"]) -> Float[Tensor, "dim dim"]:
