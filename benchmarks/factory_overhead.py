@@ -5,10 +5,7 @@ The inputs are tiny, so nearly all time is overhead: checks, masks, weights, log
 
 from __future__ import annotations
 
-import cProfile
 import math
-import pstats
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,18 +87,9 @@ def run(options: Options) -> None:
         for row in rows
         if row.way == "factory, recorder on"
     ]
-    report.show(
-        "Eight losses on tiny inputs",
-        ["", "", "ms", "times by hand", "quiet", "times bare", "quiet"],
-        [_cells(row) for row in rows],
-    )
-    report.show_figures(figures)
     waits = timing.check_no_wait(ways["factory, recorder on"], options.device)
-    if waits is not None:
-        print(f"runs without waiting for the device: {'yes' if waits else 'NO'}")
-    if "--profile" in sys.argv:
-        profile(ways["factory, recorder on"])
-    report.save("factory_overhead", options, rows, figures)
+    note = "" if waits is None else f"Runs without waiting for the device: {waits}."
+    report.publish("factory_overhead", options, _table(rows), rows, figures, note)
 
 
 def tiny_batch(device: torch.device) -> dict[str, Tensor]:
@@ -184,16 +172,6 @@ def measure(ways: dict[str, Callable[[], object]], backward: bool, options: Opti
     ]
 
 
-def profile(way: Callable[[], object]) -> None:
-    """Print in which functions the time goes."""
-    profiler = cProfile.Profile()
-    profiler.enable()
-    for _ in range(1000):
-        way()
-    profiler.disable()
-    pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
-
-
 def _mean(loss: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, loss, 0.0).sum() / valid.sum().clamp(min=1)
 
@@ -206,16 +184,16 @@ def _direction(row: Row) -> str:
     return "forward and backward" if row.backward else "forward"
 
 
-def _cells(row: Row) -> list[str]:
-    return [
-        row.way,
-        _direction(row),
-        report.milliseconds(row.seconds),
-        report.times(row.over_by_hand.ratio),
-        f"{row.over_by_hand.quiet:.2f}",
-        report.times(row.over_bare.ratio),
-        f"{row.over_bare.quiet:.2f}",
-    ]
+def _table(rows: list[Row]) -> dict[str, list[str]]:
+    return {
+        "eight losses": [row.way for row in rows],
+        "": [_direction(row) for row in rows],
+        "ms": [report.milliseconds(row.seconds) for row in rows],
+        "times by hand": [report.times(row.over_by_hand.ratio) for row in rows],
+        "quiet": [f"{row.over_by_hand.quiet:.2f}" for row in rows],
+        "times bare": [report.times(row.over_bare.ratio) for row in rows],
+        "bare, quiet": [f"{row.over_bare.quiet:.2f}" for row in rows],
+    }
 
 
 if __name__ == "__main__":

@@ -67,16 +67,13 @@ def run(options: Options) -> None:
         )
         for name, (_, base) in programs.items()
     ]
-    report.show(
-        "Start",
-        ["", "ms", "more than", "by ms"],
-        [
-            [row.program, report.milliseconds(row.seconds), row.added_to]
-            + [report.milliseconds(row.added)]
-            for row in rows
-        ],
-    )
-    report.save("import_time", options, rows, [])
+    table = {
+        "program": [row.program for row in rows],
+        "ms": [report.milliseconds(row.seconds) for row in rows],
+        "more than": [row.added_to for row in rows],
+        "by ms": [report.milliseconds(row.added) for row in rows],
+    }
+    report.publish("import_time", options, table, rows)
 
 
 def _time(code: str) -> float:

@@ -104,17 +104,9 @@ def run(options: Options) -> None:
         if case.required is not None and row.comparison is not None:
             what = f"{case.name}, times as fast as the peer's"
             figures.append(Figure(what, case.required, row.comparison.ratio.median))
-    print(f"A copy moves {bandwidth / 1e9:.0f} GB/s.")
-    if module is None:
-        print("The peer is not installed: see benchmarks/README.md.")
-    report.show(
-        "Losses, forward and backward",
-        ["", "shape", "ms", "peer, ms", "faster", "quiet", "over copy", "MiB", "peer", "agrees"]
-        + ["never waits"] * (options.device.type == "cuda"),
-        [_cells(row) for row in rows],
-    )
-    report.show_figures(figures)
-    report.save("losses", options, rows, figures)
+    missing = "" if module else " The peer is not installed: see benchmarks/README.md."
+    note = f"A copy moved {bandwidth / 1e9:.0f} GB/s.{missing}"
+    report.publish("losses", options, _table(rows), rows, figures, note)
 
 
 def cases(device: torch.device) -> list[Case]:
@@ -226,9 +218,9 @@ def measure(case: Case, module: ModuleType | None, options: Options, bandwidth: 
 
 def _agree(ours: tuple[Tensor, ...], peers: tuple[Tensor, ...], scale: float) -> bool:
     for our, their in zip(ours, peers, strict=True):
-        their = their * scale
+        their = their.detach() * scale
         # The largest gradients decide: rounding near zero is nobody's fault.
-        if not torch.allclose(our, their, rtol=1e-4, atol=1e-5 * float(their.abs().max())):
+        if not torch.allclose(our.detach(), their, rtol=1e-4, atol=1e-5 * float(their.abs().max())):
             return False
     return True
 
@@ -287,25 +279,29 @@ def _gaussians(batch: int, keypoints: int, size: int, generator: torch.Generator
     return maps / maps.sum(dim=(-2, -1), keepdim=True)
 
 
-def _cells(row: Row) -> list[str]:
-    def mib(number: int | None) -> str:
-        return "" if number is None else f"{number / 2**20:.2f}"
+def _table(rows: list[Row]) -> dict[str, list[str]]:
+    compared = [row.comparison for row in rows]
+    return {
+        "forward and backward": [row.name for row in rows],
+        "shape": [row.shape for row in rows],
+        "ms": [report.milliseconds(row.ours) for row in rows],
+        "peer, ms": [report.milliseconds(row.peer) for row in rows],
+        "times as fast": [report.times(c.ratio) if c else "" for c in compared],
+        "quiet": [f"{c.quiet:.2f}" if c else "" for c in compared],
+        "over copy": ["" if r.over_limit is None else f"{r.over_limit:.1f}" for r in rows],
+        "MiB": [_mib(row.peak_bytes) for row in rows],
+        "peer, MiB": [_mib(row.peer_peak_bytes) for row in rows],
+        "agrees": [_yes_or_no(row.agrees) for row in rows],
+        "never waits": [_yes_or_no(row.never_waits) for row in rows],
+    }
 
-    def yes_or_no(answer: bool | None) -> str:
-        return "" if answer is None else "yes" if answer else "NO"
 
-    return [
-        row.name,
-        row.shape,
-        report.milliseconds(row.ours),
-        report.milliseconds(row.peer),
-        report.times(row.comparison.ratio) if row.comparison else "",
-        f"{row.comparison.quiet:.2f}" if row.comparison else "",
-        "" if row.over_limit is None else f"{row.over_limit:.1f}",
-        mib(row.peak_bytes),
-        mib(row.peer_peak_bytes),
-        yes_or_no(row.agrees),
-    ] + ([] if row.never_waits is None else [yes_or_no(row.never_waits)])
+def _mib(number: int | None) -> str:
+    return "" if number is None else f"{number / 2**20:.2f}"
+
+
+def _yes_or_no(answer: bool | None) -> str:
+    return "" if answer is None else "yes" if answer else "NO"
 
 
 if __name__ == "__main__":

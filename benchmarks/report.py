@@ -1,4 +1,4 @@
-"""Options that all benchmarks share, and their results as a table and as JSON."""
+"""Options that all benchmarks share, and their results as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,44 +75,71 @@ def options(description: str | None, names: Sequence[str] = ()) -> tuple[Options
     return Options(**given), chosen or list(names)
 
 
-def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is text, the others are numbers."""
-    table = Table(title=title, title_justify="left")
-    for column, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if column else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if Console().is_terminal else 140).print(table)
+def publish(
+    name: str,
+    options: Options,
+    table: Mapping[str, Sequence[str]],
+    rows: Sequence[Any],
+    figures: Sequence[Figure] = (),
+    note: str = "",
+) -> None:
+    """Print the results of a benchmark, and write them as JSON and as Markdown.
 
+    Args:
+        name: name of the benchmark, and of the files.
+        options: what it was told.
+        table: for each heading the cells below it; the first column is text.
+        rows: all that was measured, for the JSON file.
+        figures: what is asked for.
+        note: a line below the tables.
+    """
+    tables = [table, _table_of(figures)] if figures else [table]
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    for columns in tables:
+        printed = Table(title=name, title_justify="left")
+        for number, heading in enumerate(columns):
+            printed.add_column(heading, justify="right" if number else "left")
+        for cells in zip(*columns.values(), strict=True):
+            printed.add_row(*cells)
+        console.print(printed)
+    if note:
+        console.print(note)
 
-def show_figures(figures: Sequence[Figure]) -> None:
-    """Print what is asked for beside what was measured."""
-    show(
-        "Figures",
-        ["", "required", "measured", ""],
-        [
-            [
-                figure.what,
-                f"{'>=' if figure.is_least else '<='} {figure.required:g}",
-                f"{figure.measured:.2f}",
-                "reached" if figure.reached else "MISSED",
-            ]
-            for figure in figures
-        ],
-    )
-
-
-def save(name: str, options: Options, rows: Sequence[Any], figures: Sequence[Figure]) -> None:
-    """Write the results of a benchmark as JSON."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{name}{options.suffix}.json"
+    about = environment(options)
     result = {
         "benchmark": name,
-        "environment": environment(options),
+        "environment": about,
         "figures": [{**asdict(figure), "reached": figure.reached} for figure in figures],
         "rows": [asdict(row) for row in rows],
     }
-    path.write_text(json.dumps(_rounded(result), indent=2) + "\n", encoding="utf-8")
+    sections = [
+        f"# {name}",
+        ", ".join(f"{key} {value}" for key, value in about.items() if value is not None),
+        *map(_markdown, tables),
+        *([note] if note else []),
+    ]
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{name}{options.suffix}"
+    path.with_suffix(".json").write_text(
+        json.dumps(_rounded(result), indent=2) + "\n", encoding="utf-8"
+    )
+    path.with_suffix(".md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _table_of(figures: Sequence[Figure]) -> dict[str, list[str]]:
+    return {
+        "figure": [figure.what for figure in figures],
+        "required": [f"at {'least' if f.is_least else 'most'} {f.required:g}" for f in figures],
+        "measured": [f"{figure.measured:.2f}" for figure in figures],
+        "": ["reached" if figure.reached else "MISSED" for figure in figures],
+    }
+
+
+def _markdown(table: Mapping[str, Sequence[str]]) -> str:
+    lines = [list(table), ["---", *["--:"] * (len(table) - 1)], *zip(*table.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def environment(options: Options) -> dict[str, Any]:
@@ -130,15 +157,21 @@ def environment(options: Options) -> dict[str, Any]:
 
 
 def milliseconds(seconds: Quartiles | None) -> str:
-    """Return a time for a table, with its quartiles."""
+    """Return a time for a table: the median, and between which quartiles it lies."""
     if seconds is None:
         return ""
-    return f"{1e3 * seconds.median:.3g} ({1e3 * seconds.low:.3g} to {1e3 * seconds.high:.3g})"
+    low, median, high = (_digits(1e3 * s) for s in (seconds.low, seconds.median, seconds.high))
+    return f"{median} ({low} - {high})"
 
 
 def times(ratio: Quartiles | None) -> str:
-    """Return a ratio for a table, with its quartiles."""
-    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    """Return a ratio for a table: the median, and between which quartiles it lies."""
+    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} - {ratio.high:.2f})"
+
+
+def _digits(value: float) -> str:
+    """Return three digits of a number, or all before the point."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def run(name: str, description: str | None, benchmark: Callable[[Options], None]) -> None:
@@ -162,4 +195,4 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return value

@@ -37,7 +37,7 @@ def test_tables_on_the_screen(invoke, tmp_path):
     result = invoke("a.csv", "b.csv", "--losses", "temporal", "--set", "losses.temporal.epsilon=2")
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "temporal epsilon 2" in lines
+    assert "temporal epsilon 2 px" in lines
     # 2 of 8 values of a frame are none (the first frame), 2 of the other 6 are 5.
     assert "a 75 % 0 5 5 5 33.3 % 2 tail" in lines
     assert any(line.startswith("all files 75 % 0") for line in lines)

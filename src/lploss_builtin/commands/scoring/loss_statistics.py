@@ -81,6 +81,7 @@ class LossStatistics:
             percentile_95=percentile_95,
             percentile_99=percentile_99,
             maximum=float(self._maximum),
+            unit=self.loss.unit,
             epsilon=self.loss.one_epsilon
             if self.loss.one_epsilon is not None
             else tuple(self.loss.epsilon.tolist()),

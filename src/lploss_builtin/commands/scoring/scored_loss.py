@@ -31,6 +31,7 @@ class ScoredLoss:
 
     Attributes:
         name: name of the loss.
+        unit: of its values.
         element_names: a name for each value of a frame.
         epsilon: of each value.
         num_previous_frames: how many frames before its own a value looks at.
@@ -49,6 +50,7 @@ class ScoredLoss:
         example: Mapping[str, Tensor],
     ) -> None:
         self.name = loss.loss_name
+        self.unit = loss.unit
         self.num_previous_frames = loss.num_previous_frames
         self._resolver = resolver
         self._loss = copy.deepcopy(loss)

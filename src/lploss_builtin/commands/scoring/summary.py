@@ -30,9 +30,10 @@ class ScoreRow:
     Attributes:
         file: the file, as it was given; ``None`` for all files.
         loss: name of the loss.
+        unit: of its values.
         count: number of values.
         valid: number of values that count.
-        median: of the valid values, in the unit of the loss, as are the next ones.
+        median: of the valid values, in that unit, as are the next ones.
         percentile_95: 95 % of the valid values are at most this.
         percentile_99: 99 % of the valid values are at most this.
         maximum: the greatest valid value.
@@ -43,6 +44,7 @@ class ScoreRow:
 
     file: str | None
     loss: str
+    unit: str
     count: int
     valid: int
     median: float
@@ -120,9 +122,9 @@ class ScoreSummary:
         from rich.table import Table
 
         epsilon = rows[0].epsilon
-        shown = f"{epsilon:.4g}" if isinstance(epsilon, float) else "one a keypoint"
+        shown = f"{epsilon:.4g} {rows[0].unit}" if isinstance(epsilon, float) else "one a keypoint"
         table = Table(
-            title=f"[bold]{rows[0].loss}[/]  epsilon {shown}",
+            title=f"[bold]{rows[0].loss}[/]  epsilon {shown.rstrip()}",
             box=box.SIMPLE_HEAD,
             title_justify="left",
             title_style="",

@@ -48,7 +48,7 @@ def test_values_over_time():
     assert [one.get_ydata()[0] for one in tail.lines if one.get_linestyle() == "--"] == [5.0]
     assert texts(figure) == [
         "temporal   walk",
-        "circles: worst frames: 102, 103, 101     dashed: epsilon 5",
+        "circles: worst frames: 102, 103, 101     dashed: epsilon 5 px",
     ]
     assert tail.get_xlabel() == "frame"
 
@@ -57,7 +57,7 @@ def test_values_over_time():
     ("epsilon", "remark"),
     [
         (0.0, "circles: worst frames: 1"),
-        (50.0, "circles: worst frames: 1     dashed: epsilon 50 (above all values)"),
+        (50.0, "circles: worst frames: 1     dashed: epsilon 50 px (above all values)"),
         ([1.0, 9.0], "circles: worst frames: 1     dashed: epsilon, one a keypoint"),
     ],
 )
@@ -75,7 +75,7 @@ def test_distribution_holds_all_values():
     right_of_epsilon = [bar for bar in axes.patches if bar.get_x() >= 5.0]
     assert sum(bar.get_height() for bar in right_of_epsilon) == 1
     assert texts(figure)[0] == "temporal   walk   62 values, 1.61 % above epsilon 5"
-    assert " epsilon 5" in texts(figure)
+    assert " epsilon 5 px" in texts(figure)
     assert " median 0.5" in texts(figure)
 
 

@@ -20,6 +20,7 @@ def row(file, loss="temporal", **values):
         "percentile_95": 12.0,
         "percentile_99": 19.04,
         "maximum": 189.4,
+        "unit": "px",
         "epsilon": 20.0,
         "share_above_epsilon": 0.0088,
         "worst_frames": (WorstEntry("a/m.csv", 248, "paw1LH_top", 189.4),),
@@ -66,7 +67,7 @@ def test_tables_say_it_all_in_80_columns():
     )
     assert max(map(len, text.splitlines())) <= 80
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "temporal epsilon 20" in lines
+    assert "temporal epsilon 20 px" in lines
     assert "a_m 99.9 % 4.5 12 19 189 0.88 % 248 paw1LH_top" in lines
     assert "b_m 100 % 4.5 12 19 189 <0.1 % 248 paw1LH_top" in lines
     assert "n 0 % - - - - -" in lines

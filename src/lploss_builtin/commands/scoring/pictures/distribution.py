@@ -72,11 +72,11 @@ def distribution(statistics: LossStatistics, file: str) -> Figure:
             axes.text(
                 epsilon,
                 0.74,
-                f" epsilon {style.number(epsilon)}",
+                f" epsilon {style.number(epsilon)} {loss.unit}",
                 color=style.ALARM,
                 **words,
             )
     style.title(figure, loss.name, file, rest)
-    axes.set_xlabel("value", fontsize=9, color=style.INK)
+    axes.set_xlabel(f"value, {loss.unit}" if loss.unit else "value", fontsize=9, color=style.INK)
     axes.set_ylabel("number of values", fontsize=9, color=style.INK)
     return figure

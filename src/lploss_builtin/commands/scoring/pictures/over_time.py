@@ -87,7 +87,7 @@ def over_time(
     ]
     if loss.one_epsilon:
         shown = "" if loss.one_epsilon <= top else " (above all values)"
-        legend.append(f"dashed: epsilon {style.number(loss.one_epsilon)}{shown}")
+        legend.append(f"dashed: epsilon {style.number(loss.one_epsilon)} {loss.unit}{shown}")
     elif visible.size:
         legend.append("dashed: epsilon, one a keypoint")
     style.remark(figure, "     ".join(legend))
