@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import TextIOBase
 from typing import IO, Any, cast
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lploss.errors import ArgumentValueError, ConfigError
 from lploss.inputs import InputResolver
-from lploss.loss import LogEntry, Loss, LossResult, Stage
+from lploss.loss import LogEntry, Loss, LossResult, Stage, weight_of
 from lploss.recorder import FlightRecorder, LossRecord
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
@@ -147,34 +147,36 @@ class LossFactory(nn.Module):
             InputTypeError: an input is not a floating-point tensor where it must be.
             ShapeError: an input has other axes than declared.
         """
-        if anneal_weight is None:
-            anneal_weight = 1.0
-        elif isinstance(anneal_weight, Tensor) and anneal_weight.numel() != 1:
-            raise ArgumentValueError(
-                f"anneal_weight must be one number, got shape {tuple(anneal_weight.shape)}"
-            )
-        elif isinstance(anneal_weight, Tensor):
+        if isinstance(anneal_weight, Tensor):
+            if anneal_weight.numel() != 1:
+                raise ArgumentValueError(
+                    f"anneal_weight must be one number, got shape {tuple(anneal_weight.shape)}"
+                )
             anneal_weight = anneal_weight.reshape(())
         inputs = self._inputs.resolve(batch)
         prefix = f"{stage}_" if stage else ""
         total: Tensor | None = None
         logs: list[LogEntry] = []
-        for name, loss in self.losses.items():
-            evaluation = loss.evaluate(inputs, stage)
+        for (name, loss), weight in zip(self.losses.items(), self._weights(), strict=True):
+            evaluation = loss.evaluate(inputs, stage, weight)
             weighted = evaluation.weighted
-            if loss.annealed:
+            if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
             total = weighted if total is None else total + weighted
             logs += evaluation.logs
             logs.append({"name": f"{prefix}{name}_loss_weighted", "value": weighted.detach()})
             if self.recorder is not None:
-                self.recorder.add(
-                    stage, name, evaluation, weighted, anneal_weight if loss.annealed else 1.0
-                )
+                applied = 1.0 if anneal_weight is None or not loss.annealed else anneal_weight
+                self.recorder.add(stage, name, evaluation, weighted, applied)
         if total is None:
             total = torch.zeros(())
         logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach()})
         return LossResult(total, logs)
+
+    def _weights(self) -> Sequence[Tensor]:
+        """Return the weights of all losses, worked out in one go."""
+        log_weights = [loss.log_weight for loss in self.losses.values()]
+        return weight_of(torch.stack(log_weights)).unbind() if log_weights else ()
 
     def records(self) -> list[LossRecord]:
         """Return what the flight recorder holds; this waits for the device.

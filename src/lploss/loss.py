@@ -7,7 +7,6 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from typing import (
     Any,
@@ -64,8 +63,7 @@ class LossResult(NamedTuple):
     logs: list[LogEntry]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """All that one evaluation of a loss yields.
 
     Attributes:
@@ -83,6 +81,11 @@ class Evaluation:
     scalar: Tensor
     weighted: Tensor
     logs: list[LogEntry]
+
+
+def weight_of(log_weight: Tensor) -> Tensor:
+    """Return the weight ``1 / (2 * exp(log_weight))``."""
+    return torch.exp(-log_weight) * 0.5
 
 
 class Loss(nn.Module, ABC):
@@ -215,7 +218,7 @@ class Loss(nn.Module, ABC):
     @property
     def weight(self) -> Tensor:
         """The weight ``1 / (2 * exp(log_weight))``."""
-        return torch.exp(-self.log_weight) * 0.5
+        return weight_of(self.log_weight)
 
     def remove_nans(self, **inputs: Tensor) -> tuple[Mapping[str, Tensor], Validity]:
         """Step 1: replace what is not usable by harmless finite values, before any maths.
@@ -259,8 +262,16 @@ class Loss(nn.Module, ABC):
             return total
         return reduction.mean_of(total, reduction.count(loss, valid, self.denominator))
 
-    def log_loss(self, loss: Tensor, stage: Stage | None = None) -> list[LogEntry]:
-        """Step 5: return what to log of the unweighted scalar."""
+    def log_loss(
+        self, loss: Tensor, stage: Stage | None = None, weight: Tensor | None = None
+    ) -> list[LogEntry]:
+        """Step 5: return what to log of the unweighted scalar, and of the weight.
+
+        Args:
+            loss: the unweighted scalar.
+            stage: prefix of its name in the log.
+            weight: the weight, where it is known already.
+        """
         prefix = f"{stage}_" if stage else ""
         return [
             {
@@ -268,7 +279,10 @@ class Loss(nn.Module, ABC):
                 "value": loss.detach(),
                 "prog_bar": True,
             },
-            {"name": f"{self.loss_name}_weight", "value": self.weight.detach()},
+            {
+                "name": f"{self.loss_name}_weight",
+                "value": (self.weight if weight is None else weight).detach(),
+            },
         ]
 
     @final  # type: ignore[misc]  # nn.Module declares it as an attribute
@@ -301,12 +315,22 @@ class Loss(nn.Module, ABC):
         return loss if valid is None else torch.where(valid, loss, math.nan)
 
     @final
-    def evaluate(self, batch: Mapping[str, Any], stage: Stage | None = None) -> Evaluation:
-        """Run all steps and return everything that they yield; `forward` is thin over this."""
+    def evaluate(
+        self, batch: Mapping[str, Any], stage: Stage | None = None, weight: Tensor | None = None
+    ) -> Evaluation:
+        """Run all steps and return everything that they yield; `forward` is thin over this.
+
+        Args:
+            batch: the inputs, by name.
+            stage: prefix of the names in the log.
+            weight: the weight, where it is known already.
+        """
         loss, valid, left_out = self._steps_1_to_3(batch)
         scalar = self.reduce_loss(loss, valid)
-        logs = self.log_loss(scalar, stage)
-        return Evaluation(loss, valid, left_out, scalar, self.weight * scalar, logs)
+        if weight is None:
+            weight = self.weight
+        logs = self.log_loss(scalar, stage, weight)
+        return Evaluation(loss, valid, left_out, scalar, weight * scalar, logs)
 
     def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
         """Return a name for each entry of the element-wise loss's last axis.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from lploss.loss import Evaluation
 
-# So many calls are kept as scalars before they are summed up, on their device.
-_FOLD_EVERY = 128
+# What is kept of a loss before it is summed up, on its device: to count at every call would cost
+# more than all else that a loss on small inputs does besides its maths.
+_MOST_CALLS = 16
+_MOST_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +49,52 @@ class LossRecord:
     anneal_weight: float | None = None
 
 
-class _Sums:
-    """Numbers by name, summed up on their device and read at the end."""
-
-    def __init__(self) -> None:
-        self._recent: list[dict[str, Tensor | int]] = []
-        self._totals: dict[str, Tensor | int] = {}
-
-    def add(self, numbers: dict[str, Tensor | int]) -> None:
-        self._recent.append(numbers)
-        if len(self._recent) >= _FOLD_EVERY:
-            self._fold()
-
-    def totals(self) -> dict[str, float]:
-        self._fold()
-        return {name: float(total) for name, total in self._totals.items()}
-
-    def _fold(self) -> None:
-        for name in {name for numbers in self._recent for name in numbers}:
-            values = [numbers[name] for numbers in self._recent if name in numbers]
-            values.append(self._totals.get(name, 0))
-            tensors = [value for value in values if isinstance(value, Tensor)]
-            total: Tensor | int = sum(value for value in values if not isinstance(value, Tensor))
-            if tensors:
-                device = tensors[0].device
-                total = total + torch.stack([t.to(device) for t in tensors]).sum()
-            self._totals[name] = total
-        self._recent.clear()
-
-
 class _Tape:
-    """What is kept of one loss in one stage."""
+    """What is kept of one loss in one stage: recent calls as they came, older ones summed up."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.elements = 0
         self.anneal_weight: Tensor | float = 1.0
-        self.scalars = _Sums()
-        # Apart from the scalars, for a reason may have any name.
-        self.left_out = _Sums()
+        self._recent: list[tuple[Tensor, Tensor, Mapping[str, Tensor]]] = []
+        self._recent_elements = 0
+        self._value: Tensor | float = 0.0
+        self._weighted: Tensor | float = 0.0
+        self._left_out: dict[str, Tensor | int] = {}
+
+    def add(
+        self, value: Tensor, weighted: Tensor, left_out: Mapping[str, Tensor], elements: int
+    ) -> None:
+        self.calls += 1
+        self.elements += elements
+        self._recent_elements += elements
+        self._recent.append((value, weighted, left_out))
+        if len(self._recent) >= _MOST_CALLS or self._recent_elements >= _MOST_ELEMENTS:
+            self._fold()
+
+    def totals(self) -> tuple[float, float, dict[str, int]]:
+        """Return the sums of the values, of the weighted values and of each reason."""
+        self._fold()
+        left_out = {reason: int(number) for reason, number in self._left_out.items()}
+        return float(self._value), float(self._weighted), left_out
+
+    def _fold(self) -> None:
+        """Sum up what came since the last time, on the device where it is."""
+        if not self._recent:
+            return
+        values, weighted, masks = zip(*self._recent, strict=True)
+        self._value = _sum(values) + self._value
+        self._weighted = _sum(weighted) + self._weighted
+        for reason in {reason for left_out in masks for reason in left_out}:
+            found = [left_out[reason].flatten() for left_out in masks if reason in left_out]
+            number = torch.cat([mask.to(found[-1].device) for mask in found]).sum()
+            self._left_out[reason] = number + self._left_out.get(reason, 0)
+        self._recent.clear()
+        self._recent_elements = 0
+
+
+def _sum(scalars: Sequence[Tensor]) -> Tensor:
+    return torch.stack([scalar.to(scalars[-1].device) for scalar in scalars]).sum()
 
 
 class FlightRecorder:
@@ -118,22 +127,14 @@ class FlightRecorder:
         tape = self._tapes.get((stage, loss))
         if tape is None:
             tape = self._tapes[stage, loss] = _Tape()
-        elements = evaluation.elementwise.numel()
-        tape.calls += 1
-        tape.elements += elements
         tape.anneal_weight = (
             anneal_weight.detach() if isinstance(anneal_weight, Tensor) else anneal_weight
         )
-        used: Tensor | int = elements
-        if evaluation.valid is not None:
-            used = evaluation.valid.sum()
-            *first, last = evaluation.left_out
-            left_out: dict[str, Tensor | int] = {r: evaluation.left_out[r].sum() for r in first}
-            # The reasons exclude each other: the last one has what remains.
-            left_out[last] = elements - used - sum(left_out.values())
-            tape.left_out.add(left_out)
-        tape.scalars.add(
-            {"value": evaluation.scalar.detach(), "weighted": weighted.detach(), "used": used}
+        tape.add(
+            evaluation.scalar.detach(),
+            weighted.detach(),
+            evaluation.left_out,
+            evaluation.elementwise.numel(),
         )
 
     def reset(self) -> None:
@@ -144,7 +145,7 @@ class FlightRecorder:
         """Read the recorder; this waits for the device."""
         found = []
         for (stage, loss), tape in self._tapes.items():
-            totals = tape.scalars.totals()
+            value, weighted, left_out = tape.totals()
             found.append(
                 LossRecord(
                     stage,
@@ -152,10 +153,10 @@ class FlightRecorder:
                     "ran",
                     tape.calls,
                     tape.elements,
-                    int(totals["used"]),
-                    value=totals["value"] / tape.calls,
-                    weighted=totals["weighted"] / tape.calls,
-                    left_out={r: int(n) for r, n in sorted(tape.left_out.totals().items())},
+                    tape.elements - sum(left_out.values()),
+                    value=value / tape.calls,
+                    weighted=weighted / tape.calls,
+                    left_out=dict(sorted(left_out.items())),
                     anneal_weight=float(tape.anneal_weight),
                 )
             )

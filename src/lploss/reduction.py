@@ -36,7 +36,7 @@ def count(loss: Tensor, valid: Tensor | None, denominator: Denominator = "valid"
     """
     if valid is None or denominator == "all":
         return loss.numel()
-    return valid.sum()
+    return torch.count_nonzero(valid)
 
 
 def mean_of(total: Tensor, number: Tensor | int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,24 +16,26 @@ _SMALL = 1e-10
 
 
 class _SquaredError(torch.autograd.Function):
-    """Sum of squared differences over a map, without a stored difference.
+    """Sum of squared differences over a map.
 
     Pixels that are not finite make the value of their map not finite, and get a zero gradient.
     """
 
     @staticmethod
-    def forward(first: Tensor, second: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(first - second, dim=(-2, -1)).square()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        difference = first - second
+        ctx.save_for_backward(first, second)
+        # Its memory becomes that of the gradient, the first time that backward runs.
+        ctx.difference = difference
+        return torch.linalg.vector_norm(difference, dim=(-2, -1)).square()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        first, second = ctx.saved_tensors
-        difference = torch.sub(first, second)
+        difference, ctx.difference = ctx.difference, None
+        if difference is None:
+            first, second = ctx.saved_tensors
+            difference = first - second
         slope = difference.mul_(2 * grad[..., None, None]).nan_to_num_(0.0, 0.0, 0.0)
         return (
             slope if ctx.needs_input_grad[0] else None,
@@ -116,7 +119,8 @@ def is_finite(
     heatmaps: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
 ) -> Bool[Tensor, "batch num_keypoints"]:
     """Return which maps hold neither NaN nor infinity."""
-    return heatmaps.detach().sum(dim=(-2, -1)).isfinite()
+    # Tensor.isfinite takes four operations, which is what counts where maps are few and small.
+    return heatmaps.detach().sum(dim=(-2, -1)).abs() < math.inf
 
 
 def is_labelled(
@@ -129,4 +133,4 @@ def is_labelled(
         tensor([[False,  True]])
     """
     mass = heatmaps_targ.detach().sum(dim=(-2, -1))
-    return (mass > 0) & mass.isfinite()
+    return (mass > 0) & (mass < math.inf)
