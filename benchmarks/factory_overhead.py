@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def run(options: Options) -> None:
-    # Nothing here is large enough for a second thread.
+    # Nothing here is large enough for a second thread, whatever was asked for.
     torch.set_num_threads(1)
     batch = tiny_batch(options.device)
     params = {name: {"log_weight": _LOG_WEIGHT, **own} for name, own in _LOSSES.items()}
@@ -122,7 +122,7 @@ def by_hand(
     """
     labelled = heatmaps.is_labelled(heatmaps_targ)
     present = keypoints.is_present(keypoints_targ)
-    points_targ = keypoints.blank(keypoints_targ, ~present)
+    points_targ = keypoints.without_gaps(keypoints_targ)
     sure = confidences >= _PROB_THRESHOLD
     step = sure[1:] & sure[:-1]
     weight = 1 / (2 * math.exp(_LOG_WEIGHT))

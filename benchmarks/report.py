@@ -151,7 +151,7 @@ def environment(options: Options) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name(options.device) if is_cuda else "cpu",
-        "threads": options.threads,
+        "threads": torch.get_num_threads(),
         "rounds": options.rounds,
     }
 

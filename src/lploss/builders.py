@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from lploss.config import load_config, value_at
-from lploss.errors import ConfigError, LplossError, did_you_mean
+from lploss.errors import (
+    ArgumentError,
+    ArgumentValueError,
+    ConfigError,
+    DataError,
+    FitError,
+    did_you_mean,
+)
 from lploss.registry import Registry, default_registry
-from lploss.specs import LossSpec
+from lploss.specs import LossSpec, ModelSpec
 
 if TYPE_CHECKING:
     from lploss.factory import LossFactory
     from lploss.loss import Loss
+
+
+# Those of the source system, whose losses go with the kind of their output.
+_MODEL_TYPES = ("regression", "heatmap", "heatmap_mhcrnn", "heatmap_multiview_transformer")
 
 
 class LossClasses(Mapping[str, "type[Loss]"]):
@@ -92,7 +103,7 @@ def get_loss_factories(
         raise ConfigError(f"model.losses_to_use names {', '.join(doubled)} twice")
     asked = {
         name: described.get(name, described.get(name.rpartition("/")[2]))
-        for name in [*_of_model(config), *to_use]
+        for name in [*_of_model(config, registry), *to_use]
     }
     for name, params in described.items():
         if registry.load(LossSpec, name, prefer).kind == "supervised":
@@ -116,11 +127,22 @@ def get_loss_factories(
     }
 
 
-def _of_model(config: DictConfig) -> list[str]:
-    model_type = value_at(config, "model.model_type") or ""
+def _of_model(config: DictConfig, registry: Registry) -> list[str]:
+    """Return the loss that goes with the model; a model of a plugin brings none of its own."""
+    model_type = value_at(config, "model.model_type")
+    if model_type is None:
+        return []
     if "heatmap" in model_type:
         return [f"heatmap_{value_at(config, 'model.heatmap_loss_type') or 'mse'}"]
-    return ["regression"] if "regression" in model_type else []
+    if "regression" in model_type:
+        return ["regression"]
+    if model_type in registry.names(ModelSpec):
+        return []
+    known = [*_MODEL_TYPES, *registry.names(ModelSpec)]
+    raise ConfigError(
+        f"there is no model.model_type {model_type!r}.{did_you_mean(model_type, known)} "
+        f"Known: {', '.join(known)}."
+    )
 
 
 def build_losses(
@@ -171,7 +193,9 @@ def build_losses(
             params.setdefault("data_module", data_module)
         try:
             built[name] = cls.create(name.rpartition("/")[2], **params)
-        except (LplossError, TypeError, ValueError) as error:
+        except (ArgumentError, ArgumentValueError, TypeError, ValueError) as error:
+            if isinstance(error, DataError | FitError):
+                raise  # the labels are at fault, not the config
             raise ConfigError(f"losses.{name}: {error}") from error
     return built, off
 

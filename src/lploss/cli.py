@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lploss.errors import (
+    AmbiguousNameError,
     ArgumentError,
     ArgumentValueError,
     ConfigError,
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What the user asked for cannot be understood, as against data that cannot be used.
-_WRONG_USAGE = (ArgumentError, ArgumentValueError, ConfigError, UnknownNameError)
+_WRONG_USAGE = (
+    AmbiguousNameError,
+    ArgumentError,
+    ArgumentValueError,
+    ConfigError,
+    UnknownNameError,
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

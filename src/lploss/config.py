@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -14,9 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lploss.errors import ConfigError, did_you_mean
 from lploss.schema import Config
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_config(

@@ -137,7 +137,7 @@ def _load(
         manager = _checked(manifest, entry_point.name)
         stage = "call of the hooks"
         specs = tuple(spec for hook in HOOKS for spec in _call(manager, hook))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         seconds = time.perf_counter() - start
         return Plugin(*about, "failed", seconds, failure=failure_of(stage, error))
     return Plugin(*about, "ok", time.perf_counter() - start, specs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import TextIOBase
 from typing import IO, Any, cast
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lploss.errors import ArgumentValueError, ConfigError
 from lploss.inputs import InputResolver
-from lploss.loss import LogEntry, Loss, LossResult, Stage, weight_of
+from lploss.loss import LogEntry, Loss, LossResult, Stage
 from lploss.recorder import FlightRecorder, LossRecord
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
@@ -157,12 +157,13 @@ class LossFactory(nn.Module):
         prefix = f"{stage}_" if stage else ""
         total: Tensor | None = None
         logs: list[LogEntry] = []
-        for (name, loss), weight in zip(self.losses.items(), self._weights(), strict=True):
-            evaluation = loss.evaluate(inputs, stage, weight)
+        for name, loss in self.losses.items():
+            evaluation = loss.evaluate(inputs, stage)
             weighted = evaluation.weighted
             if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
-            total = weighted if total is None else total + weighted
+            # A copy, so that who scales the total in place does not change what was logged.
+            total = weighted.clone() if total is None else total + weighted
             logs += evaluation.logs
             logs.append({"name": f"{prefix}{name}_loss_weighted", "value": weighted.detach()})
             if self.recorder is not None:
@@ -170,13 +171,8 @@ class LossFactory(nn.Module):
                 self.recorder.add(stage, name, evaluation, weighted, applied)
         if total is None:
             total = torch.zeros(())
-        logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach()})
+        logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach().clone()})
         return LossResult(total, logs)
-
-    def _weights(self) -> Sequence[Tensor]:
-        """Return the weights of all losses, worked out in one go."""
-        log_weights = [loss.log_weight for loss in self.losses.values()]
-        return weight_of(torch.stack(log_weights)).unbind() if log_weights else ()
 
     def records(self) -> list[LossRecord]:
         """Return what the flight recorder holds; this waits for the device.
@@ -215,6 +211,11 @@ def _built(
     registry: Registry,
 ) -> Loss:
     if isinstance(params, Loss):
+        if name.rpartition("/")[2] != params.loss_name:
+            raise ConfigError(
+                f"the loss given as {name!r} is called {params.loss_name!r}, and so it is logged. "
+                f"Give it as {params.loss_name!r}."
+            )
         return params
     if params is not None and not isinstance(params, Mapping):
         raise ConfigError(

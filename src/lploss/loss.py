@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import (
     Any,
@@ -69,7 +69,8 @@ class Evaluation(NamedTuple):
     Attributes:
         elementwise: the element-wise loss after steps 1 to 3.
         valid: mask of the elements that count; ``None``: all do.
-        left_out: for each reason a mask of the elements left out, each under one reason.
+        left_out: for each reason a mask of the elements left out; where several apply to one,
+            the first counts.
         scalar: the unweighted scalar.
         weighted: the weighted scalar.
         logs: the log entries.
@@ -81,11 +82,6 @@ class Evaluation(NamedTuple):
     scalar: Tensor
     weighted: Tensor
     logs: list[LogEntry]
-
-
-def weight_of(log_weight: Tensor) -> Tensor:
-    """Return the weight ``1 / (2 * exp(log_weight))``."""
-    return torch.exp(-log_weight) * 0.5
 
 
 class Loss(nn.Module, ABC):
@@ -218,7 +214,7 @@ class Loss(nn.Module, ABC):
     @property
     def weight(self) -> Tensor:
         """The weight ``1 / (2 * exp(log_weight))``."""
-        return weight_of(self.log_weight)
+        return torch.exp(-self.log_weight) * 0.5
 
     def remove_nans(self, **inputs: Tensor) -> tuple[Mapping[str, Tensor], Validity]:
         """Step 1: replace what is not usable by harmless finite values, before any maths.
@@ -257,21 +253,17 @@ class Loss(nn.Module, ABC):
         self, loss: Tensor, valid: Tensor | None = None, method: Method = "mean"
     ) -> Tensor:
         """Step 4: return the sum over valid elements, divided by `denominator` for a mean."""
+        if method not in ("mean", "sum"):
+            raise ArgumentValueError(
+                f"loss {self.loss_name!r}: method must be 'mean' or 'sum', got {method!r}"
+            )
         total = reduction.masked_sum(loss, valid)
         if method == "sum":
             return total
         return reduction.mean_of(total, reduction.count(loss, valid, self.denominator))
 
-    def log_loss(
-        self, loss: Tensor, stage: Stage | None = None, weight: Tensor | None = None
-    ) -> list[LogEntry]:
-        """Step 5: return what to log of the unweighted scalar, and of the weight.
-
-        Args:
-            loss: the unweighted scalar.
-            stage: prefix of its name in the log.
-            weight: the weight, where it is known already.
-        """
+    def log_loss(self, loss: Tensor, stage: Stage | None = None) -> list[LogEntry]:
+        """Step 5: return what to log of the unweighted scalar, and of the weight."""
         prefix = f"{stage}_" if stage else ""
         return [
             {
@@ -279,10 +271,7 @@ class Loss(nn.Module, ABC):
                 "value": loss.detach(),
                 "prog_bar": True,
             },
-            {
-                "name": f"{self.loss_name}_weight",
-                "value": (self.weight if weight is None else weight).detach(),
-            },
+            {"name": f"{self.loss_name}_weight", "value": self.weight.detach()},
         ]
 
     @final  # type: ignore[misc]  # nn.Module declares it as an attribute
@@ -315,22 +304,12 @@ class Loss(nn.Module, ABC):
         return loss if valid is None else torch.where(valid, loss, math.nan)
 
     @final
-    def evaluate(
-        self, batch: Mapping[str, Any], stage: Stage | None = None, weight: Tensor | None = None
-    ) -> Evaluation:
-        """Run all steps and return everything that they yield; `forward` is thin over this.
-
-        Args:
-            batch: the inputs, by name.
-            stage: prefix of the names in the log.
-            weight: the weight, where it is known already.
-        """
+    def evaluate(self, batch: Mapping[str, Any], stage: Stage | None = None) -> Evaluation:
+        """Run all steps and return everything that they yield; `forward` is thin over this."""
         loss, valid, left_out = self._steps_1_to_3(batch)
         scalar = self.reduce_loss(loss, valid)
-        if weight is None:
-            weight = self.weight
-        logs = self.log_loss(scalar, stage, weight)
-        return Evaluation(loss, valid, left_out, scalar, weight * scalar, logs)
+        logs = self.log_loss(scalar, stage)
+        return Evaluation(loss, valid, left_out, scalar, self.weight * scalar, logs)
 
     def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
         """Return a name for each entry of the element-wise loss's last axis.
@@ -343,6 +322,20 @@ class Loss(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Return what stands in the parentheses of the ``repr``."""
         return f"{self.loss_name}, inputs={list(self.inputs)}"
+
+    def _apply(self: L, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> L:
+        """Move to where it is told, but keep buffers in float32 or better.
+
+        In half precision an epsilon of some px, or a fitted pose, would be off by 1 px and more.
+        """
+
+        def keep(buffer: Tensor) -> Tensor:
+            moved = fn(buffer)
+            half = moved.dtype in (torch.float16, torch.bfloat16)
+            return buffer.to(moved.device) if half else moved
+
+        super()._apply(keep, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _steps_1_to_3(
         self, batch: Mapping[str, Any]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lploss.validity import exclusive
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -60,7 +62,7 @@ class _Tape:
         self._recent_elements = 0
         self._value: Tensor | float = 0.0
         self._weighted: Tensor | float = 0.0
-        self._left_out: dict[str, Tensor | int] = {}
+        self._left_out: dict[str, Tensor | float] = {}
 
     def add(
         self, value: Tensor, weighted: Tensor, left_out: Mapping[str, Tensor], elements: int
@@ -83,12 +85,17 @@ class _Tape:
         if not self._recent:
             return
         values, weighted, masks = zip(*self._recent, strict=True)
-        self._value = _sum(values) + self._value
-        self._weighted = _sum(weighted) + self._weighted
-        for reason in {reason for left_out in masks for reason in left_out}:
-            found = [left_out[reason].flatten() for left_out in masks if reason in left_out]
-            number = torch.cat([mask.to(found[-1].device) for mask in found]).sum()
-            self._left_out[reason] = number + self._left_out.get(reason, 0)
+        self._value = _added(self._value, _sum(values))
+        self._weighted = _added(self._weighted, _sum(weighted))
+        device = values[-1].device
+        for reasons in dict.fromkeys(tuple(left_out) for left_out in masks):
+            alike = [left_out for left_out in masks if tuple(left_out) == reasons]
+            joined = {
+                reason: torch.cat([left_out[reason].to(device).flatten() for left_out in alike])
+                for reason in reasons
+            }
+            for reason, mask in exclusive(joined):
+                self._left_out[reason] = _added(self._left_out.get(reason, 0), mask.sum())
         self._recent.clear()
         self._recent_elements = 0
 
@@ -97,10 +104,15 @@ def _sum(scalars: Sequence[Tensor]) -> Tensor:
     return torch.stack([scalar.to(scalars[-1].device) for scalar in scalars]).sum()
 
 
+def _added(total: Tensor | float, more: Tensor) -> Tensor:
+    return more + (total.to(more.device) if isinstance(total, Tensor) else total)
+
+
 class FlightRecorder:
     """Records every call of a factory's losses without ever waiting for the device.
 
-    What is kept a call are scalars on the device; they are summed up there, and read only by
+    What is kept of a call are scalars and masks on the device, at most of some calls or some
+    hundred thousand elements a loss; they are summed up there, and read only by
     `records` and `tables`. Under ``torch.compile`` nothing is recorded.
 
     Args:
@@ -133,7 +145,8 @@ class FlightRecorder:
         tape.add(
             evaluation.scalar.detach(),
             weighted.detach(),
-            evaluation.left_out,
+            # Copies, for a mask may be a tensor of the batch whose memory is used again.
+            {reason: mask.clone() for reason, mask in evaluation.left_out.items()},
             evaluation.elementwise.numel(),
         )
 

@@ -216,7 +216,7 @@ class Registry:
                 loaded = getattr(loaded, part)
             if kind is LossSpec:
                 _check_loss(entry.spec.name, loaded)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = discovery.failure_of(f"import of {target}", error)
             self._load_failures[entry.qualified_name] = failure
             hint = ""

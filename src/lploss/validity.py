@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 
@@ -33,17 +35,17 @@ def masks_of(validity: Validity) -> Iterable[Tensor]:
 
 
 def left_out_and_valid(validity: Validity) -> tuple[Mapping[str, Tensor], Tensor | None]:
-    """Return the masks of what is left out, each element under one reason, and of what counts.
-
-    An element that several reasons leave out stands under the first of them.
-    """
-    if validity is None:
-        return {}, None
+    """Return the masks of what is left out, by reason, and the mask of what counts."""
     if isinstance(validity, Tensor):
         return {Reason.UNSPECIFIED: ~validity}, validity
-    left_out: dict[str, Tensor] = {}
-    valid: Tensor | None = None
-    for reason, mask in validity.items():
-        left_out[reason] = mask if valid is None else mask & valid
-        valid = ~mask if valid is None else valid & ~mask
-    return left_out, valid
+    if not validity:
+        return {}, None
+    return validity, ~functools.reduce(torch.logical_or, validity.values())
+
+
+def exclusive(left_out: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield reasons and masks, with each element under the first reason that leaves it out."""
+    rest: Tensor | None = None
+    for reason, mask in left_out.items():
+        yield reason, mask if rest is None else mask & rest
+        rest = ~mask if rest is None else rest & ~mask

@@ -3,12 +3,13 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import lploss
 from lploss import UnknownLossError, get_loss_classes, get_loss_factories, load_config
 from lploss.builders import LossClasses
-from lploss.errors import AmbiguousNameError, ConfigError, PluginError
+from lploss.errors import AmbiguousNameError, ConfigError, FitError, PluginError
 
 
 def test_classes_are_imported_when_they_are_looked_up(site):
@@ -276,3 +277,15 @@ def test_the_config_may_prefer_a_provider(site):
     config["prefer"] = {"distance": "other"}
     factories = get_loss_factories(config, registry=site.registry())
     assert type(factories["unsupervised"].losses["distance"]).__module__ == "other_losses"
+
+
+@pytest.mark.parametrize("model_type", ["heatmpa", "regresion", "trnasformer"])
+def test_a_model_type_that_nobody_knows_is_refused(model_type):
+    with pytest.raises(ConfigError, match=f"there is no model.model_type '{model_type}'"):
+        get_loss_factories({"model": {"model_type": model_type}})
+
+
+def test_labels_that_cannot_be_fitted_are_no_fault_of_the_config():
+    config = {"model": {"losses_to_use": ["pca_singleview"]}}
+    with pytest.raises(FitError, match="too few labels"):
+        get_loss_factories(config, torch.zeros(3, 8))

@@ -4,7 +4,7 @@ import importlib.metadata
 
 import pytest
 
-from lploss import LossSpec
+from lploss import LossSpec, PluginLoadWarning
 from lploss.discovery import Plugin, discover, failure_of, normalise
 
 EMPTY = "import lploss"
@@ -304,3 +304,10 @@ def test_a_failure_keeps_the_chain_of_causes():
         failure = failure_of("a stage", error)
     assert str(failure) == "a stage: OSError: effect"
     assert "KeyError: 'cause'" in failure.traceback
+
+
+def test_a_plugin_that_wants_to_end_the_process_is_left_out(site):
+    site.install_loss("acme", "distance", manifest="import sys; sys.exit(3)")
+    site.install_loss("other", "angle")
+    with pytest.warns(PluginLoadWarning, match="SystemExit: 3"):
+        assert site.registry().names(LossSpec) == ["angle"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import lploss
 from lploss import Loss, LossFactory, MissingInputError, PluginLoadWarning, UnknownLossError
 from lploss.errors import ArgumentError, ArgumentValueError, ConfigError, PluginError
 
@@ -157,9 +158,9 @@ def test_preferences_decide_between_providers(site):
             "the loss 'temporal' is asked for twice, the second time as 'lploss/temporal'",
         ),
         (
-            {"mine": Plain(), "yours": Plain()},
+            {"plain": Plain(), "mine/plain": Plain()},
             ConfigError,
-            "the loss 'plain' is asked for twice, the second time as 'yours'",
+            "the loss 'plain' is asked for twice, the second time as 'mine/plain'",
         ),
         (
             {"temporal": 5.0},
@@ -317,3 +318,47 @@ def test_all_losses_compile_into_one_graph(anneal_weight):
     assert result.loss.item() == pytest.approx(eager.loss.item(), rel=1e-6)
     assert [entry["name"] for entry in result.logs] == [entry["name"] for entry in eager.logs]
     torch.testing.assert_close(pred.grad, twin.grad)
+
+
+def test_a_loss_may_log_in_its_own_way():
+    class Quiet(Loss):
+        loss_name, kind = "quiet", "supervised"
+
+        def compute_loss(self, keypoints_pred):
+            return keypoints_pred.abs()
+
+        def log_loss(self, loss, stage=None):
+            return super().log_loss(loss, stage)[:1]
+
+    result = LossFactory({"quiet": Quiet()})(keypoints_pred=torch.ones(2, 2))
+    assert [entry["name"] for entry in result.logs] == [
+        "quiet_loss",
+        "quiet_loss_weighted",
+        "total_loss",
+    ]
+
+
+def test_scaling_the_total_in_place_leaves_the_logs_and_the_records():
+    factory = LossFactory({"temporal": {}})
+    result = factory(keypoints_pred=torch.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True))
+    with torch.no_grad():
+        result.loss.div_(4)
+    assert [entry["value"].item() for entry in result.logs] == [5.0, 0.5, 2.5, 2.5]
+    assert factory.records()[0].weighted == 2.5
+
+
+def test_the_precision_of_one_loss_is_not_that_of_another():
+    factory = LossFactory({"temporal": {}, "rmse": {}})
+    factory.losses["temporal"].double()
+    batch = {"keypoints_targ": torch.zeros(2, 2), "keypoints_pred": torch.ones(2, 2)}
+    dtypes = {entry["name"]: entry["value"].dtype for entry in factory(**batch).logs}
+    assert dtypes["temporal_weight"] == torch.float64
+    assert dtypes["rmse_weight"] == dtypes["rmse_loss_weighted"] == torch.float32
+
+
+def test_a_loss_given_under_another_name_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        LossFactory({"mine": lploss.create_loss("rmse")})
+    assert str(caught.value) == (
+        "the loss given as 'mine' is called 'rmse', and so it is logged. Give it as 'rmse'."
+    )

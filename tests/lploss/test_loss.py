@@ -274,7 +274,7 @@ def test_everything_an_evaluation_yields():
     assert evaluation.valid.tolist() == [[True, False], [False, True]]
     assert {str(reason): mask.tolist() for reason, mask in evaluation.left_out.items()} == {
         "not labelled": [[False, True], [False, False]],
-        "low confidence": [[False, False], [True, False]],
+        "low confidence": [[False, True], [True, False]],
     }
     assert evaluation.scalar.item() == 3.0
     assert evaluation.weighted.item() == 1.5
@@ -631,3 +631,8 @@ def test_a_step_that_breaks_the_contract_is_told_when_it_runs(remove_nans, compu
     with pytest.raises(LossDefinitionError) as caught:
         loss(keypoints_pred=PRED)
     assert str(caught.value) == f"loss 'broken': {message}"
+
+
+def test_a_reduction_that_there_is_not_is_refused():
+    with pytest.raises(ArgumentValueError, match="method must be 'mean' or 'sum', got 'median'"):
+        Distance().reduce_loss(PRED, method="median")

@@ -279,3 +279,31 @@ def test_nothing_is_recorded_while_compiled():
     losses = factory(Reasoned)
     torch.compile(losses, fullgraph=True, backend="eager")(stage="train", **BATCH)
     assert [record.status for record in losses.records()] == ["never called"]
+
+
+def test_masks_are_counted_as_they_were_at_the_call():
+    class Dropped(Loss):
+        loss_name, kind = "dropped", "supervised"
+
+        def remove_nans(self, drop):
+            return {}, {"dropped": drop}
+
+        def compute_loss(self, keypoints_pred):
+            return keypoints_pred
+
+    losses = LossFactory({"dropped": Dropped()})
+    drop = torch.zeros(2, 3, dtype=torch.bool)
+    losses(keypoints_pred=torch.ones(2, 3), drop=drop)
+    drop.fill_(True)
+    losses(keypoints_pred=torch.ones(2, 3), drop=drop)
+    assert losses.records()[0].left_out == {"dropped": 6}
+
+
+def test_a_stage_may_move_to_another_device():
+    losses = factory(Whole)
+    losses(keypoints_pred=torch.ones(1, 1))
+    losses.records()
+    tape = losses.recorder._tapes[None, "whole"]
+    tape.add(torch.ones((), device="meta"), torch.ones((), device="meta"), {}, 1)
+    tape._fold()
+    assert tape._value.device.type == "meta"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from lploss import Reason
-from lploss.validity import left_out_and_valid, masks_of
+from lploss.validity import exclusive, left_out_and_valid, masks_of
 
 
 def test_no_validity_means_that_all_count():
@@ -32,7 +32,7 @@ def test_an_element_stands_under_the_first_reason_only():
         "too fast": torch.tensor([True, True, True, False]),
     }
     left_out, valid = left_out_and_valid(validity)
-    assert {str(reason): mask.tolist() for reason, mask in left_out.items()} == {
+    assert {str(reason): mask.tolist() for reason, mask in exclusive(left_out)} == {
         "not labelled": [True, True, False, False],
         "low confidence": [False, False, True, False],
         "too fast": [False, False, False, False],

@@ -24,10 +24,9 @@ class _HeatmapLoss(Loss):
     ) -> tuple[Mapping[str, Tensor], Validity]:
         unlabelled = ~heatmaps.is_labelled(heatmaps_targ)
         spoilt = ~heatmaps.is_finite(heatmaps_pred)
-        left_out = (unlabelled | spoilt)[..., None, None]
         return {
-            "heatmaps_targ": heatmaps_targ.masked_fill(left_out, 0.0),
-            "heatmaps_pred": heatmaps_pred.masked_fill(left_out, 0.0),
+            "heatmaps_targ": heatmaps_targ.nan_to_num(0.0, 0.0, 0.0),
+            "heatmaps_pred": heatmaps_pred.nan_to_num(0.0, 0.0, 0.0),
         }, {Reason.NOT_LABELLED: unlabelled, Reason.NAN_PREDICTION: spoilt}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ from lploss.validity import Validity
 from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints
 from lploss_builtin.ops import keypoints, subspace
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
+
+# A checkpoint holds a method of centring by its place here.
+_CENTERING: tuple[Literal["mean", "median"] | None, ...] = (None, "mean", "median")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class PCALoss(Loss):
         "negative_variance_share": torch.float32,
         "missing_share": torch.float32,
         "fit_rows": torch.long,
+        "centering": torch.long,
     }
 
     columns: Tensor
@@ -147,6 +152,7 @@ class PCALoss(Loss):
     negative_variance_share: Tensor
     missing_share: Tensor
     fit_rows: Tensor
+    centering: Tensor
 
     def __init__(
         self,
@@ -170,7 +176,7 @@ class PCALoss(Loss):
         self.loss_name = loss_name
         if self.epsilon.ndim:
             raise self._error("epsilon must be one number or None", epsilon)
-        if centering_method not in (None, "mean", "median"):
+        if centering_method not in _CENTERING:
             raise self._error("centering_method must be 'mean', 'median' or None", centering_method)
         if centering_method is not None and self._is_multiview:
             raise self._error("centering_method is for pca_singleview only", centering_method)
@@ -221,7 +227,7 @@ class PCALoss(Loss):
         self._check_keypoints(keypoints_pred.shape[1] // 2)
         spoilt = ~keypoints.is_present(keypoints_pred)
         return (
-            {"keypoints_pred": keypoints.blank(keypoints_pred, spoilt)},
+            {"keypoints_pred": keypoints.without_gaps(keypoints_pred)},
             {Reason.NAN_PREDICTION: self._spoilt_elements(spoilt)},
         )
 
@@ -330,6 +336,11 @@ class PCALoss(Loss):
             filled = subspace.FilledRows(self._centred(filled.rows), uncertainty)
         axes, variances = subspace.principal_axes(filled.covariance)
         variances = variances.clamp(min=0)
+        if not variances.sum() > 0:
+            raise FitError(
+                f"loss {self.loss_name!r}: all labelled poses are the same, which leaves nothing "
+                "to fit. Label frames in which the animal moves."
+            )
         kept = self._num_components(variances)
 
         self.mean = filled.mean.float()
@@ -337,6 +348,7 @@ class PCALoss(Loss):
         self.explained_variance_ratio = (variances / variances.sum()).float()
         self.negative_variance_share = negative.float()
         self.missing_share = missing.float()
+        self.centering = torch.tensor(_CENTERING.index(self.centering_method))
         self.fit_rows = torch.tensor([len(rows), num_rows - len(rows), len(complete)])
         if empirical_epsilon:
             if not len(complete):
@@ -368,10 +380,10 @@ class PCALoss(Loss):
             )
         return kept
 
-    def _checked_components(self, components: int | float) -> int | float:
-        number = isinstance(components, int | float) and not isinstance(components, bool)
-        if number and isinstance(components, int) and components >= 1:
-            return components
+    def _checked_components(self, components: Any) -> int | float:
+        number = isinstance(components, Real) and not isinstance(components, bool)
+        if number and isinstance(components, Integral) and int(components) >= 1:
+            return int(components)
         if number and isinstance(components, float) and 0.0 < components <= 1.0:
             return components
         raise self._error(
@@ -386,6 +398,8 @@ class PCALoss(Loss):
         """Return the indices of the keypoints used: for multi-view a list a view."""
         if not self._is_multiview:
             return None if columns is None else self._indices("columns_for_singleview_pca", columns)
+        if isinstance(matches, np.ndarray | Tensor):
+            matches = matches.tolist()
         form = "mirrored_column_matches must hold a list of keypoint indices for each view"
         if labelled is None and (matches is None or _is_flat(matches)):
             return None  # to be restored from a checkpoint, which holds the columns
@@ -404,6 +418,8 @@ class PCALoss(Loss):
         return views
 
     def _indices(self, argument: str, indices: Any) -> list[int]:
+        if isinstance(indices, np.ndarray | Tensor):
+            indices = indices.tolist()
         if isinstance(indices, Sequence) and not isinstance(indices, str) and len(indices):
             numbers = [i for i in indices if isinstance(i, int) and not isinstance(i, bool)]
             if len(numbers) == len(indices) == len(set(numbers)) and min(numbers) >= 0:
@@ -436,6 +452,11 @@ class PCALoss(Loss):
             if stored is not None:
                 setattr(self, name, getattr(self, name).new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.centering.numel():
+            self.centering_method = _CENTERING[int(self.centering)]
+        if self.columns.numel() and (self.columns.ndim == 2) is not self._is_multiview:
+            *_, errors = args
+            errors.append(f"the checkpoint at {prefix!r} is of another loss than {self.loss_name}")
 
 
 def _is_flat(matches: Any) -> bool:

@@ -51,10 +51,9 @@ class RegressionLoss(Loss):
     ) -> tuple[Mapping[str, Tensor], Validity]:
         unlabelled = ~keypoints.is_present(keypoints_targ)
         spoilt = ~keypoints.is_present(keypoints_pred)
-        left_out = unlabelled | spoilt
         return {
-            "keypoints_targ": keypoints.blank(keypoints_targ, left_out),
-            "keypoints_pred": keypoints.blank(keypoints_pred, left_out),
+            "keypoints_targ": keypoints.without_gaps(keypoints_targ),
+            "keypoints_pred": keypoints.without_gaps(keypoints_pred),
         }, {Reason.NOT_LABELLED: unlabelled, Reason.NAN_PREDICTION: spoilt}
 
     def compute_loss(

@@ -83,7 +83,7 @@ class TemporalLoss(_TemporalLoss):
     ) -> tuple[Mapping[str, Tensor], Validity]:
         spoilt = ~keypoints.is_present(keypoints_pred)
         return (
-            {"keypoints_pred": keypoints.blank(keypoints_pred, spoilt)},
+            {"keypoints_pred": keypoints.without_gaps(keypoints_pred)},
             self._left_out(spoilt, confidences),
         )
 
@@ -178,7 +178,7 @@ class TemporalHeatmapKLLoss(_TemporalLoss):
     ) -> tuple[Mapping[str, Tensor], Validity]:
         spoilt = ~heatmaps.is_finite(heatmaps_pred)
         return (
-            {"heatmaps_pred": heatmaps_pred.masked_fill(spoilt[..., None, None], 0.0)},
+            {"heatmaps_pred": heatmaps_pred.nan_to_num(0.0, 0.0, 0.0)},
             self._left_out(spoilt, confidences),
         )
 

@@ -11,6 +11,8 @@ from kornia.losses import js_div_loss_2d, kl_div_loss_2d
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lploss_builtin.ops.precision import at_least_float32
+
 # Keeps the logarithms of the divergences finite where a map is zero.
 _SMALL = 1e-10
 
@@ -22,16 +24,25 @@ class _SquaredError(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+    def forward(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         difference = first - second
-        ctx.save_for_backward(first, second)
+        return torch.linalg.vector_norm(difference, dim=(-2, -1)).square(), difference
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
+    ) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs)
         # Its memory becomes that of the gradient, the first time that backward runs.
-        ctx.difference = difference
-        return torch.linalg.vector_norm(difference, dim=(-2, -1)).square()
+        ctx.difference = output[1]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, Tensor | None]:
+        if grad is None:
+            return None, None
         difference, ctx.difference = ctx.difference, None
         if difference is None:
             first, second = ctx.saved_tensors
@@ -55,7 +66,8 @@ def squared_error(
         >>> squared_error(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.25))
         tensor([[0.2500]])
     """
-    error: Tensor = _SquaredError.apply(heatmaps_pred, heatmaps_targ)
+    error: Tensor
+    error, _ = _SquaredError.apply(at_least_float32(heatmaps_pred), at_least_float32(heatmaps_targ))
     return error
 
 
@@ -69,7 +81,8 @@ def kl_divergence(
         >>> kl_divergence(torch.full((1, 1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.25))
         tensor([[0.]])
     """
-    return kl_div_loss_2d(heatmaps_pred + _SMALL, heatmaps_targ + _SMALL, reduction="none")
+    pred, targ = _positive(heatmaps_pred), _positive(heatmaps_targ)
+    return kl_div_loss_2d(pred, targ, reduction="none")
 
 
 def js_divergence(
@@ -82,7 +95,8 @@ def js_divergence(
         >>> js_divergence(torch.full((1, 1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.25))
         tensor([[0.]])
     """
-    return js_div_loss_2d(heatmaps_pred + _SMALL, heatmaps_targ + _SMALL, reduction="none")
+    pred, targ = _positive(heatmaps_pred), _positive(heatmaps_targ)
+    return js_div_loss_2d(pred, targ, reduction="none")
 
 
 def temporal_squared_error(
@@ -110,7 +124,7 @@ def temporal_kl_divergence(
         >>> temporal_kl_divergence(torch.full((2, 1, 2, 2), 0.25))
         tensor([[0.]])
     """
-    maps = heatmaps + _SMALL
+    maps = _positive(heatmaps)
     logarithms = maps.log()
     return (maps[1:] * (logarithms[1:] - logarithms[:-1])).sum(dim=(-2, -1))
 
@@ -120,7 +134,7 @@ def is_finite(
 ) -> Bool[Tensor, "batch num_keypoints"]:
     """Return which maps hold neither NaN nor infinity."""
     # Tensor.isfinite takes four operations, which is what counts where maps are few and small.
-    return heatmaps.detach().sum(dim=(-2, -1)).abs() < math.inf
+    return at_least_float32(heatmaps.detach()).sum(dim=(-2, -1)).abs() < math.inf
 
 
 def is_labelled(
@@ -132,5 +146,11 @@ def is_labelled(
         >>> is_labelled(torch.stack([torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.25)], dim=1))
         tensor([[False,  True]])
     """
-    mass = heatmaps_targ.detach().sum(dim=(-2, -1))
-    return (mass > 0) & (mass < math.inf)
+    return at_least_float32(heatmaps_targ.detach()).sum(dim=(-2, -1)) > 0
+
+
+def _positive(
+    heatmaps: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
+) -> Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"]:
+    """Return the maps with finite logarithms where they are zero."""
+    return at_least_float32(heatmaps) + _SMALL

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from lploss_builtin.ops.precision import at_least_float32
 
 
 def split_xy(
@@ -20,7 +21,8 @@ def split_xy(
         tensor([[[0., 1.],
                  [2., 3.]]])
     """
-    return rearrange(keypoints, "batch (keypoints xy) -> batch keypoints xy", xy=2)
+    # Not einops, whose look-up of the pattern costs more than all else that a small pose needs.
+    return torch.unflatten(keypoints, 1, (keypoints.shape[1] // 2, 2))
 
 
 def is_present(
@@ -33,7 +35,7 @@ def is_present(
         tensor([[ True, False]])
     """
     # Tensor.isfinite takes four operations, which is what counts where poses are few.
-    return split_xy(keypoints.detach()).abs().sum(dim=-1) < math.inf
+    return split_xy(at_least_float32(keypoints.detach())).abs().sum(dim=-1) < math.inf
 
 
 def squared_error(
@@ -46,7 +48,8 @@ def squared_error(
         >>> squared_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
         tensor([[12.5000]])
     """
-    return split_xy(keypoints_pred - keypoints_targ).square().mean(dim=-1)
+    difference = at_least_float32(keypoints_pred) - at_least_float32(keypoints_targ)
+    return split_xy(difference).square().mean(dim=-1)
 
 
 def root_mean_squared_error(
@@ -61,8 +64,8 @@ def root_mean_squared_error(
         >>> root_mean_squared_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
         tensor([[3.5355]])
     """
-    difference = split_xy(keypoints_pred - keypoints_targ)
-    return torch.linalg.vector_norm(difference, dim=-1) / math.sqrt(2)
+    difference = at_least_float32(keypoints_pred) - at_least_float32(keypoints_targ)
+    return torch.linalg.vector_norm(split_xy(difference), dim=-1) / math.sqrt(2)
 
 
 def temporal_distance(
@@ -77,20 +80,20 @@ def temporal_distance(
         >>> temporal_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
         tensor([[5.]])
     """
-    return torch.linalg.vector_norm(split_xy(keypoints[1:] - keypoints[:-1]), dim=-1)
+    points = split_xy(at_least_float32(keypoints))
+    return torch.linalg.vector_norm(points[1:] - points[:-1], dim=-1)
 
 
-def blank(
+def without_gaps(
     keypoints: Float[Tensor, "batch two_x_num_keypoints"],
-    left_out: Bool[Tensor, "batch num_keypoints"],
 ) -> Float[Tensor, "batch two_x_num_keypoints"]:
-    """Return the keypoints with those that are left out set to zero, their gradient too.
+    """Return the keypoints with zero for what is not finite, and no gradient there.
 
     Example:
-        >>> blank(torch.tensor([[1.0, 2.0, float("nan"), 3.0]]), torch.tensor([[False, True]]))
-        tensor([[1., 2., 0., 0.]])
+        >>> without_gaps(torch.tensor([[1.0, 2.0, float("nan"), 3.0]]))
+        tensor([[1., 2., 0., 3.]])
     """
-    return keypoints.masked_fill(left_out.repeat_interleave(2, dim=1), 0.0)
+    return keypoints.nan_to_num(0.0, 0.0, 0.0)
 
 
 def with_previous(

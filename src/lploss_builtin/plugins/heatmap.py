@@ -29,4 +29,10 @@ def lploss_inputs() -> list[InputSpec]:
         InputSpec(
             "heatmaps_pred", _AXES, "probability, sums to 1 over a map", "predicted heatmaps"
         ),
+        InputSpec(
+            "visibility",
+            "batch num_keypoints",
+            "0, 1 or 2",
+            "of the labels: 0 not labelled, 1 occluded, 2 visible",
+        ),
     ]

@@ -28,4 +28,10 @@ def lploss_inputs() -> list[InputSpec]:
             "px in the original image",
             "predictions, augmentation undone; several views one after the other",
         ),
+        InputSpec(
+            "keypoints_pred_augmented",
+            _AXES,
+            "px in the augmented image",
+            "predictions as they match the heatmaps",
+        ),
     ]

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from lploss import cli
-from lploss.errors import DataError
+from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.commands import score as command
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 
@@ -71,6 +71,12 @@ def test_errors_are_raised_for_the_core_to_show(invoke, tmp_path):
     with pytest.raises(DataError, match=r"none\.csv does not exist"):
         invoke("none.csv")
     assert not (tmp_path / "lploss-score").exists()
+
+
+@pytest.mark.parametrize("losses", ["temporal,", "", " , temporal"])
+def test_empty_names_of_losses(invoke, losses):
+    with pytest.raises(ArgumentValueError, match="separated by single commas .*; got .*''"):
+        invoke("a.csv", "--losses", losses)
 
 
 def test_all_options_reach_the_library(invoke, monkeypatch):

@@ -272,6 +272,27 @@ BAD_CSV = {
         HEADER_3 + "0,1,2\nx,1,2\n",
         r"line 5, column 1: expected the number of a frame .*, got 'x'",
     ),
+    "frame too large": (
+        HEADER_3 + "0,1,2\n99999999999999999999,1,2\n",
+        r"line 5, column 1: the number of a frame must be from -2\*\*53 to 2\*\*53, got 9{20}\.",
+    ),
+    "first frame too large": (
+        HEADER_3 + "1e300,1,2\n",
+        r"line 4, column 1: the number of a frame must be .*, got 1e300",
+    ),
+    "frame too small": (
+        HEADER_3 + "0,1,2\n\n-9007199254740993,1,2\n",
+        r"line 6, column 1: the number of a frame must be .*, got -9007199254740993",
+    ),
+    "cell too large": (
+        HEADER_3.replace("nose", "n" * 140_000) + "0,1,2\n",
+        r"line 2: the line cannot be split into cells: field larger than field limit",
+    ),
+    "semicolons": (
+        HEADER_3.replace(",", ";") + "0;1;2\n",
+        r"line 1: the columns are separated by semicolons, expected commas\. Save",
+    ),
+    "tabs": (HEADER_3.replace(",", "\t"), r"line 1: the columns are separated by tabs"),
     "coord": (
         "scorer,a,a\nbodyparts,nose,nose\ncoords,x,visable\n0,1,2\n",
         r"line 3, column 3: expected x, y, likelihood or visible, got 'visable'\. Did you",
@@ -302,6 +323,21 @@ def test_bad_csv(tmp_path, case):
     with pytest.raises(DataError, match=message) as caught:
         read_keypoints(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_line_ends_of_old_macs(tmp_path):
+    path = tmp_path / "a.csv"
+    for text in (csv_text(["0,1,2,3,4"]).replace("\n", "\r"), csv_text(["0,1,2,3\r,4"])):
+        path.write_bytes(text.encode())
+        with pytest.raises(DataError, match=r"line [14]: there is a carriage return within the"):
+            read_keypoints(path)
+
+
+def test_spaces_around_header_cells(tmp_path):
+    text = "scorer , a, a\nbodyparts, nose, nose \ncoords, x, y\n0,1,2\n"
+    table = read_keypoints(write(tmp_path, text))
+    assert table.keypoint_names == ("nose",)
+    assert table.keypoints.tolist() == [[1, 2]]
 
 
 def test_gaps_before_a_text_are_no_fault(tmp_path):
@@ -416,6 +452,15 @@ def test_frame_numbers_that_turn_to_text(tmp_path, suffix):
     table = frame_of(np.ones((3, 1, 2)), ["nose"], index=["0", "1", "x"])
     path = written(table, tmp_path, suffix)
     with pytest.raises(DataError, match=r"rows 1 to 3: the index must hold the numbers of frames"):
+        read_keypoints(path)
+
+
+@BINARY
+@pytest.mark.parametrize("frame", [2**60, 1e300])
+def test_frame_numbers_of_binary_files_that_are_too_large(tmp_path, suffix, frame):
+    table = frame_of(np.ones((2, 1, 2)), ["nose"], index=[0, frame])
+    path = written(table, tmp_path, suffix)
+    with pytest.raises(DataError, match=r"row 2: the number of a frame must be from"):
         read_keypoints(path)
 
 

@@ -134,9 +134,54 @@ def test_float32_is_close_to_float64_and_half_precision_runs(name: str) -> None:
     torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-8)
     half = loss(**batch(dtype=torch.bfloat16)).loss
     torch.testing.assert_close(half.double(), double, rtol=0.1, atol=1e-3)
+    half = loss(**batch(dtype=torch.float16)).loss
+    torch.testing.assert_close(half.double(), double, rtol=0.05, atol=1e-3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         autocast = loss(**batch()).loss
     torch.testing.assert_close(autocast, single, rtol=1e-3, atol=1e-6)
+
+
+@every_loss
+def test_half_precision_neither_overflows_nor_underflows(name: str) -> None:
+    loss = create(name)
+    inputs = batch(dtype=torch.float16)
+    prediction = inputs[prediction_of(loss)].detach().clone()
+    if prediction.ndim == 4:  # one pixel holds all, and the next frame another one
+        prediction.zero_()
+        prediction[::2, :, 0, 0] = prediction[1::2, :, 1, 1] = 1.0
+    else:
+        prediction[::2] += 1000.0
+    prediction.requires_grad_()
+    result = loss(**{**inputs, prediction_of(loss): prediction}).loss
+    result.backward()
+    assert result.isfinite()
+    assert prediction.grad is not None
+    # The slope of a logarithm near zero is beyond the range of half precision, not NaN.
+    assert not prediction.grad.isnan().any()
+    assert "kl" in name or prediction.grad.isfinite().all()
+
+
+@every_loss
+def test_torch_func_can_differentiate_it(name: str) -> None:
+    loss = create(name)
+    inputs = batch()
+    key = prediction_of(loss)
+    gradient = torch.func.grad(lambda value: loss(**{**inputs, key: value}).loss)(
+        inputs[key].detach()
+    )
+    loss(**inputs).loss.backward()
+    torch.testing.assert_close(gradient, inputs[key].grad)
+
+
+@every_loss
+def test_backward_may_run_twice(name: str) -> None:
+    inputs = batch()
+    key = prediction_of(create(name))
+    result = create(name)(**inputs).loss
+    (first,) = torch.autograd.grad(result, inputs[key], retain_graph=True)
+    first = first.clone()
+    (second,) = torch.autograd.grad(result, inputs[key])
+    torch.testing.assert_close(first, second)
 
 
 @every_loss

@@ -207,6 +207,46 @@ def test_a_checkpoint_restores_the_loss_without_training_data(tmp_path: Path) ->
         assert restored.element_names("abcd") == fitted.element_names("abcd")
 
 
+@pytest.mark.parametrize("method", ["mean", "median", None])
+def test_a_checkpoint_brings_its_method_of_centring(method: str | None) -> None:
+    fitted = singleview(labels(), centering_method=method)
+    restored = lploss.create_loss("pca_singleview")
+    restored.load_state_dict(fitted.state_dict())
+    assert restored.centering_method == method
+    torch.testing.assert_close(
+        restored(keypoints_pred=2 * labels()).loss, fitted(keypoints_pred=2 * labels()).loss
+    )
+
+
+def test_a_checkpoint_of_the_other_loss_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="is of another loss than pca_multiview"):
+        multiview().load_state_dict(singleview(labels()).state_dict())
+
+
+def test_half_precision_leaves_the_fit_as_it_is() -> None:
+    loss = singleview(labels(), epsilon=20.3)
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    loss.to(torch.bfloat16).half()
+    for name, value in loss.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert loss.double().mean.dtype == torch.float64
+
+
+def test_labels_that_never_change_are_refused() -> None:
+    still = labels()[:1].expand(40, 8)
+    for build in (singleview, multiview):
+        with pytest.raises(FitError, match="all labelled poses are the same"):
+            build(still * 0 + 1.0)
+
+
+def test_numpy_numbers_and_arrays_are_taken() -> None:
+    loss = singleview(
+        labels(), components_to_keep=np.int64(3), columns_for_singleview_pca=np.arange(4)
+    )
+    assert loss.fit_report.components_kept == 3
+    assert multiview(labels(), mirrored_column_matches=np.array(MATCHES)).columns.shape == (2, 2)
+
+
 def test_a_checkpoint_brings_the_keypoints_of_each_view() -> None:
     by_view = labels()[:, :4], labels()[:, 4:]
     fitted = multiview(by_view, mirrored_column_matches=[0, 1])
@@ -466,6 +506,7 @@ def test_state_holds_nothing_but_tensors() -> None:
                 "negative_variance_share",
                 "missing_share",
                 "fit_rows",
+                "centering",
             ]
         )
     )

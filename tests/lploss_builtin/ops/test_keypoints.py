@@ -19,8 +19,10 @@ def test_operations_agree_with_numpy() -> None:
     np.testing.assert_allclose(distance, np.hypot(steps[..., 0], steps[..., 1]))
 
 
-def test_blanked_keypoints_get_no_gradient() -> None:
-    pose = torch.ones(1, 4, requires_grad=True)
-    keypoints.blank(pose, torch.tensor([[True, False]])).sum().backward()
+def test_gaps_get_no_gradient() -> None:
+    pose = torch.tensor([[torch.nan, torch.inf, -torch.inf, 7.0]], requires_grad=True)
+    filled = keypoints.without_gaps(pose)
+    filled.sum().backward()
+    assert filled.tolist() == [[0.0, 0.0, 0.0, 7.0]]
     assert pose.grad is not None
-    assert pose.grad.tolist() == [[0.0, 0.0, 1.0, 1.0]]
+    assert pose.grad.tolist() == [[0.0, 0.0, 0.0, 1.0]]

@@ -93,3 +93,17 @@ def test_matches_that_are_no_numbers():
     config = {"data": {"keypoint_names": ["a"], "mirrored_column_matches": [["a"]]}}
     with pytest.raises(ConfigError, match=r"data\.mirrored_column_matches .*, got 'a'"):
         indices(config, ["a"])
+
+
+def test_a_suggestion_ends_without_a_second_stop():
+    with pytest.raises(DataError, match=r"Missing: 'bB'\. Did you mean 'b'\? It holds: a, b\."):
+        labels_in_order(labels("a", "b"), ("a", "bB"))
+
+
+def test_names_that_stand_twice_in_the_config():
+    config = load_config({"data": {"keypoint_names": ["a", "b", "a", "b", "c"]}})
+    message = r"data\.keypoint_names must hold different names, got 'a', 'b' more than once"
+    with pytest.raises(ConfigError, match=message):
+        common_order(header("a", "b"), config)
+    with pytest.raises(ConfigError, match=message):
+        with_indices_of(config, ["a", "b"])

@@ -181,3 +181,65 @@ def test_a_loss_of_a_third_party_runs(site):
         ("b_top-a_top", "a_bot-b_top", "b_bot-a_bot")
     ]
     assert left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("losses", "error", "message"),
+    [
+        (
+            {"temporal": {}, "pca_multiview": {"componets": 3}},
+            ConfigError,
+            r"losses\.pca_multiview: the loss has no argument 'componets'",
+        ),
+        ({"temproal": {"epsilon": 1.0}}, UnknownLossError, r"no loss 'temproal'"),
+        ({"temproal": None}, UnknownLossError, r"no loss 'temproal'"),
+        ({"rmse": 3}, ConfigError, r"losses\.rmse must be a mapping"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["model", "names", "nothing"])
+@pytest.mark.parametrize("labels", [None, some_labels()], ids=["alone", "labels"])
+def test_entries_that_are_not_scored_are_checked_too(losses, error, message, asked, labels):
+    config = {"losses": losses}
+    if asked == "model":
+        config["model"] = {"losses_to_use": ["temporal"]}
+    with pytest.raises(error, match=message):
+        chosen(config, names=["temporal"] if asked == "names" else None, labels=labels)
+
+
+@pytest.mark.parametrize(
+    "params", [{"components_to_keep": "many"}, {"empirical_epsilon_percentile": 101}]
+)
+def test_values_that_are_refused_are_not_taken_for_lacking_labels(params):
+    name = next(iter(params))
+    for loss in ("pca_singleview", "pca_multiview"):
+        with pytest.raises(ConfigError, match=rf"losses\.{loss}: .*{name} must be"):
+            chosen({"losses": {"temporal": {}, loss: params}})
+
+
+def test_matches_that_are_given_are_not_taken_for_lacking():
+    config = {"losses": {"temporal": {}, "pca_multiview": {"mirrored_column_matches": 3}}}
+    with pytest.raises(ConfigError, match=r"mirrored_column_matches must hold a list .*, got 3"):
+        chosen(config, labels=some_labels())
+
+
+RAISES = """
+    from lploss import Loss
+
+    class Distance(Loss):
+        loss_name, kind = "raises", "unsupervised"
+
+        def compute_loss(self, keypoints_pred):
+            raise RuntimeError({text!r})
+"""
+
+
+@pytest.mark.parametrize(("text", "line"), [("no\nGPU", "RuntimeError: no"), ("", "RuntimeError")])
+def test_a_loss_that_raises(site, text, line):
+    site.install_loss("acme", "raises", target=RAISES.format(text=text))
+    registry = site.registry()
+    with pytest.raises(ConfigError, match=rf"no loss can be scored:\n  raises: {line}$"):
+        chosen(registry=registry)
+    message = rf"the loss 'raises' cannot be evaluated: Distance of \w+ raised {line}\. Leave"
+    for config, names in ((None, ["raises"]), ({"losses": {"raises": {}}}, None)):
+        with pytest.raises(PluginError, match=message):
+            chosen(config, registry=registry, names=names)

@@ -15,6 +15,7 @@ from lploss.errors import (
     ConfigError,
     DataError,
     MissingDependencyError,
+    PluginError,
     UnknownLossError,
 )
 from lploss_builtin.commands.scoring import score_files
@@ -283,6 +284,37 @@ def test_keep_going_scores_the_others(predictions, bad, tmp_path, out):
     ]
 
 
+def test_a_loss_that_fails_on_some_frames(tmp_path, out, site):
+    site.install_loss(
+        "acme",
+        "picky",
+        target="""
+        from lploss import Loss
+
+        class Distance(Loss):
+            loss_name, kind = "picky", "unsupervised"
+
+            def compute_loss(self, keypoints_pred):
+                if len(keypoints_pred) == 7:
+                    raise IndexError("seven")
+                return keypoints_pred[:, ::2].abs()
+    """,
+    )
+    seven = write_predictions(tmp_path / "a.csv", tracks(7), NAMES, range(3, 10))
+    good = write_predictions(tmp_path / "b.csv", tracks(5), NAMES)
+    options = {"out": out, "losses": ["picky"], "registry": site.registry()}
+    message = (
+        r"a\.csv, frames 3 to 9: the loss 'picky' cannot be evaluated: Distance of \w+ raised "
+        r"IndexError: seven\."
+    )
+    with pytest.raises(PluginError, match=message):
+        score(seven, good, **options)
+    assert not out.exists()
+    summary = score(seven, good, keep_going=True, **options)
+    assert list(summary.failed) == [str(seven)]
+    assert table(out)["file"].unique().tolist() == [str(good)]
+
+
 def test_keep_going_needs_one_file_that_goes(bad, tmp_path, out):
     with pytest.raises(DataError, match=r"^.*none\.csv does not exist$"):
         score(tmp_path / "none.csv", out=out, keep_going=True)
@@ -306,8 +338,10 @@ def test_files_of_other_keypoints(predictions, tmp_path, out):
         ({"config": {"losses": {"temporal": {"epsilon": -1.0}}}}, ConfigError, "got -1.0"),
         ({"overrides": ["losses.temporal"]}, ConfigError, "must read section.key=value"),
         ({"labels": "none.csv"}, DataError, "none.csv does not exist"),
-        ({"videos": ["1.mp4", "2.mp4"]}, ArgumentValueError, "one video for all 1 files, or"),
+        ({"videos": ["1.mp4", "2.mp4"]}, ArgumentValueError, "at most one video for one file; got 2"),
         ({"videos": ["none.mp4"]}, DataError, "none.mp4 does not exist"),
+        ({"losses": ["temporal", ""]}, ArgumentValueError, "names of losses, .*; got 'temporal', ''"),
+        ({"losses": []}, ArgumentValueError, "losses must be names of losses, .*; got none"),
         ({"max_frames": 0}, ArgumentValueError, "max_frames must be at least 1"),
     ],
 )
@@ -323,6 +357,9 @@ def test_no_file_and_a_file_twice(predictions, out):
         score(out=out)
     with pytest.raises(ArgumentValueError, match=r"the file .*a\.csv is given twice"):
         score(predictions, predictions, out=out)
+    other = predictions.parent / "folder" / ".." / predictions.name
+    with pytest.raises(ArgumentValueError, match=r"a\.csv is given twice, also as .*\.\./a\.csv"):
+        score(predictions, other, out=out)
 
 
 @pytest.mark.parametrize("module", ["pandas", "pyarrow", "matplotlib"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from lploss.errors import ArgumentValueError
@@ -11,7 +14,8 @@ def test_files_appear_at_the_end(tmp_path):
     with staged_folder(out) as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "a.txt").write_text("a")
-        assert not out.exists()
+        assert list(out.iterdir()) == [folder]
+        assert folder.name.startswith(".")
     assert (out / "deep" / "a.txt").read_text() == "a"
     assert list(out.parent.iterdir()) == [out]
 
@@ -45,6 +49,59 @@ def test_folders_that_others_use_stay(tmp_path):
     with pytest.raises(OSError, match="no"):
         fail(tmp_path / "new" / "out", OSError("no"), beside=tmp_path / "new" / "other.txt")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["other.txt"]
+
+
+def test_the_folder_around_may_be_read_only(tmp_path, monkeypatch):
+    out = tmp_path / "around" / "out"
+    out.mkdir(parents=True)
+    made = []
+    mkdtemp = tempfile.mkdtemp
+
+    def record(*args, **kwargs):
+        made.append(Path(kwargs["dir"]))
+        return mkdtemp(*args, **kwargs)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", record)
+    monkeypatch.chdir(out)
+    with staged_folder(Path()) as folder:
+        (folder / "a.txt").write_text("a")
+    assert [path.resolve() for path in made] == [out]
+    assert [path.name for path in out.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(ArgumentValueError, match=r"out cannot be written to: Permission denied"):
+        fail(tmp_path / "new" / "out", OSError())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("in_the_way", "message"),
+    [
+        ("summary.json/mine", r"summary\.json is a folder, where a file is to be written"),
+        ("pictures", r"pictures is a file, where a folder is to be written\. Move it away"),
+    ],
+)
+def test_nothing_is_moved_where_something_is_in_the_way(tmp_path, in_the_way, message):
+    (tmp_path / in_the_way).parent.mkdir(exist_ok=True)
+    (tmp_path / in_the_way).write_text("mine")
+    (tmp_path / "a.txt").write_text("old")
+    before = sorted(tmp_path.rglob("*"))
+
+    def write():
+        with staged_folder(tmp_path) as folder:
+            (folder / "pictures").mkdir()
+            for name in ("a.txt", "pictures/a.png", "summary.json"):
+                (folder / name).write_text("new")
+
+    with pytest.raises(ArgumentValueError, match=message):
+        write()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "a.txt").read_text() == "old"
 
 
 def test_a_file_is_no_folder(tmp_path):

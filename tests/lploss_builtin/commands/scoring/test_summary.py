@@ -80,6 +80,11 @@ def test_tables_say_it_all_in_80_columns():
     assert "not scored: e.csv: broken too" in lines
 
 
+def test_the_share_above_no_epsilon_says_nothing():
+    text = shown(summary(row("a.csv", epsilon=0.0, share_above_epsilon=0.98), row(None)))
+    assert "a 99.9 % 4.5 12 19 189 - 248 paw1LH_top" in " ".join(text.split())
+
+
 def test_json_has_null_for_what_is_no_number():
     found = summary(row("a", **EMPTY), row(None, epsilon=(1.0, 2.0)), pictures=("p.png",))
     content = json.loads(found.to_json())

@@ -49,7 +49,7 @@ def test_no_values():
 @pytest.mark.filterwarnings("error")
 def test_zeros_are_exact_and_infinity_stays():
     histogram = ValueHistogram()
-    histogram.add(np.array([0.0, 0.0, 0.0, np.inf, np.inf]))
+    histogram.add(np.array([0.0, -0.0, -1e-60, np.inf, np.inf]))
     assert histogram.quantiles([0.0, 0.5, 1.0]).tolist() == [0.0, 0.0, np.inf]
     assert histogram.occupied()[0].tolist() == [0.0, np.inf]
     assert histogram.occupied()[1].tolist() == [3, 2]
