@@ -165,10 +165,11 @@ class LossFactory(nn.Module):
             # A copy, so that who scales the total in place does not change what was logged.
             total = weighted.clone() if total is None else total + weighted
             logs += evaluation.logs
-            logs.append({"name": f"{prefix}{name}_loss_weighted", "value": weighted.detach()})
+            logged = weighted.detach()
+            logs.append({"name": f"{prefix}{name}_loss_weighted", "value": logged})
             if self.recorder is not None:
                 applied = 1.0 if anneal_weight is None or not loss.annealed else anneal_weight
-                self.recorder.add(stage, name, evaluation, weighted, applied)
+                self.recorder.add(stage, name, evaluation, logged, applied)
         if total is None:
             total = torch.zeros(())
         logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach().clone()})

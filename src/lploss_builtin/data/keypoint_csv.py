@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError
 from lploss_builtin.data.dependencies import require
@@ -44,7 +44,7 @@ class CsvSource(KeypointSource):
             first_frame = next(lines, None)
         if not header:
             raise DataError(f"{path} is empty. {_EXPECTED}")
-        rows = [next(csv.reader([text])) for _, text in header]
+        rows = [[cell.strip() for cell in self._cells(line)] for line in header]
         self._check_levels(header, rows)
         self.num_columns = len(rows[0])
         self.num_index_columns = _num_index_columns(rows)
@@ -60,7 +60,7 @@ class CsvSource(KeypointSource):
             path,
             self.columns.keypoint_names,
             self.columns.confidences is not None,
-            len(index) == 1 and frame_numbers(index[0]) is not None,
+            len(index) == 1 and self._frame_numbers([first_frame], index[0]) is not None,
         )
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
@@ -84,15 +84,36 @@ class CsvSource(KeypointSource):
                     f"{error.start + 1} of the line is 0x{raw[error.start]:02x}). Save it as "
                     "UTF-8."
                 ) from error
-            if text := text.strip("\r\n"):
+            text = text.strip("\r\n")
+            if "\r" in text:
+                raise DataError(
+                    f"{self.path}, line {number}: there is a carriage return within the line. Save "
+                    "the file with the line ends of Unix or Windows."
+                )
+            if text:
                 yield number, text
 
+    def _cells(self, line: _Line) -> list[str]:
+        number, text = line
+        try:
+            return next(csv.reader([text]))
+        except csv.Error as error:
+            raise DataError(
+                f"{self.path}, line {number}: the line cannot be split into cells: {error}. The "
+                "file may be damaged here."
+            ) from error
+
     def _check_levels(self, header: list[_Line], rows: list[list[str]]) -> None:
-        found = [row[0].strip() for row in rows]
-        if "individuals" in found:
+        if "individuals" in [row[0] for row in rows]:
             raise several_animals(self.path)
         for (number, _), row, level in zip(header, rows, LEVELS, strict=False):
-            if row[0].strip() != level:
+            for separator, called in ((";", "semicolons"), ("\t", "tabs")):
+                if row[0].startswith(level + separator):
+                    raise DataError(
+                        f"{self.path}, line {number}: the columns are separated by {called}, "
+                        "expected commas. Save the file with commas, and with a decimal point."
+                    )
+            if row[0] != level:
                 raise DataError(
                     f"{self.path}, line {number}: expected the header row {level!r}, got a row "
                     f"that starts with {row[0]!r}. {_EXPECTED}"
@@ -109,7 +130,7 @@ class CsvSource(KeypointSource):
         number, text = line
         width = text.count(",") + 1
         if width != self.num_columns and '"' in text:
-            width = len(next(csv.reader([text])))
+            width = len(self._cells(line))
         if width != self.num_columns:
             raise self._ragged(number, width, self.num_columns)
 
@@ -123,8 +144,8 @@ class CsvSource(KeypointSource):
         """Return, for each index column, the entries of all frames."""
         num = self.num_index_columns
         starts = [
-            next(csv.reader([text]))[:num] if '"' in text else text.split(",", num)[:num]
-            for _, text in chunk
+            self._cells(line)[:num] if '"' in line[1] else line[1].split(",", num)[:num]
+            for line in chunk
         ]
         return [list(level) for level in zip(*starts, strict=True)]
 
@@ -132,18 +153,23 @@ class CsvSource(KeypointSource):
         index = self._index(chunk)
         if not self.header.frames_are_numbers:
             return image_paths(index)
-        frames = frame_numbers(index[0])
+        frames = self._frame_numbers(chunk, index[0])
         if frames is None:
             number, text = next(
-                (number, text)
-                for (number, _), text in zip(chunk, index[0], strict=True)
-                if frame_numbers([text]) is None
+                (line[0], text)
+                for line, text in zip(chunk, index[0], strict=True)
+                if self._frame_numbers([line], [text]) is None
             )
             raise DataError(
                 f"{self.path}, line {number}, column 1: expected the number of a frame as in the "
                 f"first one, got {text!r}"
             )
         return frames
+
+    def _frame_numbers(
+        self, chunk: list[_Line], texts: list[str]
+    ) -> Int64[np.ndarray, "frames"] | None:
+        return frame_numbers(texts, lambda row: f"{self.path}, line {chunk[row][0]}, column 1")
 
     def _numbers(self, chunk: list[_Line]) -> Float64[np.ndarray, "frames columns"]:
         pandas = require("pandas", "score", "to read keypoint files")
@@ -166,13 +192,13 @@ class CsvSource(KeypointSource):
         return numbers
 
     def _no_number(self, chunk: list[_Line], error: ValueError) -> DataError:
-        for number, text in chunk:
-            cells = next(csv.reader([text]))
+        for line in chunk:
+            cells = self._cells(line)
             for position in self.columns.used:
                 cell = cells[self.num_index_columns + position]
                 if not _is_number(cell):
                     return DataError(
-                        f"{self.path}, line {number}, {self.columns.label(position)}: expected a "
+                        f"{self.path}, line {line[0]}, {self.columns.label(position)}: expected a "
                         f"number, or nothing where it is missing, got {cell!r}"
                     )
         return DataError(f"{self.path}, lines {chunk[0][0]} to {chunk[-1][0]}: {error}")

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from lploss.errors import DataError
 
-def frame_numbers(texts: Sequence[object]) -> Int64[np.ndarray, "frames"] | None:
+# Above, a number that was once a float may not be the one that was meant.
+_GREATEST = 2**53
+
+
+def frame_numbers(
+    texts: Sequence[object], where: Callable[[int], str]
+) -> Int64[np.ndarray, "frames"] | None:
     """Return frames as whole numbers, or ``None`` where one of them is none.
 
+    Args:
+        texts: the frames, as numbers or text.
+        where: returns, for a position among them, where it stands in the file, for messages.
+
+    Raises:
+        DataError: a number is beyond what can be a frame.
+
     Example:
-        >>> frame_numbers(["0", "1.0"])
+        >>> frame_numbers(["0", "1.0"], "row {}".format)
         array([0, 1])
-        >>> frame_numbers(["img0.png"]) is None
+        >>> frame_numbers(["img0.png"], "row {}".format) is None
         True
     """
+    numbers = _whole_numbers(texts)
+    if numbers is None:
+        return None
+    for position, number in enumerate(numbers):
+        if abs(number) > _GREATEST:
+            raise DataError(
+                f"{where(position)}: the number of a frame must be from -2**53 to 2**53, got "
+                f"{texts[position]!s}. Correct it."
+            )
+    return np.array(numbers, dtype=np.int64)
+
+
+def _whole_numbers(texts: Sequence[object]) -> list[int] | None:
     try:
-        return np.array([int(str(text)) for text in texts], dtype=np.int64)
+        return [int(str(text)) for text in texts]
     except ValueError:
         pass
     try:
         numbers = [float(str(text)) for text in texts]
     except ValueError:
         return None
-    if not all(number.is_integer() for number in numbers):
-        return None
-    return np.array(numbers).astype(np.int64)
+    return [int(number) for number in numbers] if all(map(float.is_integer, numbers)) else None
 
 
 def image_paths(levels: Sequence[Sequence[object]]) -> Shaped[np.ndarray, "frames"]:

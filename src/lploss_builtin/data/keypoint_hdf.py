@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError
 from lploss_builtin.data.dependencies import require
@@ -74,7 +74,7 @@ class TableSource(KeypointSource):
             path,
             self.columns.keypoint_names,
             self.columns.confidences is not None,
-            first.index.nlevels == 1 and frame_numbers(first.index.tolist()) is not None,
+            first.index.nlevels == 1 and self._frame_numbers(first.index, 0) is not None,
         )
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
@@ -91,13 +91,16 @@ class TableSource(KeypointSource):
     def _frames(self, index: Any, start: int) -> Shaped[np.ndarray, "frames"]:
         if not self.header.frames_are_numbers:
             return image_paths([index.get_level_values(n).tolist() for n in range(index.nlevels)])
-        frames = frame_numbers(index.tolist())
+        frames = self._frame_numbers(index, start)
         if frames is None:
             raise DataError(
                 f"{self.path}, rows {start + 1} to {start + len(index)}: the index must hold the "
                 "numbers of frames, as it does in the first row"
             )
         return frames
+
+    def _frame_numbers(self, index: Any, start: int) -> Int64[np.ndarray, "frames"] | None:
+        return frame_numbers(index.tolist(), lambda row: f"{self.path}, row {start + row + 1}")
 
     def _numbers(self, rows: Any) -> Float64[np.ndarray, "frames columns"]:
         columns = []

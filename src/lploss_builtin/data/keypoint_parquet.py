@@ -47,7 +47,7 @@ class ParquetSource(KeypointSource):
             path,
             self.columns.keypoint_names,
             self.columns.confidences is not None,
-            not self._index or self._numbers_of_frames(first) is not None,
+            not self._index or self._numbers_of_frames(first, 0) is not None,
         )
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
@@ -82,10 +82,13 @@ class ParquetSource(KeypointSource):
         if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
             raise DataError(f"{self.path}, {label}: expected numbers, got a column of {kind}")
 
-    def _numbers_of_frames(self, batch: Any) -> Shaped[np.ndarray, "frames"] | None:
+    def _numbers_of_frames(self, batch: Any, start: int) -> Shaped[np.ndarray, "frames"] | None:
         if len(self._index) != 1:
             return None
-        return frame_numbers(batch.column(self._index[0]).to_pylist())
+        return frame_numbers(
+            batch.column(self._index[0]).to_pylist(),
+            lambda row: f"{self.path}, row {start + row + 1}",
+        )
 
     def _frames(self, batch: Any, start: int) -> Shaped[np.ndarray, "frames"]:
         if not self._index:
@@ -93,7 +96,7 @@ class ParquetSource(KeypointSource):
             return np.arange(start, start + batch.num_rows) * found["step"] + found["start"]
         if not self.header.frames_are_numbers:
             return image_paths([batch.column(name).to_pylist() for name in self._index])
-        frames = self._numbers_of_frames(batch)
+        frames = self._numbers_of_frames(batch, start)
         if frames is None:
             raise DataError(
                 f"{self.path}, rows {start + 1} to {start + batch.num_rows}: the index must hold "

@@ -75,7 +75,7 @@ def test_errors_are_raised_for_the_core_to_show(invoke, tmp_path):
 
 @pytest.mark.parametrize("losses", ["temporal,", "", " , temporal"])
 def test_empty_names_of_losses(invoke, losses):
-    with pytest.raises(ArgumentValueError, match="separated by single commas .*; got .*''"):
+    with pytest.raises(ArgumentValueError, match=r"separated by single commas .*; got .*''"):
         invoke("a.csv", "--losses", losses)
 
 

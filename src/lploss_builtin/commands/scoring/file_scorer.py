@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float64, Shaped
 from torch import Tensor
 
-from lploss.errors import DataError
+from lploss.errors import DataError, LplossError
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
 from lploss_builtin.commands.scoring.score_tables import FileTables
-from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
+from lploss_builtin.commands.scoring.scored_loss import ScoredLoss, loss_failed
 from lploss_builtin.data.keypoint_files import iter_keypoints
 from lploss_builtin.data.keypoint_table import KeypointTable
 
@@ -86,7 +86,7 @@ class FileScorer:
 
         Raises:
             DataError: the file cannot be used.
-            LplossError: a loss cannot be evaluated.
+            LplossError: a loss cannot be evaluated; a `PluginError` where its own code fails.
         """
         statistics = tuple(LossStatistics(loss) for loss in self._losses)
         low, high = np.full(2, np.inf), np.full(2, -np.inf)
@@ -100,10 +100,7 @@ class FileScorer:
             table = piece.select(self._keypoint_names)
             frames = table.frames[table.num_previous_frames :]
             labelled = self._rows_of_labels(table.frames)
-            values = [
-                loss.values(self._batch(table, labelled), table.frames, table.num_previous_frames)
-                for loss in self._losses
-            ]
+            values = [self._values(loss, file, table, labelled) for loss in self._losses]
             tables.add(frames, np.concatenate(values, axis=1))
             rows = range(num_scored, num_scored + len(frames))
             for one, found in zip(statistics, values, strict=True):
@@ -128,10 +125,28 @@ class FileScorer:
         """Return the row of each frame in the labels, -1 where it is not labelled."""
         return np.array([self._label_rows.get(frame, -1) for frame in frames.tolist()])
 
+    def _values(
+        self,
+        loss: ScoredLoss,
+        file: str,
+        table: KeypointTable,
+        labelled: Shaped[np.ndarray, "frames"],
+    ) -> Float64[np.ndarray, "new_frames elements"]:
+        try:
+            return loss.values(
+                self._batch(table, labelled), table.frames, table.num_previous_frames
+            )
+        except LplossError:
+            raise
+        except Exception as error:
+            what = f"{file}, frames {table.frames[0]} to {table.frames[-1]}: the loss {loss.name!r}"
+            raise loss_failed(what, loss.loss_class, error) from error
+
     def _batch(
         self, table: KeypointTable, labelled: Shaped[np.ndarray, "frames"]
     ) -> dict[str, Tensor]:
-        batch = {"keypoints_pred": torch.from_numpy(table.keypoints).float()}
+        # How numbers lie in memory depends on the format of the file, and sums depend on that.
+        batch = {"keypoints_pred": torch.from_numpy(table.keypoints).float().contiguous()}
         if table.confidences is not None:
             batch["confidences"] = torch.from_numpy(table.confidences).float()
         if self._labels is not None:

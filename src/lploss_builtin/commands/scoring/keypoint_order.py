@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,11 @@ def common_order(header: KeypointHeader, config: DictConfig) -> tuple[str, ...]:
     """Return the order in which keypoints are scored: the config's, then the file's.
 
     What a config says of keypoints by their number (an epsilon each, for example) then fits.
+
+    Raises:
+        ConfigError: ``data.keypoint_names`` holds a name twice.
     """
-    known: Sequence[str] = plain(config.data.keypoint_names) or ()
+    known = _names_of(config) or ()
     named = tuple(name for name in known if name in header.keypoint_names)
     return named + tuple(name for name in header.keypoint_names if name not in named)
 
@@ -55,9 +59,10 @@ def labels_in_order(labels: KeypointTable, keypoint_names: tuple[str, ...]) -> K
             f"{name!r}.{did_you_mean(name, labels.keypoint_names)}".removesuffix(".")
             for name in lacking
         )
+        stop = "" if missing.endswith("?") else "."
         raise DataError(
-            f"{labels.path} does not hold all keypoints of the predictions. Missing: {missing}. "
-            f"It holds: {', '.join(labels.keypoint_names)}."
+            f"{labels.path} does not hold all keypoints of the predictions. Missing: "
+            f"{missing}{stop} It holds: {', '.join(labels.keypoint_names)}."
         )
     return labels.select(keypoint_names)
 
@@ -69,9 +74,10 @@ def with_indices_of(config: DictConfig, keypoint_names: Sequence[str]) -> DictCo
     are.
 
     Raises:
-        ConfigError: an index stands for no keypoint, or for one that is not predicted.
+        ConfigError: an index stands for no keypoint, or for one that is not predicted, or
+            ``data.keypoint_names`` holds a name twice.
     """
-    known: Sequence[str] | None = plain(config.data.keypoint_names)
+    known = _names_of(config)
     if known is None:
         return config
 
@@ -97,3 +103,14 @@ def with_indices_of(config: DictConfig, keypoint_names: Sequence[str]) -> DictCo
         if value is not None:
             OmegaConf.update(config, f"data.{key}", translated(value, key), merge=False)
     return config
+
+
+def _names_of(config: DictConfig) -> Sequence[str] | None:
+    """Return ``data.keypoint_names``, whose indices must each stand for a keypoint of its own."""
+    known: Sequence[str] | None = plain(config.data.keypoint_names)
+    if doubled := [name for name, count in Counter(known or ()).items() if count > 1]:
+        raise ConfigError(
+            f"data.keypoint_names must hold different names, got "
+            f"{', '.join(map(repr, doubled))} more than once. Give each keypoint a name of its own."
+        )
+    return known

@@ -12,11 +12,17 @@ from torch import Tensor
 from lploss import Loss, LossSpec
 from lploss.builders import build_losses, check_params
 from lploss.config import plain
-from lploss.errors import ConfigError, LplossError, MissingInputError
+from lploss.errors import (
+    ArgumentValueError,
+    ConfigError,
+    LplossError,
+    MissingInputError,
+    first_line,
+)
 from lploss.inputs import InputResolver
 from lploss.loss import parameters_of
 from lploss.registry import Registry
-from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
+from lploss_builtin.commands.scoring.scored_loss import ScoredLoss, loss_failed
 from lploss_builtin.data.keypoint_table import KeypointTable
 from lploss_builtin.data.labels import LabelledKeypoints
 
@@ -67,12 +73,17 @@ def choose_losses(
         The losses; and for each one that is left out of what could have run, why.
 
     Raises:
-        ConfigError: a loss is asked for twice or cannot be built, or none can run.
+        ConfigError: a loss is asked for twice or cannot be built, none can run, or an entry of
+            the config's section ``losses`` holds an argument that its loss does not have.
         UnknownLossError: nobody provides a name.
         MissingInputError: a loss asked for needs what prediction files do not hold.
+        PluginError: a loss asked for fails.
     """
     config, registry = material.config, material.registry
     described: Mapping[str, object] = plain(config.losses)
+    for name, params in described.items():
+        # Entries that are not scored too: a misspelled one would be taken for obeyed.
+        check_params(name, {} if params is None else params, registry, plain(config.prefer))
     to_use: list[str] = plain(config.model.losses_to_use) or []
     if names is not None or to_use:
         asked = list(names if names is not None else to_use)
@@ -91,12 +102,15 @@ def choose_losses(
         try:
             found = _build(name, params, material, even_if_off=named)
         except Exception as error:
-            why = _lacks(name, error, material)
+            why = _lacks(name, params, error, material)
             if must_run or (described and not why):
                 if why:
                     raise ConfigError(f"the loss {name!r} {why}.\n{error}") from error
-                raise
-            left_out[name] = why or str(error).splitlines()[0]
+                if isinstance(error, LplossError):
+                    raise
+                cls = registry.load(LossSpec, name, plain(config.prefer))
+                raise loss_failed(f"the loss {name!r}", cls, error) from error
+            left_out[name] = why or first_line(error)
             continue
         if isinstance(found, str):
             left_out[name] = found
@@ -134,7 +148,7 @@ def _build(name: str, params: object, material: Material, *, even_if_off: bool) 
     return ScoredLoss(built[name], material.keypoint_names, resolver, example)
 
 
-def _lacks(name: str, error: Exception, material: Material) -> str:
+def _lacks(name: str, params: object, error: Exception, material: Material) -> str:
     """Return what a loss is not given and would run with; nothing where that is not the cause."""
     try:
         cls: type[Loss] = material.registry.load(LossSpec, name, plain(material.config.prefer))
@@ -142,13 +156,19 @@ def _lacks(name: str, error: Exception, material: Material) -> str:
         return ""
     if isinstance(error, MissingInputError):
         return f"needs {' and '.join(_missing_inputs(cls, name, material))}, which no file gives"
+    # A value that is refused is a fault of its own, whatever else is lacking.
+    refused = [e for e in (error, error.__cause__) if isinstance(e, ArgumentValueError)]
+    if not refused:
+        fits_labels = material.labels is None and "data_module" in parameters_of(cls)
+        return "needs labels (--labels FILE)" if fits_labels else ""
+    given = params if isinstance(params, Mapping) else {}
     lacking = [
         path
         for parameter, path in cls.config_paths.items()
-        if parameter in str(error) and OmegaConf.select(material.config, path) is None
+        if parameter in str(refused[-1])
+        and given.get(parameter) is None
+        and OmegaConf.select(material.config, path) is None
     ]
-    if material.labels is None and "data_module" in parameters_of(cls):
-        lacking.append("labels (--labels FILE)")
     return f"needs {' and '.join(lacking)}" if lacking else ""
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from omegaconf import DictConfig
 
 from lploss.config import load_config
-from lploss.errors import ArgumentValueError, DataError
+from lploss.errors import ArgumentValueError, DataError, PluginError
 from lploss.registry import Registry, default_registry
 from lploss_builtin.commands.scoring.file_scorer import FileScorer, Progress
 from lploss_builtin.commands.scoring.keypoint_order import (
@@ -84,11 +84,13 @@ def score_files(
         DataError: a file cannot be used; nothing is written, unless ``keep_going``.
         ConfigError: the config cannot be used, or a loss cannot be built.
         UnknownLossError: nobody provides a loss.
-        ArgumentValueError: a file is given twice, or the videos are too many or too few.
+        PluginError: the code of a loss fails; nothing is written, unless ``keep_going``.
+        ArgumentValueError: a file is given twice, the videos are too many or too few, a name of
+            a loss is empty, or ``out`` cannot be written to.
         MissingDependencyError: a package is not installed.
     """
     files = [str(path) for path in predictions]
-    _check_arguments(files, videos)
+    _check_arguments(files, videos, losses)
     for module in ("pandas", "pyarrow", "matplotlib"):
         require(module, "score", "to score files")
     video_of = dict(zip(files, _one_each(videos, len(files)), strict=True))
@@ -131,7 +133,7 @@ def score_files(
                     scored = scorer.score(file, tables)
                 if pictures:
                     draw_pictures(drawn, names[file], file, scored, keypoint_names, video_of[file])
-            except DataError as error:
+            except (DataError, PluginError) as error:
                 if not keep_going:
                     raise
                 failed[file] = str(error)
@@ -164,15 +166,30 @@ def score_files(
     return summary
 
 
-def _check_arguments(files: Sequence[str], videos: Sequence[object]) -> None:
+def _check_arguments(
+    files: Sequence[str], videos: Sequence[object], losses: Sequence[str] | None
+) -> None:
     if not files:
         raise ArgumentValueError("give at least one file of predictions")
+    spellings: dict[Path, str] = {}
     for file in files:
+        earlier = spellings.setdefault(Path(file).resolve(), file)
+        if earlier != file:
+            raise ArgumentValueError(f"the file {earlier} is given twice, also as {file}")
         if files.count(file) > 1:
             raise ArgumentValueError(f"the file {file} is given twice")
     if len(videos) not in (0, 1, len(files)):
+        expected = (
+            "at most one video for one file"
+            if len(files) == 1
+            else f"one video for all {len(files)} files, or one for each"
+        )
+        raise ArgumentValueError(f"give {expected}; got {len(videos)}")
+    if losses is not None and (not losses or "" in losses):
         raise ArgumentValueError(
-            f"give one video for all {len(files)} files, or one for each; got {len(videos)}"
+            "losses must be names of losses, separated by single commas on the command line; got "
+            f"{', '.join(map(repr, losses)) or 'none'}. Leave them out for what the config asks "
+            "for, or all."
         )
 
 

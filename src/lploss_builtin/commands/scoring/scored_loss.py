@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from lploss import Loss
-from lploss.errors import LossDefinitionError
+from lploss.errors import LossDefinitionError, PluginError, first_line
 from lploss.inputs import InputResolver
 
 
@@ -31,6 +31,7 @@ class ScoredLoss:
 
     Attributes:
         name: name of the loss.
+        loss_class: class of the loss.
         unit: of its values.
         element_names: a name for each value of a frame.
         epsilon: of each value.
@@ -50,6 +51,7 @@ class ScoredLoss:
         example: Mapping[str, Tensor],
     ) -> None:
         self.name = loss.loss_name
+        self.loss_class = type(loss)
         self.unit = loss.unit
         self.num_previous_frames = loss.num_previous_frames
         self._resolver = resolver
@@ -102,6 +104,20 @@ class ScoredLoss:
 
     def _elementwise(self, batch: Mapping[str, Any]) -> Float[Tensor, "..."]:
         return self._loss.elementwise(**self._resolver.resolve(batch))
+
+
+def loss_failed(what: str, loss_class: type[Loss], error: Exception) -> PluginError:
+    """Return the error for a loss whose own code raised what is no error of lploss.
+
+    Args:
+        what: what was evaluated, and on what.
+        loss_class: class of the loss.
+        error: what it raised.
+    """
+    return PluginError(
+        f"{what} cannot be evaluated: {loss_class.__name__} of {loss_class.__module__} raised "
+        f"{first_line(error)}. Leave the loss out, or report this to whoever provides it."
+    )
 
 
 def _follow(

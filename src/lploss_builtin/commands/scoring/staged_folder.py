@@ -15,38 +15,72 @@ from lploss.errors import ArgumentValueError
 def staged_folder(out: Path) -> Iterator[Path]:
     """Give a folder to write into; its files are moved to ``out`` when all went well.
 
-    On any error, an interrupt included, the folder is removed and ``out`` stays as it was.
+    The files are written into a hidden folder inside ``out``, so that moving is renaming and
+    ``out`` may be a mount point, or lie in a folder that is read-only. On any error, an interrupt
+    included, that folder is removed and ``out`` stays as it was.
 
     Args:
         out: where the files go; made where it does not exist. Files of the same name are
             replaced, others stay.
 
     Yields:
-        An empty folder beside ``out``, so that moving is renaming.
+        An empty folder.
 
     Raises:
-        ArgumentValueError: ``out`` is a file, or no folder can be made there.
+        ArgumentValueError: ``out`` is a file, cannot be made or written to, or holds a folder
+            where a file should go, or a file where a folder should.
     """
     if out.exists() and not out.is_dir():
         raise ArgumentValueError(f"the output folder {out} is a file; name a folder")
-    parents = [parent for parent in out.absolute().parents if not parent.exists()]
+    path = out.absolute()
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
+        with _staging(out) as staging:
+            yield staging
+            _move(staging, out)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # others use it
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentValueError(
             f"the output folder {out} cannot be made: {error.strerror}"
         ) from error
     try:
+        staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
+    except OSError as error:
+        raise ArgumentValueError(
+            f"the output folder {out} cannot be written to: {error.strerror}"
+        ) from error
+    try:
         yield staging
-        for source in sorted(path for path in staging.rglob("*") if path.is_file()):
-            target = out / source.relative_to(staging)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
-    except BaseException:
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        for parent in parents:
-            with suppress(OSError):
-                parent.rmdir()
-        raise
-    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move(staging: Path, out: Path) -> None:
+    """Move all files, once it is sure that nothing is in the way of any."""
+    files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if not path.is_dir()]
+    for file in files:
+        for folder in file.parents:
+            if (out / folder).exists() and not (out / folder).is_dir():
+                raise _in_the_way(out / folder, "file", "folder")
+        if (out / file).is_dir():
+            raise _in_the_way(out / file, "folder", "file")
+    for file in files:
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (staging / file).replace(out / file)
+
+
+def _in_the_way(path: Path, came: str, expected: str) -> ArgumentValueError:
+    return ArgumentValueError(
+        f"{path} is a {came}, where a {expected} is to be written. Move it away, or name another "
+        "output folder."
+    )

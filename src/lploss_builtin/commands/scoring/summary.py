@@ -144,7 +144,8 @@ class ScoreSummary:
                 "all files" if row.file is None else labels[row.file],
                 _share(row.valid / row.count if row.count else math.nan),
                 *map(_number, (row.median, row.percentile_95, row.percentile_99, row.maximum)),
-                _share(row.share_above_epsilon),
+                # Above an epsilon of 0 is almost every value, which says nothing.
+                "-" if row.epsilon == 0 else _share(row.share_above_epsilon),
                 f"{worst.frame} {worst.keypoint}" if worst else "",
                 style="bold" if row.file is None else "",
             )

@@ -34,7 +34,8 @@ class ValueHistogram:
 
     def add(self, values: Float[np.ndarray, "values"]) -> None:
         """Add values; none may be NaN or negative."""
-        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+        # Adding zero turns -0.0, whose first bit is set, into 0.0.
+        bits = (np.ascontiguousarray(values, dtype=np.float32) + np.float32(0.0)).view(np.uint32)
         bins, counts = np.unique(bits >> _DROPPED_BITS, return_counts=True)
         self._counts[bins] += counts
 
