@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,20 +81,27 @@ class _Group(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         own = super().get_command(ctx, cmd_name)
-        if own is not None or cmd_name not in default_registry.names(CommandSpec):
+        found = [e.spec for e in default_registry.entries(CommandSpec) if e.spec.name == cmd_name]
+        if own is not None or not found:
             return own
-        return _PluginCommand(cmd_name, default_registry.find(CommandSpec, cmd_name).spec.summary)
+        several = "provided by several distributions"
+        return _PluginCommand(cmd_name, found[0].summary if len(found) == 1 else several)
 
     def invoke(self, ctx: Any) -> Any:
+        self._debug = ctx.params["debug"]
+        return super().invoke(ctx)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        self._debug = False
         try:
             with _warnings_as_messages():
-                return super().invoke(ctx)
+                return super().main(*args, **extra)
         except (LplossError, OSError) as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+            if self._debug:
                 raise
             message = str(error) if isinstance(error, LplossError) else first_line(error)
             typer.echo(f"error: {message}", err=True)
-            raise typer.Exit(2 if isinstance(error, _WRONG_USAGE) else 1) from None
+            sys.exit(2 if isinstance(error, _WRONG_USAGE) else 1)
 
 
 app = typer.Typer(

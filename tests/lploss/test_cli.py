@@ -272,3 +272,31 @@ def test_the_script_runs(tmp_path: object) -> None:
         check=True,
     )
     assert len(json.loads(done.stdout)) >= 10
+
+
+def test_two_providers_of_a_command_do_not_spoil_the_help(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        manifest = f"""
+            from lploss import CommandSpec, hookimpl
+
+            @hookimpl
+            def lploss_commands():
+                return [CommandSpec("count", "{name}:count", "count")]
+        """
+        site.install(name, {name: f"{name}_manifest"}, {f"{name}_manifest": manifest})
+    run = runner(site.registry(), monkeypatch)
+    assert "provided by several distributions" in run("--help").stdout
+    result = run("count")
+    assert result.exit_code == 2
+    assert "the command 'count' is provided by one 1.0 (one) and two 1.0 (two)" in result.stderr
+
+
+def test_strict_mode_ends_the_help_with_a_message(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install_loss("bad", "bad", manifest="raise RuntimeError('no library')")
+    result = runner(site.registry(strict=True), monkeypatch)("--help")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: plugin bad 1.0 (bad)")
