@@ -68,6 +68,7 @@ class TemporalLoss(_TemporalLoss):
     Source: Biderman et al., Lightning Pose, Nature Methods 2024.
 
     Example:
+        >>> import torch
         >>> loss = TemporalLoss(epsilon=1.0)
         >>> loss.elementwise(keypoints_pred=torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
         tensor([[4.]])
@@ -117,9 +118,10 @@ class TemporalHeatmapMSELoss(_TemporalLoss):
     Source: the temporal heatmap loss of Lightning Pose, there as a mean over pixels.
 
     Example:
+        >>> import torch
         >>> loss = TemporalHeatmapMSELoss()
         >>> loss.elementwise(heatmaps_pred=torch.eye(4)[:2].view(2, 1, 2, 2))
-        tensor([[2.]])
+        tensor([[2.0000]])
     """
 
     loss_name = "temporal_heatmap_mse"
@@ -163,6 +165,7 @@ class TemporalHeatmapKLLoss(_TemporalLoss):
     Source: the temporal heatmap loss of Lightning Pose.
 
     Example:
+        >>> import torch
         >>> loss = TemporalHeatmapKLLoss()
         >>> loss.elementwise(heatmaps_pred=torch.full((2, 1, 2, 2), 0.25))
         tensor([[0.]])

@@ -106,9 +106,9 @@ def temporal_squared_error(
 
     Example:
         >>> temporal_squared_error(torch.eye(4).view(4, 1, 2, 2))
-        tensor([[2.],
-                [2.],
-                [2.]])
+        tensor([[2.0000],
+                [2.0000],
+                [2.0000]])
     """
     return squared_error(heatmaps[:-1], heatmaps[1:])
 

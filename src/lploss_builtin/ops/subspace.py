@@ -94,10 +94,12 @@ def fill_gaps(
     Source: Dempster, Laird and Rubin, Journal of the Royal Statistical Society B, 1977.
 
     Example:
-        >>> rows = torch.tensor([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [9.0, float("nan")]])
-        >>> filled = fill_gaps(rows.double(), pairwise_moments(rows.double()))
-        >>> (filled.covariance[0, 1] / filled.covariance[0, 0]).round(decimals=3).item()
-        2.0
+        >>> x = torch.arange(8.0, dtype=torch.float64)
+        >>> rows = torch.stack([x, 2 * x], dim=1)
+        >>> rows[7, 1] = float("nan")
+        >>> filled = fill_gaps(rows, pairwise_moments(rows), tolerance=1e-9)
+        >>> filled.rows[7].round(decimals=3)
+        tensor([ 7., 14.], dtype=torch.float64)
     """
     present = rows.isfinite()
     filled = FilledRows(rows, torch.zeros_like(moments.covariance))
