@@ -633,6 +633,7 @@ def test_a_step_that_breaks_the_contract_is_told_when_it_runs(remove_nans, compu
     assert str(caught.value) == f"loss 'broken': {message}"
 
 
+@pytest.mark.mistyped
 def test_a_reduction_that_there_is_not_is_refused():
     with pytest.raises(ArgumentValueError, match="method must be 'mean' or 'sum', got 'median'"):
         Distance().reduce_loss(PRED, method="median")

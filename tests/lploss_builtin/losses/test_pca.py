@@ -239,6 +239,7 @@ def test_labels_that_never_change_are_refused() -> None:
             build(still * 0 + 1.0)
 
 
+@mistyped
 def test_numpy_numbers_and_arrays_are_taken() -> None:
     loss = singleview(
         labels(), components_to_keep=np.int64(3), columns_for_singleview_pca=np.arange(4)

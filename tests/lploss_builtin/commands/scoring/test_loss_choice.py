@@ -207,7 +207,11 @@ def test_entries_that_are_not_scored_are_checked_too(losses, error, message, ask
 
 
 @pytest.mark.parametrize(
-    "params", [{"components_to_keep": "many"}, {"empirical_epsilon_percentile": 101}]
+    "params",
+    [
+        pytest.param({"components_to_keep": "many"}, marks=pytest.mark.mistyped),
+        {"empirical_epsilon_percentile": 101},
+    ],
 )
 def test_values_that_are_refused_are_not_taken_for_lacking_labels(params):
     name = next(iter(params))
@@ -216,6 +220,7 @@ def test_values_that_are_refused_are_not_taken_for_lacking_labels(params):
             chosen({"losses": {"temporal": {}, loss: params}})
 
 
+@pytest.mark.mistyped
 def test_matches_that_are_given_are_not_taken_for_lacking():
     config = {"losses": {"temporal": {}, "pca_multiview": {"mirrored_column_matches": 3}}}
     with pytest.raises(ConfigError, match=r"mirrored_column_matches must hold a list .*, got 3"):
