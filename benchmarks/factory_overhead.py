@@ -168,8 +168,6 @@ def by_hand_guarded(
     labelled = heatmaps.is_labelled(heatmaps_targ) & finite
     present = keypoints.is_present(keypoints_pred)
     both = keypoints.is_present(keypoints_targ) & present
-    maps_targ = heatmaps_targ.nan_to_num(0.0, 0.0, 0.0)
-    maps_pred = heatmaps_pred.nan_to_num(0.0, 0.0, 0.0)
     points_targ = keypoints.without_gaps(keypoints_targ)
     points_pred = keypoints.without_gaps(keypoints_pred)
     sure = confidences >= _PROB_THRESHOLD
@@ -178,8 +176,8 @@ def by_hand_guarded(
     weight = 1 / (2 * math.exp(_LOG_WEIGHT))
     losses = (
         _mean(torch.relu(heatmaps.squared_error(heatmaps_targ, heatmaps_pred) - 0.0), labelled),
-        _mean(torch.relu(heatmaps.kl_divergence(maps_targ, maps_pred) - 0.0), labelled),
-        _mean(torch.relu(heatmaps.js_divergence(maps_targ, maps_pred) - 0.0), labelled),
+        _mean(torch.relu(heatmaps.kl_divergence(heatmaps_targ, heatmaps_pred) - 0.0), labelled),
+        _mean(torch.relu(heatmaps.js_divergence(heatmaps_targ, heatmaps_pred) - 0.0), labelled),
         _mean(torch.relu(keypoints.squared_error(points_targ, points_pred) - 0.0), both),
         _mean(torch.relu(keypoints.root_mean_squared_error(points_targ, points_pred) - 0.0), both),
         torch.where(step, torch.relu(keypoints.temporal_distance(points_pred) - 0.0), 0.0).mean(),
@@ -187,7 +185,7 @@ def by_hand_guarded(
             map_step, torch.relu(heatmaps.temporal_squared_error(heatmaps_pred) - 0.0), 0.0
         ).mean(),
         torch.where(
-            map_step, torch.relu(heatmaps.temporal_kl_divergence(maps_pred) - 0.0), 0.0
+            map_step, torch.relu(heatmaps.temporal_kl_divergence(heatmaps_pred) - 0.0), 0.0
         ).mean(),
     )
     total = weight * losses[0]

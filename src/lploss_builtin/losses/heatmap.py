@@ -13,7 +13,7 @@ from lploss_builtin.ops import heatmaps
 
 
 class _HeatmapLoss(Loss):
-    """What the heatmap losses share: the masks, and harmless maps where there is no label."""
+    """What the heatmap losses share: the masks of what is not labelled, or not finite."""
 
     kind = "supervised"
 
@@ -22,12 +22,12 @@ class _HeatmapLoss(Loss):
         heatmaps_targ: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
         heatmaps_pred: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
     ) -> tuple[Mapping[str, Tensor], Validity]:
-        unlabelled = ~heatmaps.is_labelled(heatmaps_targ)
-        spoilt = ~heatmaps.is_finite(heatmaps_pred)
-        return {
-            "heatmaps_targ": heatmaps_targ.nan_to_num(0.0, 0.0, 0.0),
-            "heatmaps_pred": heatmaps_pred.nan_to_num(0.0, 0.0, 0.0),
-        }, {Reason.NOT_LABELLED: unlabelled, Reason.NAN_PREDICTION: spoilt}
+        # The operations take what is not finite for zero, with a gradient of zero: to replace it
+        # here would cost two more passes over all pixels.
+        return {}, {
+            Reason.NOT_LABELLED: ~heatmaps.is_labelled(heatmaps_targ),
+            Reason.NAN_PREDICTION: ~heatmaps.is_finite(heatmaps_pred),
+        }
 
 
 class HeatmapMSELoss(_HeatmapLoss):
@@ -61,18 +61,6 @@ class HeatmapMSELoss(_HeatmapLoss):
 
     loss_name = "heatmap_mse"
     unit = "probability²"
-
-    def remove_nans(
-        self,
-        heatmaps_targ: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
-        heatmaps_pred: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
-    ) -> tuple[Mapping[str, Tensor], Validity]:
-        # The squared error passes no gradient to a pixel that is not finite, so the maps need
-        # no replacement: two passes over all pixels less.
-        return {}, {
-            Reason.NOT_LABELLED: ~heatmaps.is_labelled(heatmaps_targ),
-            Reason.NAN_PREDICTION: ~heatmaps.is_finite(heatmaps_pred),
-        }
 
     def compute_loss(
         self,

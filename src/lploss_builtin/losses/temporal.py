@@ -132,7 +132,7 @@ class TemporalHeatmapMSELoss(_TemporalLoss):
         heatmaps_pred: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
         confidences: Float[Tensor, "batch num_keypoints"] | None = None,
     ) -> tuple[Mapping[str, Tensor], Validity]:
-        # The squared error passes no gradient to a pixel that is not finite: see HeatmapMSELoss.
+        # The operation passes no gradient to a pixel that is not finite.
         return {}, self._left_out(~heatmaps.is_finite(heatmaps_pred), confidences)
 
     def compute_loss(
@@ -179,11 +179,8 @@ class TemporalHeatmapKLLoss(_TemporalLoss):
         heatmaps_pred: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
         confidences: Float[Tensor, "batch num_keypoints"] | None = None,
     ) -> tuple[Mapping[str, Tensor], Validity]:
-        spoilt = ~heatmaps.is_finite(heatmaps_pred)
-        return (
-            {"heatmaps_pred": heatmaps_pred.nan_to_num(0.0, 0.0, 0.0)},
-            self._left_out(spoilt, confidences),
-        )
+        # The operation takes what is not finite for zero.
+        return {}, self._left_out(~heatmaps.is_finite(heatmaps_pred), confidences)
 
     def compute_loss(
         self,
