@@ -83,23 +83,17 @@ def run(options: Options) -> None:
     rows += measure({name: _with_backward(way, wrt) for name, way in ways.items()}, True, options)
     figures = [
         Figure(
-            f"{row.way}, {_direction(row)}, times the cost by hand",
+            f"{row.way}, {_direction(row)}, times the cost {what}",
             _REQUIRED,
-            row.over_by_hand.ratio.median,
+            over.ratio.median,
             is_least=False,
         )
         for row in rows
         if row.way == "factory, recorder on"
-    ]
-    figures += [
-        Figure(
-            f"{row.way}, {_direction(row)}, times the cost by hand with the same guards",
-            _REQUIRED,
-            row.over_guarded.ratio.median,
-            is_least=False,
+        for what, over in (
+            ("by hand", row.over_by_hand),
+            ("by hand with the same guards", row.over_guarded),
         )
-        for row in rows
-        if row.way == "factory, recorder on"
     ]
     waits = timing.check_no_wait(ways["factory, recorder on"], options.device)
     note = "" if waits is None else f"Runs without waiting for the device: {waits}."
