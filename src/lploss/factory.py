@@ -35,7 +35,7 @@ class LossFactory(nn.Module):
         UnknownLossError: nobody provides a name.
         AmbiguousNameError: several distributions provide a name.
         PluginError: a loss cannot be imported.
-        ConfigError: a loss is asked for twice.
+        ConfigError: a loss is asked for twice, or given under a name that is not its own.
         ArgumentError: a loss has no such argument.
 
     Example:
