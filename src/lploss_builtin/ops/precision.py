@@ -33,3 +33,16 @@ def at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """
     half = values.dtype in (torch.float16, torch.bfloat16)
     return values.float() if half else values
+
+
+def best_float(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return the values in the best precision that the device has.
+
+    That is float64, in which the geometry of cameras is computed: in float32 a telephoto camera
+    loses a percent of the scene. Apple's GPUs have float32 only.
+
+    Example:
+        >>> best_float(torch.ones(1)).dtype
+        torch.float64
+    """
+    return at_least_float32(values) if values.device.type == "mps" else values.double()
