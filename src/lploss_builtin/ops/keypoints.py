@@ -52,11 +52,27 @@ def squared_error(
     return split_xy(difference).square().mean(dim=-1)
 
 
+def distance(
+    keypoints_targ: Float[Tensor, "batch two_x_num_keypoints"],
+    keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
+) -> Float[Tensor, "batch num_keypoints"]:
+    """Return how far each keypoint is from where it should be, px.
+
+    The gradient at a perfect prediction is zero.
+
+    Example:
+        >>> distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+        tensor([[5.]])
+    """
+    difference = at_least_float32(keypoints_pred) - at_least_float32(keypoints_targ)
+    return torch.linalg.vector_norm(split_xy(difference), dim=-1)
+
+
 def root_mean_squared_error(
     keypoints_targ: Float[Tensor, "batch two_x_num_keypoints"],
     keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
 ) -> Float[Tensor, "batch num_keypoints"]:
-    """Return the root of `squared_error`, px: the distance divided by the root of two.
+    """Return the root of `squared_error`, px: the `distance` divided by the root of two.
 
     The gradient at a perfect prediction is zero.
 
@@ -64,8 +80,7 @@ def root_mean_squared_error(
         >>> root_mean_squared_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
         tensor([[3.5355]])
     """
-    difference = at_least_float32(keypoints_pred) - at_least_float32(keypoints_targ)
-    return torch.linalg.vector_norm(split_xy(difference), dim=-1) / math.sqrt(2)
+    return distance(keypoints_targ, keypoints_pred) / math.sqrt(2)
 
 
 def temporal_distance(

@@ -6,10 +6,29 @@ returned in the precision of the points, at least float32.
 
 from __future__ import annotations
 
-from lploss_builtin.ops.geometry.cameras import Cameras as Cameras
-from lploss_builtin.ops.geometry.distortion import distort_points as distort_points
-from lploss_builtin.ops.geometry.distortion import undistort_points as undistort_points
-from lploss_builtin.ops.geometry.projection import project_points as project_points
-from lploss_builtin.ops.geometry.triangulation import camera_pairs as camera_pairs
-from lploss_builtin.ops.geometry.triangulation import triangulate_pairs as triangulate_pairs
-from lploss_builtin.ops.geometry.triangulation import triangulate_views as triangulate_views
+from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.consistency import (
+    left_one_out_error,
+    pairwise_reprojection_error,
+    reprojection_error,
+)
+from lploss_builtin.ops.geometry.distortion import distort_points, undistort_points
+from lploss_builtin.ops.geometry.projection import project_points
+from lploss_builtin.ops.geometry.triangulation import (
+    camera_pairs,
+    triangulate_pairs,
+    triangulate_views,
+)
+
+__all__ = [
+    "Cameras",
+    "camera_pairs",
+    "distort_points",
+    "left_one_out_error",
+    "pairwise_reprojection_error",
+    "project_points",
+    "reprojection_error",
+    "triangulate_pairs",
+    "triangulate_views",
+    "undistort_points",
+]

@@ -73,7 +73,7 @@ def triangulate_pairs(
         >>> triangulate_pairs(points, cameras).round(decimals=3)
         tensor([[[[0., 0., 5.]]]])
     """
-    return _triangulate(points, cameras, camera_pairs(cameras.num_views))
+    return triangulate_groups(points, cameras, camera_pairs(cameras.num_views))
 
 
 def triangulate_views(
@@ -111,13 +111,13 @@ def triangulate_views(
         tensor([[[0., 0., 5.]]])
     """
     everything = [list(range(cameras.num_views))]
-    found = _triangulate(points, cameras, everything, weights)[:, 0]
+    found = triangulate_groups(points, cameras, everything, weights)[:, 0]
     for _ in range(num_refinements):
         found = _refine(found, points, cameras, weights)
     return found
 
 
-def _triangulate(
+def triangulate_groups(
     points: Float[Tensor, "batch views num_keypoints 2"],
     cameras: Cameras,
     groups: list[list[int]],

@@ -1,0 +1,128 @@
+"""How well the views of a point agree, for looking at data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.projection import project_points
+from lploss_builtin.ops.geometry.triangulation import (
+    camera_pairs,
+    triangulate_groups,
+    triangulate_views,
+)
+
+
+def reprojection_error(
+    points: Float[Tensor, "batch views num_keypoints 2"],
+    cameras: Cameras,
+    weights: Float[Tensor, "batch views num_keypoints"] | None = None,
+) -> Float[Tensor, "batch views num_keypoints"]:
+    """Return how far each view's keypoint lies from where all views together put it, px.
+
+    Args:
+        points: px in the images of the cameras; NaN where there is none.
+        cameras: the cameras.
+        weights: of the views, see `triangulate_views`.
+
+    Returns:
+        NaN where a view has no keypoint, or no point in space explains the views.
+
+    Example:
+        >>> pinhole = torch.tensor([[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]])
+        >>> poses = torch.eye(3, 4).repeat(2, 1, 1)
+        >>> poses[1, 0, 3] = -1.0
+        >>> cameras = Cameras(pinhole.expand(2, 3, 3), poses)
+        >>> points = torch.tensor([[[[320.0, 240.0]], [[220.0, 250.0]]]])
+        >>> reprojection_error(points, cameras).round(decimals=2)
+        tensor([[[5.],
+                 [5.]]])
+    """
+    found = triangulate_views(points, cameras, weights)
+    return _distance(points, project_points(found, cameras))
+
+
+def pairwise_reprojection_error(
+    points: Float[Tensor, "batch views num_keypoints 2"], cameras: Cameras
+) -> Float[Tensor, "batch cam_pairs 2 num_keypoints"]:
+    """Return how far each keypoint lies from where a pair of views puts it, in both of them, px.
+
+    Args:
+        points: px in the images of the cameras; NaN where there is none.
+        cameras: the cameras.
+
+    Returns:
+        Pairs in the order of `itertools.combinations`; NaN as in `reprojection_error`.
+
+    Example:
+        >>> pinhole = torch.tensor([[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]])
+        >>> poses = torch.eye(3, 4).repeat(2, 1, 1)
+        >>> poses[1, 0, 3] = -1.0
+        >>> cameras = Cameras(pinhole.expand(2, 3, 3), poses)
+        >>> points = torch.tensor([[[[320.0, 240.0]], [[220.0, 250.0]]]])
+        >>> pairwise_reprojection_error(points, cameras).round(decimals=2)
+        tensor([[[[5.],
+                  [5.]]]])
+    """
+    return _error_of_groups(points, cameras, camera_pairs(cameras.num_views), None)
+
+
+def left_one_out_error(
+    points: Float[Tensor, "batch views num_keypoints 2"],
+    cameras: Cameras,
+    weights: Float[Tensor, "batch views num_keypoints"] | None = None,
+) -> Float[Tensor, "batch views num_keypoints"]:
+    """Return how far each view's keypoint lies from where all other views put it, px.
+
+    Args:
+        points: px in the images of the cameras; NaN where there is none.
+        cameras: the cameras, at least three.
+        weights: of the views, see `triangulate_views`.
+
+    Returns:
+        NaN as in `reprojection_error`; also where fewer than two other views see the keypoint.
+
+    Example:
+        >>> pinhole = torch.tensor([[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]])
+        >>> poses = torch.eye(3, 4).repeat(3, 1, 1)
+        >>> poses[:, 0, 3] = torch.tensor([0.0, -1.0, -2.0])
+        >>> cameras = Cameras(pinhole.expand(3, 3, 3), poses)
+        >>> points = torch.tensor([[[[320.0, 240.0]], [[220.0, 240.0]], [[120.0, 250.0]]]])
+        >>> left_one_out_error(points, cameras)[:, 2].round(decimals=2)
+        tensor([[10.]])
+    """
+    everything = range(cameras.num_views)
+    others = [[view for view in everything if view != left_out] for left_out in everything]
+    left_out = [[view] for view in everything]
+    return _error_of_groups(points, cameras, others, weights, left_out)[:, :, 0]
+
+
+def _error_of_groups(
+    points: Float[Tensor, "batch views num_keypoints 2"],
+    cameras: Cameras,
+    groups: list[list[int]],
+    weights: Float[Tensor, "batch views num_keypoints"] | None,
+    seen_by: list[list[int]] | None = None,
+) -> Float[Tensor, "batch groups views_of_group num_keypoints"]:
+    """Return the distance to what a group says, in its own views or in others."""
+    found = triangulate_groups(points, cameras, groups, weights)
+    seen = project_points(rearrange(found, "batch group k xyz -> batch (group k) xyz"), cameras)
+    seen = rearrange(seen, "batch view (group k) xy -> batch group view k xy", group=len(groups))
+    views = torch.tensor(groups if seen_by is None else seen_by, device=points.device)
+    group = torch.arange(len(groups), device=points.device)[:, None]
+    return _distance(points[:, views], seen[:, group, views])
+
+
+def _distance(
+    points: Float[Tensor, "*batch 2"], seen: Float[Tensor, "*batch 2"]
+) -> Float[Tensor, "*batch"]:
+    """Return the distance; NaN, with a gradient of zero, where a point is not finite."""
+    difference = seen - points
+    is_finite = difference.detach().abs().sum(dim=-1) < math.inf
+    distance = torch.linalg.vector_norm(torch.where(is_finite[..., None], difference, 0.0), dim=-1)
+    return torch.where(is_finite, distance, math.nan)

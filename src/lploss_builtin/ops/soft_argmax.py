@@ -1,0 +1,426 @@
+"""Keypoints from heatmaps: the expectation over the softmax of an upsampled map.
+
+Upsampling is linear and acts on rows and columns alike: the upsampled map is a product of the map
+with two matrices, ``U = A_y X A_x^T``, and any part of it a product of parts of the three. It has
+sixteen times the pixels of the map at the usual factor, and is never stored: chunks of maps that
+fit into the cache are upsampled, used and dropped, and upsampled again for the gradient.
+
+A map with one sharp peak is decided by a few pixels around it. So a window about the largest pixel
+is upsampled first. A bound on all that lies outside says whether it can be told from zero; where
+it might, the whole map is upsampled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lploss_builtin.ops.precision import at_least_float32, without_autocast
+
+# Side of the windows, heatmap px. At the usual temperature they suffice for Gaussians with a
+# standard deviation of up to 1.8 px; in wider ones, all the pixels far away count.
+_WINDOW = 16
+
+# Bytes of upsampled maps in a chunk: what the cache of a CPU's core holds; for other devices,
+# enough to keep them busy.
+_CHUNK_ON_CPU = 2**20
+_CHUNK_ELSEWHERE = 2**26
+
+
+class SoftArgmax(NamedTuple):
+    """What `soft_argmax` returns.
+
+    Attributes:
+        keypoints: x and y, px in the model's input image.
+        confidences: 0 to 1.
+    """
+
+    keypoints: Float[Tensor, "batch num_keypoints 2"]
+    confidences: Float[Tensor, "batch num_keypoints"]
+
+
+def soft_argmax(
+    heatmaps: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
+    downsample_factor: int = 2,
+    *,
+    temperature: float = 1000.0,
+    grid_offset: float | None = None,
+    confidence_radius: int = 2,
+) -> SoftArgmax:
+    r"""Return where the peak of each map lies, and how much of the map lies there.
+
+    .. math:: (x, y) = \sum_{hw} p_{hw} (w, h) - o, \quad p = \mathrm{softmax}(T U)
+
+    The upsampled map ``U`` results from doubling the sides ``downsample_factor`` times: bicubic
+    interpolation (``align_corners=False``), then the Gaussian ``(1 4 6 4 1) / 16`` of image
+    pyramids along both sides, with zeros about the map. The confidence is the mass of ``p`` in a
+    square about the prediction. Both can be differentiated once; for the gradient, the square
+    stays where it is.
+
+    A map that is not finite has a keypoint and a confidence of NaN, and a gradient of zero.
+
+    Args:
+        heatmaps: the maps; any values, though the default temperature is made for probabilities.
+        downsample_factor: the model's input image is ``2**downsample_factor`` times as large as
+            the maps.
+        temperature: T; larger is sharper.
+        grid_offset: o, px: taken off the coordinates in ``U`` to get those in the image. The
+            default is what the geometry of the interpolation says,
+            ``(2**downsample_factor - 1) / 2``; Lightning Pose takes off 2.5 px, not 3.5, for a
+            factor of 3.
+        confidence_radius: the square reaches so many px of ``U`` to each side of the pixel that
+            the prediction falls on; at least 0.
+
+    Returns:
+        Keypoints and confidences, at least float32.
+
+    Source: Biderman et al., Lightning Pose, Nature Methods 2024; the expectation is that of
+        Nibali et al., Numerical Coordinate Regression with Convolutional Neural Networks, 2018.
+
+    Example:
+        >>> from lploss_builtin.ops.gaussians import gaussian_heatmaps
+        >>> maps = gaussian_heatmaps(torch.tensor([[[100.5, 40.0]]]), (128, 256), (32, 64))
+        >>> keypoints, confidences = soft_argmax(maps)
+        >>> keypoints.round(decimals=1), confidences.round(decimals=1)
+        (tensor([[[100.5000,  40.0000]]]), tensor([[0.8000]]))
+    """
+    if grid_offset is None:
+        grid_offset = (2**downsample_factor - 1) / 2
+    points, confidences, _ = _soft_argmax(
+        at_least_float32(heatmaps).flatten(0, 1),
+        downsample_factor,
+        float(temperature),
+        confidence_radius,
+    )
+    axes = heatmaps.shape[:2]
+    return SoftArgmax(points.unflatten(0, axes) - grid_offset, confidences.unflatten(0, axes))
+
+
+class _Windows(NamedTuple):
+    """Windows on one side of a map.
+
+    Attributes:
+        matrices: upsample the pixels of a window.
+        pixels: where these are on the side; more than the window has, for those about it count.
+        upsampled: where the upsampled pixels are on the upsampled side.
+        covered: which pixels of the side have no effect outside the window.
+    """
+
+    matrices: Float[Tensor, "window upsampled pixels"]
+    pixels: Int[Tensor, "window pixels"]
+    upsampled: Float[Tensor, "window upsampled"]
+    covered: Bool[Tensor, "window size"]
+
+
+# An operation of its own and no autograd.Function: a compiler would unroll the loops over chunks.
+@torch.library.custom_op(
+    "lploss::soft_argmax",
+    mutates_args=(),
+    schema="(Tensor maps, int factor, float temperature, int radius) -> (Tensor, Tensor, Tensor)",
+)
+def _soft_argmax(
+    maps: Tensor, factor: int, temperature: float, radius: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return expectations, confidences, and where windows start: -1 for maps taken whole."""
+    points, confidences, starts = _empty_results(maps, factor, temperature, radius)
+    starts.fill_(-1)
+    with without_autocast(maps.device):
+        # Elsewhere the host would have to wait to learn which windows suffice.
+        if maps.device.type == "cpu" and max(maps.shape[1:]) > _WINDOW:
+            largest = _largest(maps)
+            starts = torch.stack([_start_about_peak(side) for side in largest], dim=1)
+            highest = torch.empty_like(confidences)
+            for chunk, y, x in _chunks(torch.arange(len(maps)), maps, factor, starts):
+                logits = _upsample(maps, chunk, y, x, temperature)
+                highest[chunk] = logits.amax(dim=(1, 2))
+                points[chunk], confidences[chunk] = _expectation(logits, y, x, radius)
+            suffices = _suffices(largest, starts, highest, factor, temperature)
+            starts = torch.where(suffices[:, None], starts, -1)
+        for chunk, y, x in _chunks(_taken_whole(starts), maps, factor):
+            logits = _upsample(maps, chunk, y, x, temperature)
+            points[chunk], confidences[chunk] = _expectation(logits, y, x, radius)
+    return points, confidences, starts
+
+
+@_soft_argmax.register_fake
+def _empty_results(
+    maps: Tensor, factor: int, temperature: float, radius: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    num_maps = maps.shape[0]
+    return (
+        maps.new_empty(num_maps, 2),
+        maps.new_empty(num_maps),
+        maps.new_empty(num_maps, 2, dtype=torch.long),
+    )
+
+
+@torch.library.custom_op(
+    "lploss::soft_argmax_backward",
+    mutates_args=(),
+    schema="(Tensor grad_points, Tensor grad_confidences, Tensor maps, Tensor points,"
+    " Tensor confidences, Tensor starts, int factor, float temperature, int radius) -> Tensor",
+)
+def _soft_argmax_backward(
+    grad_points: Tensor,
+    grad_confidences: Tensor,
+    maps: Tensor,
+    points: Tensor,
+    confidences: Tensor,
+    starts: Tensor,
+    factor: int,
+    temperature: float,
+    radius: int,
+) -> Tensor:
+    """Return the gradient of the maps."""
+    grad = _empty_gradient(
+        grad_points,
+        grad_confidences,
+        maps,
+        points,
+        confidences,
+        starts,
+        factor,
+        temperature,
+        radius,
+    )
+    slopes = torch.cat([grad_points, grad_confidences[:, None]], dim=1) * temperature
+    whole = _taken_whole(starts)
+    windowed = (starts[:, 0] >= 0).nonzero().squeeze(1) if maps.device.type == "cpu" else whole[:0]
+    finite = points.isfinite().all(dim=1)
+    with without_autocast(maps.device):
+        for which, of_windows in ((windowed, starts), (whole, None)):
+            for chunk, y, x in _chunks(which, maps, factor, of_windows):
+                probabilities = _softmax(_upsample(maps, chunk, y, x, temperature))
+                probabilities *= _ramp(
+                    slopes[chunk], points[chunk], confidences[chunk], y, x, radius
+                )
+                part = y.matrices.mT @ (probabilities @ x.matrices)
+                part = torch.where(finite[chunk, None, None], part, 0.0)
+                grad.index_copy_(0, chunk, _put_back(part, y, x))
+    return grad
+
+
+@_soft_argmax_backward.register_fake
+def _empty_gradient(
+    grad_points: Tensor,
+    grad_confidences: Tensor,
+    maps: Tensor,
+    points: Tensor,
+    confidences: Tensor,
+    starts: Tensor,
+    factor: int,
+    temperature: float,
+    radius: int,
+) -> Tensor:
+    return torch.empty_like(maps, memory_format=torch.contiguous_format)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    maps, *ctx.settings = inputs
+    ctx.save_for_backward(maps, *output)
+
+
+def _backward(ctx: Any, to_points: Tensor, to_confidences: Tensor, _: Any) -> tuple[Any, ...]:
+    grad = _soft_argmax_backward(to_points, to_confidences, *ctx.saved_tensors, *ctx.settings)
+    return grad, None, None, None
+
+
+_soft_argmax.register_autograd(_backward, setup_context=_keep)
+
+
+def _chunks(
+    which: Int[Tensor, "some"],
+    maps: Float[Tensor, "num_maps height width"],
+    factor: int,
+    starts: Int[Tensor, "num_maps 2"] | None = None,
+) -> Iterator[tuple[Int[Tensor, "chunk"], _Windows, _Windows]]:
+    """Yield the numbers of maps chunk by chunk, and the windows that start there, or the whole."""
+    sizes = maps.shape[1:]
+    lengths = sizes if starts is None else [min(size, _WINDOW) for size in sizes]
+    sides = [
+        _windows(*s, factor, maps.dtype, maps.device) for s in zip(sizes, lengths, strict=True)
+    ]
+    memory = _CHUNK_ON_CPU if maps.device.type == "cpu" else _CHUNK_ELSEWHERE
+    num_bytes = math.prod(lengths) * 4**factor * maps.element_size()
+    for chunk in which.split(max(1, memory // num_bytes)):
+        of_chunk = [None, None] if starts is None else starts[chunk].unbind(dim=1)
+        y, x = (_at(side, start, len(chunk)) for side, start in zip(sides, of_chunk, strict=True))
+        yield chunk, y, x
+
+
+def _at(windows: _Windows, starts: Int[Tensor, "chunk"] | None, num: int) -> _Windows:
+    """Return one window for each of a number of maps."""
+    if starts is None:
+        return _Windows(*(tensor.expand(num, *tensor.shape[1:]) for tensor in windows))
+    return _Windows(*(tensor.index_select(0, starts) for tensor in windows))
+
+
+def _upsample(
+    maps: Float[Tensor, "num_maps height width"],
+    chunk: Int[Tensor, "chunk"],
+    y: _Windows,
+    x: _Windows,
+    temperature: float,
+) -> Float[Tensor, "chunk upsampled_height upsampled_width"]:
+    """Return the windows of some maps, upsampled, times the temperature."""
+    part = maps.index_select(0, chunk).flatten(1).gather(1, _flat(y, x).flatten(1))
+    part = part.view(len(chunk), y.pixels.shape[1], x.pixels.shape[1])
+    return y.matrices @ (part * temperature) @ x.matrices.mT
+
+
+def _put_back(
+    part: Float[Tensor, "chunk pixels_y pixels_x"], y: _Windows, x: _Windows
+) -> Float[Tensor, "chunk height width"]:
+    """Return maps that are zero but for the pixels of the windows."""
+    size = y.covered.shape[1], x.covered.shape[1]
+    maps = part.new_zeros(len(part), math.prod(size))
+    return maps.scatter_(1, _flat(y, x).flatten(1), part.flatten(1)).unflatten(1, size)
+
+
+def _flat(y: _Windows, x: _Windows) -> Int[Tensor, "chunk pixels_y pixels_x"]:
+    """Return where the pixels of the windows are in flattened maps."""
+    return y.pixels[:, :, None] * x.covered.shape[1] + x.pixels[:, None, :]
+
+
+def _softmax(
+    logits: Float[Tensor, "chunk upsampled_height upsampled_width"],
+) -> Float[Tensor, "chunk upsampled_height upsampled_width"]:
+    return logits.flatten(1).softmax(dim=1).view_as(logits)
+
+
+def _expectation(
+    logits: Float[Tensor, "chunk upsampled_height upsampled_width"],
+    y: _Windows,
+    x: _Windows,
+    radius: int,
+) -> tuple[Float[Tensor, "chunk 2"], Float[Tensor, "chunk"]]:
+    """Return the expectations of x and y, and the mass about them."""
+    probabilities = _softmax(logits)
+    mean_y = (probabilities.sum(dim=2) * y.upsampled).sum(dim=1)
+    near_y = _near(mean_y, y, radius)
+    weights = torch.stack([torch.ones_like(near_y), near_y], dim=1)
+    along_x, near_along_x = (weights @ probabilities).unbind(dim=1)
+    mean_x = (along_x * x.upsampled).sum(dim=1)
+    confidences = (near_along_x * _near(mean_x, x, radius)).sum(dim=1)
+    return torch.stack([mean_x, mean_y], dim=1), confidences
+
+
+def _ramp(
+    slopes: Float[Tensor, "chunk 3"],
+    points: Float[Tensor, "chunk 2"],
+    confidences: Float[Tensor, "chunk"],
+    y: _Windows,
+    x: _Windows,
+    radius: int,
+) -> Float[Tensor, "chunk upsampled_height upsampled_width"]:
+    """Return the gradient of the logits over their probability."""
+    of_x, of_y, of_confidence = slopes.unbind(dim=1)
+    mean_x, mean_y = points.unbind(dim=1)
+    ones = torch.ones_like(y.upsampled), torch.ones_like(x.upsampled)
+    along_y = of_y[:, None] * (y.upsampled - mean_y[:, None])
+    along_y = along_y - (of_confidence * confidences)[:, None]
+    along_x = of_x[:, None] * (x.upsampled - mean_x[:, None])
+    near_y = of_confidence[:, None] * _near(mean_y, y, radius)
+    left = torch.stack([along_y, ones[0], near_y], dim=2)
+    return left @ torch.stack([ones[1], along_x, _near(mean_x, x, radius)], dim=1)
+
+
+def _near(
+    means: Float[Tensor, "chunk"], side: _Windows, radius: int
+) -> Float[Tensor, "chunk upsampled"]:
+    """Return 1 where a pixel is in the square about the prediction, else 0."""
+    return ((side.upsampled - means.trunc()[:, None]).abs() <= radius).to(means.dtype)
+
+
+def _taken_whole(starts: Int[Tensor, "num_maps 2"]) -> Int[Tensor, "some"]:
+    """Return the numbers of the maps without a window."""
+    if starts.device.type != "cpu":
+        return torch.arange(len(starts), device=starts.device)
+    return (starts[:, 0] < 0).nonzero().squeeze(1)
+
+
+def _largest(
+    maps: Float[Tensor, "num_maps height width"],
+) -> tuple[Float[Tensor, "num_maps height"], Float[Tensor, "num_maps width"]]:
+    """Return the largest absolute value in each row, and in each column."""
+    num = max(1, _CHUNK_ON_CPU // max(1, maps[0:1].nbytes))
+    chunks = [chunk.abs() for chunk in maps.split(num)]
+    return torch.cat([c.amax(dim=2) for c in chunks]), torch.cat([c.amax(dim=1) for c in chunks])
+
+
+def _start_about_peak(largest: Float[Tensor, "num_maps size"]) -> Int[Tensor, "num_maps"]:
+    """Return where the windows about the largest pixels start."""
+    last = max(0, largest.shape[1] - _WINDOW)
+    return (largest.argmax(dim=1) - _WINDOW // 2).clamp(0, last)
+
+
+def _suffices(
+    largest: tuple[Float[Tensor, "num_maps height"], Float[Tensor, "num_maps width"]],
+    starts: Int[Tensor, "num_maps 2"],
+    highest: Float[Tensor, "num_maps"],
+    factor: int,
+    temperature: float,
+) -> Bool[Tensor, "num_maps"]:
+    """Return for which maps the mass outside the window is nothing beside that inside.
+
+    Args:
+        largest: the largest absolute value in each row, and in each column.
+        starts: of the windows.
+        highest: the highest logit in the window.
+        factor: how often the sides are doubled.
+        temperature: factor on the upsampled map.
+    """
+    gain, outside = abs(temperature), []
+    for side, start in zip(largest, starts.unbind(dim=1), strict=True):
+        size, length = side.shape[1], min(side.shape[1], _WINDOW)
+        covered = _windows(size, length, factor, side.dtype, side.device).covered
+        outside.append(side.masked_fill(covered.index_select(0, start), 0.0).amax(dim=1))
+        gain *= float(_upsampling(size, factor).abs().sum(dim=1).max())
+    sides = [side.shape[1] << factor for side in largest]
+    # All pixels are as high as that at most. Their mass moves the expectation by no more than
+    # itself times the sides.
+    log_mass = gain * torch.maximum(*outside) - highest + math.log(math.prod(sides))
+    return log_mass <= math.log(torch.finfo(highest.dtype).eps / sum(sides))
+
+
+@lru_cache(maxsize=64)
+def _windows(
+    size: int, length: int, factor: int, dtype: torch.dtype, device: torch.device
+) -> _Windows:
+    """Return all windows of a length on a side, by where they start."""
+    step = 2**factor
+    # Not part of a graph, nor of inference mode: the result outlives them.
+    with torch.inference_mode(False), torch.no_grad():
+        matrix = _upsampling(size, factor)
+        rows = matrix.unfold(0, length * step, step).mT
+        support = rows.ne(0).sum(dim=1)
+        needed = support > 0
+        width = int(needed.sum(dim=1).max())
+        first = needed.int().argmax(dim=1).clamp(max=size - width)
+        pixels = first[:, None] + torch.arange(width)
+        starts = torch.arange(len(rows)) * step
+        return _Windows(
+            rows.gather(2, pixels[:, None, :].expand(-1, length * step, -1)).to(device, dtype),
+            pixels.to(device),
+            (starts[:, None] + torch.arange(length * step)).to(device, dtype),
+            (support == matrix.ne(0).sum(dim=0)).to(device),
+        )
+
+
+@lru_cache(maxsize=64)
+def _upsampling(size: int, factor: int) -> Float[Tensor, "upsampled size"]:
+    """Return the matrix that upsamples one side of a map, float64."""
+    columns = torch.eye(size, dtype=torch.float64, device="cpu")[:, None, :, None]
+    blur = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=torch.float64, device="cpu") / 16
+    for _ in range(factor):
+        columns = nn.functional.interpolate(
+            columns, size=(2 * columns.shape[2], 1), mode="bicubic", align_corners=False
+        )
+        columns = nn.functional.conv2d(columns, blur.view(1, 1, 5, 1), padding=(2, 0))
+    return columns[:, 0, :, 0].mT.contiguous()
