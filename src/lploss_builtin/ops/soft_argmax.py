@@ -29,7 +29,7 @@ _WINDOW = 16
 
 # Bytes of upsampled maps in a chunk: what the cache of a CPU's core holds; for other devices,
 # enough to keep them busy.
-_CHUNK_ON_CPU = 2**20
+_CHUNK_ON_CPU = 2**21
 _CHUNK_ELSEWHERE = 2**26
 
 
@@ -92,23 +92,22 @@ def soft_argmax(
     """
     if grid_offset is None:
         grid_offset = (2**downsample_factor - 1) / 2
-    points, confidences, _ = _soft_argmax(
-        at_least_float32(heatmaps).flatten(0, 1),
-        downsample_factor,
-        float(temperature),
-        confidence_radius,
+    maps = at_least_float32(heatmaps).flatten(0, 1)
+    pixels, fractions, confidences, _ = _soft_argmax(
+        maps, downsample_factor, float(temperature), confidence_radius
     )
     axes = heatmaps.shape[:2]
-    return SoftArgmax(points.unflatten(0, axes) - grid_offset, confidences.unflatten(0, axes))
+    points = (pixels + fractions - grid_offset).view(*axes, 2)
+    return SoftArgmax(points, confidences.view(axes))
 
 
 class _Windows(NamedTuple):
     """Windows on one side of a map.
 
     Attributes:
-        matrices: upsample the pixels of a window.
-        pixels: where these are on the side; more than the window has, for those about it count.
-        upsampled: where the upsampled pixels are on the upsampled side.
+        matrices: upsample the pixels of a window, and those about it that it needs.
+        pixels: where these are on the side.
+        upsampled: where the upsampled pixels of the window are on the upsampled side.
         covered: which pixels of the side have no effect outside the window.
     """
 
@@ -122,13 +121,20 @@ class _Windows(NamedTuple):
 @torch.library.custom_op(
     "lploss::soft_argmax",
     mutates_args=(),
-    schema="(Tensor maps, int factor, float temperature, int radius) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor maps, int factor, float temperature, int radius)"
+    " -> (Tensor pixels, Tensor fractions, Tensor confidences, Tensor starts)",
 )
 def _soft_argmax(
     maps: Tensor, factor: int, temperature: float, radius: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return expectations, confidences, and where windows start: -1 for maps taken whole."""
-    points, confidences, starts = _empty_results(maps, factor, temperature, radius)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the expectation of each upsampled map, and what its gradient needs.
+
+    Returns:
+        The pixel that the expectation falls on, x and y; how far beyond it lies, for the sum of
+        both would be rounded; the confidence; and where the window starts, y and x, or -1 for a
+        map that is taken whole.
+    """
+    pixels, fractions, confidences, starts = _empty_results(maps, factor, temperature, radius)
     starts.fill_(-1)
     with without_autocast(maps.device):
         # Elsewhere the host would have to wait to learn which windows suffice.
@@ -137,23 +143,26 @@ def _soft_argmax(
             starts = torch.stack([_start_about_peak(side) for side in largest], dim=1)
             highest = torch.empty_like(confidences)
             for chunk, y, x in _chunks(torch.arange(len(maps)), maps, factor, starts):
-                logits = _upsample(maps, chunk, y, x, temperature)
+                logits = _upsample(maps.index_select(0, chunk), y, x, temperature)
                 highest[chunk] = logits.amax(dim=(1, 2))
-                points[chunk], confidences[chunk] = _expectation(logits, y, x, radius)
+                result = _expectation(logits, y, x, radius)
+                pixels[chunk], fractions[chunk], confidences[chunk] = result
             suffices = _suffices(largest, starts, highest, factor, temperature)
             starts = torch.where(suffices[:, None], starts, -1)
         for chunk, y, x in _chunks(_taken_whole(starts), maps, factor):
-            logits = _upsample(maps, chunk, y, x, temperature)
-            points[chunk], confidences[chunk] = _expectation(logits, y, x, radius)
-    return points, confidences, starts
+            logits = _upsample(maps.index_select(0, chunk), y, x, temperature)
+            result = _expectation(logits, y, x, radius)
+            pixels[chunk], fractions[chunk], confidences[chunk] = result
+    return pixels, fractions, confidences, starts
 
 
 @_soft_argmax.register_fake
 def _empty_results(
     maps: Tensor, factor: int, temperature: float, radius: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     num_maps = maps.shape[0]
     return (
+        maps.new_empty(num_maps, 2, dtype=torch.long),
         maps.new_empty(num_maps, 2),
         maps.new_empty(num_maps),
         maps.new_empty(num_maps, 2, dtype=torch.long),
@@ -163,14 +172,16 @@ def _empty_results(
 @torch.library.custom_op(
     "lploss::soft_argmax_backward",
     mutates_args=(),
-    schema="(Tensor grad_points, Tensor grad_confidences, Tensor maps, Tensor points,"
-    " Tensor confidences, Tensor starts, int factor, float temperature, int radius) -> Tensor",
+    schema="(Tensor grad_fractions, Tensor grad_confidences, Tensor maps, Tensor pixels,"
+    " Tensor fractions, Tensor confidences, Tensor starts, int factor, float temperature,"
+    " int radius) -> Tensor",
 )
 def _soft_argmax_backward(
-    grad_points: Tensor,
+    grad_fractions: Tensor,
     grad_confidences: Tensor,
     maps: Tensor,
-    points: Tensor,
+    pixels: Tensor,
+    fractions: Tensor,
     confidences: Tensor,
     starts: Tensor,
     factor: int,
@@ -178,60 +189,40 @@ def _soft_argmax_backward(
     radius: int,
 ) -> Tensor:
     """Return the gradient of the maps."""
-    grad = _empty_gradient(
-        grad_points,
-        grad_confidences,
-        maps,
-        points,
-        confidences,
-        starts,
-        factor,
-        temperature,
-        radius,
-    )
-    slopes = torch.cat([grad_points, grad_confidences[:, None]], dim=1) * temperature
-    whole = _taken_whole(starts)
-    windowed = (starts[:, 0] >= 0).nonzero().squeeze(1) if maps.device.type == "cpu" else whole[:0]
-    finite = points.isfinite().all(dim=1)
+    grad = torch.empty_like(maps, memory_format=torch.contiguous_format)
+    slopes = torch.cat([grad_fractions, grad_confidences[:, None]], dim=1)
+    finite = fractions.isfinite().all(dim=1)
+    parts = [(_taken_whole(starts), None), (_windowed(starts), starts)]
     with without_autocast(maps.device):
-        for which, of_windows in ((windowed, starts), (whole, None)):
+        for which, of_windows in parts:
             for chunk, y, x in _chunks(which, maps, factor, of_windows):
-                probabilities = _softmax(_upsample(maps, chunk, y, x, temperature))
-                probabilities *= _ramp(
-                    slopes[chunk], points[chunk], confidences[chunk], y, x, radius
-                )
-                part = y.matrices.mT @ (probabilities @ x.matrices)
-                part = torch.where(finite[chunk, None, None], part, 0.0)
-                grad.index_copy_(0, chunk, _put_back(part, y, x))
+                logits = _upsample(maps.index_select(0, chunk), y, x, temperature)
+                result = pixels[chunk], fractions[chunk], confidences[chunk]
+                to_logits = _softmax(logits).mul_(_slope(slopes[chunk], *result, y, x, radius))
+                to_part = y.matrices.mT @ (to_logits @ x.matrices) * temperature
+                to_part = torch.where(finite[chunk, None, None], to_part, 0.0)
+                grad.index_copy_(0, chunk, _put_back(to_part, y, x))
     return grad
 
 
 @_soft_argmax_backward.register_fake
-def _empty_gradient(
-    grad_points: Tensor,
-    grad_confidences: Tensor,
-    maps: Tensor,
-    points: Tensor,
-    confidences: Tensor,
-    starts: Tensor,
-    factor: int,
-    temperature: float,
-    radius: int,
-) -> Tensor:
+def _(_: Tensor, __: Tensor, maps: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(maps, memory_format=torch.contiguous_format)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     maps, *ctx.settings = inputs
     ctx.save_for_backward(maps, *output)
 
 
-def _backward(ctx: Any, to_points: Tensor, to_confidences: Tensor, _: Any) -> tuple[Any, ...]:
-    grad = _soft_argmax_backward(to_points, to_confidences, *ctx.saved_tensors, *ctx.settings)
+def _backward(
+    ctx: Any, _: Any, to_fractions: Tensor, to_confidences: Tensor, __: Any
+) -> tuple[Tensor | None, ...]:
+    grad = _soft_argmax_backward(to_fractions, to_confidences, *ctx.saved_tensors, *ctx.settings)
     return grad, None, None, None
 
 
-_soft_argmax.register_autograd(_backward, setup_context=_keep)
+_soft_argmax.register_autograd(_backward, setup_context=_save)
 
 
 def _chunks(
@@ -240,52 +231,49 @@ def _chunks(
     factor: int,
     starts: Int[Tensor, "num_maps 2"] | None = None,
 ) -> Iterator[tuple[Int[Tensor, "chunk"], _Windows, _Windows]]:
-    """Yield the numbers of maps chunk by chunk, and the windows that start there, or the whole."""
+    """Yield numbers of maps chunk by chunk, with the windows that start there or are the whole."""
     sizes = maps.shape[1:]
     lengths = sizes if starts is None else [min(size, _WINDOW) for size in sizes]
     sides = [
-        _windows(*s, factor, maps.dtype, maps.device) for s in zip(sizes, lengths, strict=True)
+        _windows(size, length, factor, maps.dtype, maps.device)
+        for size, length in zip(sizes, lengths, strict=True)
     ]
     memory = _CHUNK_ON_CPU if maps.device.type == "cpu" else _CHUNK_ELSEWHERE
     num_bytes = math.prod(lengths) * 4**factor * maps.element_size()
-    for chunk in which.split(max(1, memory // num_bytes)):
-        of_chunk = [None, None] if starts is None else starts[chunk].unbind(dim=1)
-        y, x = (_at(side, start, len(chunk)) for side, start in zip(sides, of_chunk, strict=True))
+    for chunk in torch.split(which, max(1, memory // num_bytes)):
+        if starts is None:
+            y, x = (
+                _Windows(*(tensor.expand(len(chunk), *tensor.shape[1:]) for tensor in side))
+                for side in sides
+            )
+        else:
+            y, x = (
+                _Windows(*(tensor.index_select(0, start) for tensor in side))
+                for side, start in zip(sides, starts[chunk].unbind(dim=1), strict=True)
+            )
         yield chunk, y, x
 
 
-def _at(windows: _Windows, starts: Int[Tensor, "chunk"] | None, num: int) -> _Windows:
-    """Return one window for each of a number of maps."""
-    if starts is None:
-        return _Windows(*(tensor.expand(num, *tensor.shape[1:]) for tensor in windows))
-    return _Windows(*(tensor.index_select(0, starts) for tensor in windows))
-
-
 def _upsample(
-    maps: Float[Tensor, "num_maps height width"],
-    chunk: Int[Tensor, "chunk"],
-    y: _Windows,
-    x: _Windows,
-    temperature: float,
+    maps: Float[Tensor, "chunk height width"], y: _Windows, x: _Windows, temperature: float
 ) -> Float[Tensor, "chunk upsampled_height upsampled_width"]:
-    """Return the windows of some maps, upsampled, times the temperature."""
-    part = maps.index_select(0, chunk).flatten(1).gather(1, _flat(y, x).flatten(1))
-    part = part.view(len(chunk), y.pixels.shape[1], x.pixels.shape[1])
-    return y.matrices @ (part * temperature) @ x.matrices.mT
+    """Return the upsampled windows times the temperature."""
+    part = maps.flatten(1).gather(1, _flat(y, x)) * temperature
+    return y.matrices @ part.view(-1, y.pixels.shape[1], x.pixels.shape[1]) @ x.matrices.mT
 
 
 def _put_back(
     part: Float[Tensor, "chunk pixels_y pixels_x"], y: _Windows, x: _Windows
 ) -> Float[Tensor, "chunk height width"]:
-    """Return maps that are zero but for the pixels of the windows."""
-    size = y.covered.shape[1], x.covered.shape[1]
-    maps = part.new_zeros(len(part), math.prod(size))
-    return maps.scatter_(1, _flat(y, x).flatten(1), part.flatten(1)).unflatten(1, size)
+    """Return maps that are zero but for the pixels that the windows need."""
+    height, width = y.covered.shape[1], x.covered.shape[1]
+    maps = part.new_zeros(len(part), height * width)
+    return maps.scatter_(1, _flat(y, x), part.flatten(1)).view(-1, height, width)
 
 
-def _flat(y: _Windows, x: _Windows) -> Int[Tensor, "chunk pixels_y pixels_x"]:
-    """Return where the pixels of the windows are in flattened maps."""
-    return y.pixels[:, :, None] * x.covered.shape[1] + x.pixels[:, None, :]
+def _flat(y: _Windows, x: _Windows) -> Int[Tensor, "chunk pixels"]:
+    """Return where the pixels that the windows need are in a flattened map."""
+    return (y.pixels[:, :, None] * x.covered.shape[1] + x.pixels[:, None, :]).flatten(1)
 
 
 def _softmax(
@@ -299,58 +287,83 @@ def _expectation(
     y: _Windows,
     x: _Windows,
     radius: int,
-) -> tuple[Float[Tensor, "chunk 2"], Float[Tensor, "chunk"]]:
-    """Return the expectations of x and y, and the mass about them."""
+) -> tuple[Int[Tensor, "chunk 2"], Float[Tensor, "chunk 2"], Float[Tensor, "chunk"]]:
+    """Return the pixel that the expectation falls on, how far beyond it is, and the confidence."""
     probabilities = _softmax(logits)
-    mean_y = (probabilities.sum(dim=2) * y.upsampled).sum(dim=1)
-    near_y = _near(mean_y, y, radius)
+    pixel_y, fraction_y = _mean(probabilities.sum(dim=2), y)
+    near_y = _is_near(pixel_y, y, radius)
     weights = torch.stack([torch.ones_like(near_y), near_y], dim=1)
     along_x, near_along_x = (weights @ probabilities).unbind(dim=1)
-    mean_x = (along_x * x.upsampled).sum(dim=1)
-    confidences = (near_along_x * _near(mean_x, x, radius)).sum(dim=1)
-    return torch.stack([mean_x, mean_y], dim=1), confidences
+    pixel_x, fraction_x = _mean(along_x, x)
+    confidences = (near_along_x * _is_near(pixel_x, x, radius)).sum(dim=1)
+    pixels = torch.stack([pixel_x, pixel_y], dim=1)
+    return pixels, torch.stack([fraction_x, fraction_y], dim=1), confidences
 
 
-def _ramp(
+def _slope(
     slopes: Float[Tensor, "chunk 3"],
-    points: Float[Tensor, "chunk 2"],
+    pixels: Int[Tensor, "chunk 2"],
+    fractions: Float[Tensor, "chunk 2"],
     confidences: Float[Tensor, "chunk"],
     y: _Windows,
     x: _Windows,
     radius: int,
 ) -> Float[Tensor, "chunk upsampled_height upsampled_width"]:
-    """Return the gradient of the logits over their probability."""
-    of_x, of_y, of_confidence = slopes.unbind(dim=1)
-    mean_x, mean_y = points.unbind(dim=1)
-    ones = torch.ones_like(y.upsampled), torch.ones_like(x.upsampled)
-    along_y = of_y[:, None] * (y.upsampled - mean_y[:, None])
-    along_y = along_y - (of_confidence * confidences)[:, None]
-    along_x = of_x[:, None] * (x.upsampled - mean_x[:, None])
-    near_y = of_confidence[:, None] * _near(mean_y, y, radius)
-    left = torch.stack([along_y, ones[0], near_y], dim=2)
-    return left @ torch.stack([ones[1], along_x, _near(mean_x, x, radius)], dim=1)
+    """Return the gradient of the logits, divided by the probabilities."""
+    of_x, of_y, of_confidence = slopes[:, :, None].unbind(dim=1)
+    pixel_x, pixel_y = pixels.unbind(dim=1)
+    fraction_x, fraction_y = fractions[:, :, None].unbind(dim=1)
+    along_x = of_x * (_beyond(pixel_x, x) - fraction_x)
+    along_y = of_y * (_beyond(pixel_y, y) - fraction_y) - of_confidence * confidences[:, None]
+    near_y = of_confidence * _is_near(pixel_y, y, radius)
+    # The sum of both and of the square, as a product: one pass over all pixels.
+    left = torch.stack([along_y, torch.ones_like(along_y), near_y], dim=2)
+    right = torch.stack([torch.ones_like(along_x), along_x, _is_near(pixel_x, x, radius)], dim=1)
+    return left @ right
 
 
-def _near(
-    means: Float[Tensor, "chunk"], side: _Windows, radius: int
+def _mean(
+    masses: Float[Tensor, "chunk upsampled"], side: _Windows
+) -> tuple[Int[Tensor, "chunk"], Float[Tensor, "chunk"]]:
+    """Return the pixel that the mean along a side falls on, and how far beyond it is."""
+    pixels = (masses * side.upsampled).sum(dim=1).long()
+    # From there once more: the mean of coordinates of some hundred px is rounded to 1e-5 px, which
+    # the gradient, a difference of the two sides of a peak, would show a hundredfold.
+    return pixels, (masses * _beyond(pixels, side)).sum(dim=1)
+
+
+def _beyond(pixels: Int[Tensor, "chunk"], side: _Windows) -> Float[Tensor, "chunk upsampled"]:
+    """Return how far beyond a pixel each pixel of the window is."""
+    return side.upsampled - pixels[:, None]
+
+
+def _is_near(
+    pixels: Int[Tensor, "chunk"], side: _Windows, radius: int
 ) -> Float[Tensor, "chunk upsampled"]:
-    """Return 1 where a pixel is in the square about the prediction, else 0."""
-    return ((side.upsampled - means.trunc()[:, None]).abs() <= radius).to(means.dtype)
+    """Return 1 for each pixel of the window that is near another one, else 0."""
+    return (_beyond(pixels, side).abs() <= radius).to(side.upsampled.dtype)
 
 
 def _taken_whole(starts: Int[Tensor, "num_maps 2"]) -> Int[Tensor, "some"]:
-    """Return the numbers of the maps without a window."""
+    """Return the numbers of the maps that have no window."""
     if starts.device.type != "cpu":
         return torch.arange(len(starts), device=starts.device)
     return (starts[:, 0] < 0).nonzero().squeeze(1)
 
 
+def _windowed(starts: Int[Tensor, "num_maps 2"]) -> Int[Tensor, "some"]:
+    """Return the numbers of the maps that have a window."""
+    if starts.device.type != "cpu":
+        return starts.new_empty(0)
+    return (starts[:, 0] >= 0).nonzero().squeeze(1)
+
+
 def _largest(
     maps: Float[Tensor, "num_maps height width"],
 ) -> tuple[Float[Tensor, "num_maps height"], Float[Tensor, "num_maps width"]]:
-    """Return the largest absolute value in each row, and in each column."""
-    num = max(1, _CHUNK_ON_CPU // max(1, maps[0:1].nbytes))
-    chunks = [chunk.abs() for chunk in maps.split(num)]
+    """Return the largest absolute value in each row of each map, and in each column."""
+    num_bytes = math.prod(maps.shape[1:]) * maps.element_size()
+    chunks = [chunk.abs() for chunk in torch.split(maps, max(1, _CHUNK_ON_CPU // num_bytes))]
     return torch.cat([c.amax(dim=2) for c in chunks]), torch.cat([c.amax(dim=1) for c in chunks])
 
 
@@ -367,25 +380,26 @@ def _suffices(
     factor: int,
     temperature: float,
 ) -> Bool[Tensor, "num_maps"]:
-    """Return for which maps the mass outside the window is nothing beside that inside.
+    """Return for which maps the mass outside of the window is lost in rounding.
 
     Args:
-        largest: the largest absolute value in each row, and in each column.
-        starts: of the windows.
+        largest: the largest absolute value in each row of the map, and in each column.
+        starts: where the windows start.
         highest: the highest logit in the window.
         factor: how often the sides are doubled.
         temperature: factor on the upsampled map.
     """
-    gain, outside = abs(temperature), []
+    gain, outside, sides = abs(temperature), [], []
     for side, start in zip(largest, starts.unbind(dim=1), strict=True):
-        size, length = side.shape[1], min(side.shape[1], _WINDOW)
-        covered = _windows(size, length, factor, side.dtype, side.device).covered
-        outside.append(side.masked_fill(covered.index_select(0, start), 0.0).amax(dim=1))
+        size = side.shape[1]
+        length = min(size, _WINDOW)
+        covered = _windows(size, length, factor, side.dtype, side.device).covered[start]
+        outside.append(side.masked_fill(covered, 0.0).amax(dim=1))
         gain *= float(_upsampling(size, factor).abs().sum(dim=1).max())
-    sides = [side.shape[1] << factor for side in largest]
-    # All pixels are as high as that at most. Their mass moves the expectation by no more than
-    # itself times the sides.
+        sides.append(size * 2**factor)
+    # No logit outside is higher than the gain times the largest pixel that has an effect there.
     log_mass = gain * torch.maximum(*outside) - highest + math.log(math.prod(sides))
+    # The mass moves the expectation by itself times the distance at most.
     return log_mass <= math.log(torch.finfo(highest.dtype).eps / sum(sides))
 
 
@@ -393,22 +407,22 @@ def _suffices(
 def _windows(
     size: int, length: int, factor: int, dtype: torch.dtype, device: torch.device
 ) -> _Windows:
-    """Return all windows of a length on a side, by where they start."""
+    """Return all windows of a length on a side; they are numbered by where they start."""
     step = 2**factor
-    # Not part of a graph, nor of inference mode: the result outlives them.
-    with torch.inference_mode(False), torch.no_grad():
+    # They outlive a block of inference mode that they are first asked for in.
+    with torch.inference_mode(False):
         matrix = _upsampling(size, factor)
         rows = matrix.unfold(0, length * step, step).mT
         support = rows.ne(0).sum(dim=1)
         needed = support > 0
         width = int(needed.sum(dim=1).max())
         first = needed.int().argmax(dim=1).clamp(max=size - width)
-        pixels = first[:, None] + torch.arange(width)
-        starts = torch.arange(len(rows)) * step
+        pixels = first[:, None] + torch.arange(width, device="cpu")
+        starts = step * torch.arange(len(rows), device="cpu")
         return _Windows(
             rows.gather(2, pixels[:, None, :].expand(-1, length * step, -1)).to(device, dtype),
             pixels.to(device),
-            (starts[:, None] + torch.arange(length * step)).to(device, dtype),
+            (starts[:, None] + torch.arange(length * step, device="cpu")).to(device, dtype),
             (support == matrix.ne(0).sum(dim=0)).to(device),
         )
 

@@ -45,9 +45,18 @@ class Distorted(NamedTuple):
 
     @property
     def determinant(self) -> Tensor:
-        """Of the Jacobian: negative beyond where the distortion folds over."""
+        """Of the Jacobian."""
         (xx, xy), (yx, yy) = self.jacobian
         return xx * yy - xy * yx
+
+    @property
+    def is_inside(self) -> Tensor:
+        """Which directions lie inside where the distortion folds over.
+
+        On the fold the image turns round and runs back over itself; farther out the polynomials
+        of the model mean nothing.
+        """
+        return (self.determinant > 0) & (self.jacobian[0, 0] + self.jacobian[1, 1] > 0)
 
 
 class Lens(NamedTuple):
@@ -161,12 +170,13 @@ def undistorted_rays(
     miss = target - seen.directions
     determinant = seen.determinant.detach()
     residual = _length_in_pixels(miss.detach(), cameras)
-    is_right = is_given & (residual < TOLERANCE) & (determinant > 0)
+    is_inside = seen.is_inside
+    is_right = is_given & is_inside & (residual < TOLERANCE)
     # By the implicit function theorem, the last step of Newton's method, at a fixed derivative,
     # has the gradient of the inverse.
     scale = torch.where(is_right, 1 / torch.where(is_right, determinant, 1.0), 0.0)
     directions = directions + _newton_step(seen.jacobian.detach(), miss, scale)
-    residual = torch.where(determinant > 0, residual, math.inf)
+    residual = torch.where(is_inside, residual, math.inf)
     return Rays(directions, torch.where(is_given, residual, math.nan))
 
 
@@ -203,9 +213,9 @@ def _undistorted(
         new = directions + step
         seen = distort(new, lens)
         miss = target - seen.directions
-        new_error, determinant = miss.square().sum(dim=0), seen.determinant
-        is_better = (new_error < error) & (determinant > 0)
-        newton = _newton_step(seen.jacobian, miss, 1 / determinant)
+        new_error = miss.square().sum(dim=0)
+        is_better = (new_error < error) & seen.is_inside
+        newton = _newton_step(seen.jacobian, miss, 1 / seen.determinant)
         # The steps that are safe grow with the distance from the axis.
         longest = _LONGEST_STEP * (1 + new.abs().sum(dim=0))
         newton = newton.clamp(-longest, longest)

@@ -24,7 +24,9 @@ def project_points(
 ) -> Float[Tensor, "batch views num_keypoints 2"]:
     """Return where the cameras see points in space.
 
-    What is not in front of a camera is NaN in its view, with a gradient of zero.
+    What a camera cannot see is NaN in its view, with a gradient of zero: what is not in front of
+    it, or so far off its axis that the distortion has folded over, where the formula would put
+    it back into the image.
 
     Args:
         points_3d: in the unit of the calibration; NaN stays NaN.
@@ -44,7 +46,8 @@ def project_points(
         directions, _, is_seen = _directions(best_float(points_3d), cameras)
         lens = lens_of(cameras)
         if lens is not None:
-            directions = distort(directions, lens).directions
+            bent = distort(directions, lens)
+            directions, is_seen = bent.directions, is_seen & bent.is_inside.detach()
         seen = torch.where(is_seen[..., None], in_pixels(directions, cameras), math.nan)
         return seen.to(at_least_float32(points_3d).dtype)
 
@@ -80,8 +83,9 @@ def linearised_projection(
     jacobian = (poses[:2] - directions[:, None] * poses[2]) / depth
     lens = lens_of(cameras)
     if lens is not None:
-        directions, bend = distort(directions, lens)
-        jacobian = (bend[:, :, None] * jacobian).sum(dim=1)
+        bent = distort(directions, lens)
+        directions, is_seen = bent.directions, is_seen & bent.is_inside.detach()
+        jacobian = (bent.jacobian[:, :, None] * jacobian).sum(dim=1)
     scale = best_float(cameras.intrinsics)[..., None, :2, :2]
     jacobian = scale @ jacobian.movedim((0, 1), (-2, -1))
     return Linearised(in_pixels(directions, cameras), jacobian, is_seen)
