@@ -49,12 +49,18 @@ def batch(
         "heatmaps_targ": maps(),
         "heatmaps_pred": maps(),
         "confidences": randn(num_frames, num_keypoints).sigmoid(),
+        "keypoints_targ_3d": randn(num_frames, num_keypoints, 3),
+        "keypoints_pred_3d": randn(num_frames, 3, num_keypoints, 3),
+        # In or near maps of 5 x 7, which stand for images of 20 x 28.
+        "keypoints_pred_2d_reprojected": 10 + 3 * randn(num_frames, num_keypoints, 2),
+        "keypoints_pred_from_all_views": 100 + 20 * randn(num_frames, 2 * num_keypoints),
     }
     made = {name: value.to(dtype) for name, value in made.items()}
-    for name in ("keypoints_pred", "heatmaps_pred"):
-        made[name].requires_grad_()
+    for name in made:
+        if "_pred" in name:
+            made[name].requires_grad_()
     return made
 
 
 def prediction_of(loss: lploss.Loss) -> str:
-    return next(name for name in loss.inputs if name.endswith("_pred"))
+    return next(name for name in loss.inputs if "_pred" in name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,8 +17,11 @@ from torch import Tensor
 from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
 from lploss.validity import Validity
+from lploss_builtin.data.calibration import read_calibration
 from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints
 from lploss_builtin.ops import keypoints, subspace
+from lploss_builtin.ops.geometry import Cameras
+from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
 # A checkpoint holds a method of centring by its place here.
@@ -29,7 +33,7 @@ class FitReport:
     """What the fit of a PCA loss was made of.
 
     A row is a frame (``pca_singleview``), or one keypoint of one frame seen in all views
-    (``pca_multiview``).
+    (``pca_multiview``); of a subspace from calibrated cameras, a point that all of them see.
 
     Attributes:
         rows_used: rows with at least one labelled keypoint; all of them enter the covariance.
@@ -80,15 +84,18 @@ class PCALoss(Loss):
 
     The fit uses every label: it starts from the covariance of each two coordinates over the
     frames that have both, and makes it the most likely one, given the gaps, by expectation
-    maximisation. Everything fitted lives in buffers, so a checkpoint restores the loss without
-    training data: build it with ``data_module=None`` and load the state.
+    maximisation. ``pca_multiview`` may take its subspace from calibrated cameras instead, given as
+    ``calibration``: that of the points which all cameras see. Only cameras far away for the size
+    of the scene have one, and others are refused. Everything fitted lives in buffers, so a
+    checkpoint restores the loss without training data: build it with ``data_module=None`` and
+    load the state.
 
     Args:
         loss_name: ``"pca_singleview"`` or ``"pca_multiview"``.
         components_to_keep: number of components (an integer of at least 1), or the share of
             variance that they must explain (0 to 1).
         empirical_epsilon_percentile: where ``epsilon`` is ``None``, it is this percentile of
-            the errors of the labelled poses; 0 to 100.
+            the errors of the labelled poses, or of the points that all cameras see; 0 to 100.
         epsilon: errors of at most this cost nothing; at least 0, px; ``None``: from the
             percentile.
         empirical_epsilon_multiplier: multiplies the percentile; at least 0.
@@ -100,6 +107,11 @@ class PCALoss(Loss):
         data_module: the labelled poses: see `lploss_builtin.data.labels.labelled_keypoints`.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
         device: where the buffers are put at first.
+        calibration: for ``pca_multiview``: the cameras, or a file of them, to take the subspace
+            from instead of the labels; views are in the order of the cameras. See
+            `lploss_builtin.data.calibration.read_calibration`.
+        max_deviation: with ``calibration``: the cameras are too perspective where the 99th
+            percentile of the error of points that all of them see is above this; px.
         centering_method: for ``pca_singleview``: subtract from each pose the ``"mean"`` or
             ``"median"`` of its keypoints; ``None``: do not.
 
@@ -109,7 +121,8 @@ class PCALoss(Loss):
 
     Raises:
         ArgumentValueError: an argument's value cannot be used.
-        FitError: too few labels; the message names the keypoints that cost the most rows.
+        FitError: too few labels; the message names the keypoints that cost the most rows. Or the
+            calibrated cameras are too perspective.
         DataError: ``data_module`` holds no labelled keypoints.
         NotFittedError: the loss is used without a fit.
         ShapeError: the batch does not have the keypoints of the fit.
@@ -167,6 +180,8 @@ class PCALoss(Loss):
         log_weight: float = 0.0,
         device: str | torch.device = "cpu",
         centering_method: Literal["mean", "median"] | None = None,
+        calibration: Cameras | str | PathLike[str] | None = None,
+        max_deviation: float = 5.0,
     ) -> None:
         super().__init__(epsilon=0.0 if epsilon is None else epsilon, log_weight=log_weight)
         if loss_name not in self.loss_names:
@@ -191,11 +206,20 @@ class PCALoss(Loss):
         self._keypoint_names: list[str] = []
         for name, dtype in self._FITTED.items():
             self.register_buffer(name, torch.zeros(0, dtype=dtype))
+        self.max_deviation = self._number("max_deviation", max_deviation, 0.0)
         labelled = None if data_module is None else labelled_keypoints(data_module)
-        views = self._checked_columns(mirrored_column_matches, columns_for_singleview_pca, labelled)
+        cameras = self._checked_cameras(calibration)
+        views = self._checked_columns(
+            mirrored_column_matches,
+            columns_for_singleview_pca,
+            labelled,
+            None if cameras is None else cameras.num_views,
+        )
         if views is not None:
             self.columns = torch.tensor(views, dtype=torch.long)
-        if labelled is not None:
+        if cameras is not None:
+            self._fit_to_cameras(cameras, labelled, empirical_epsilon=epsilon is None)
+        elif labelled is not None:
             self._fit(labelled, empirical_epsilon=epsilon is None)
         self.to(device)
 
@@ -207,7 +231,8 @@ class PCALoss(Loss):
             NotFittedError: there was no fit.
         """
         self._check_fitted()
-        used, dropped, complete = self.fit_rows.tolist()
+        rows = self.fit_rows.tolist()
+        used, dropped, complete = (rows[0], 0, rows[0]) if self._is_from_cameras else rows
         names = self._keypoint_names or [f"keypoint {i}" for i in range(len(self.missing_share))]
         return FitReport(
             used,
@@ -246,6 +271,11 @@ class PCALoss(Loss):
     @property
     def _is_multiview(self) -> bool:
         return self.loss_name == "pca_multiview"
+
+    @property
+    def _is_from_cameras(self) -> bool:
+        # Their fit has one number of rows, that to labels three: known to Python, unlike a value.
+        return len(self.fit_rows) == 1
 
     def _rows(
         self, poses: Float[Tensor, "batch two_x_num_keypoints"]
@@ -362,6 +392,35 @@ class PCALoss(Loss):
             percentile = np.percentile(errors.numpy(), self.empirical_epsilon_percentile)
             self.epsilon = torch.tensor(float(percentile) * self.empirical_epsilon_multiplier)
 
+    def _fit_to_cameras(
+        self, cameras: Cameras, labelled: LabelledKeypoints | None, *, empirical_epsilon: bool
+    ) -> None:
+        rows = views_of_shared_volume(cameras)
+        mean = rows.mean(dim=0)
+        axes, variances = subspace.principal_axes((rows - mean).T @ (rows - mean) / len(rows))
+        errors = keypoints.split_xy(subspace.residual(rows, mean, axes[:3])).norm(dim=-1)
+        deviation = float(np.percentile(errors.numpy(), 99.0))
+        if deviation > self.max_deviation:
+            raise FitError(
+                f"loss {self.loss_name!r}: the cameras are too perspective for a subspace: it "
+                f"misses the points that all of them see by {deviation:.1f} px (99th percentile), "
+                f"more than max_deviation={self.max_deviation:g}. Use the loss "
+                "multiview_reprojection, which is exact for any cameras, or fit to labels."
+            )
+        num_keypoints = int(self.columns.max()) + 1
+        if labelled is not None:
+            num_keypoints = labelled.keypoints.shape[1] // 2
+            self._keypoint_names = [labelled.name(i) for i in range(num_keypoints)]
+        self.mean, self.components = mean.float(), axes[:3].float()
+        self.explained_variance_ratio = (variances / variances.sum()).float()
+        self.negative_variance_share = torch.zeros(())
+        self.missing_share = torch.zeros(num_keypoints)
+        self.centering = torch.tensor(_CENTERING.index(None))
+        self.fit_rows = torch.tensor([len(rows)])
+        if empirical_epsilon:
+            percentile = np.percentile(errors.numpy(), self.empirical_epsilon_percentile)
+            self.epsilon = torch.tensor(float(percentile) * self.empirical_epsilon_multiplier)
+
     @staticmethod
     def _without_mean(rows: Float[Tensor, "num_rows dim"]) -> Float[Tensor, "num_rows dim"]:
         points = keypoints.split_xy(rows)
@@ -392,8 +451,24 @@ class PCALoss(Loss):
             components,
         )
 
+    def _checked_cameras(self, calibration: Any) -> Cameras | None:
+        if calibration is None:
+            return None
+        if not self._is_multiview:
+            raise self._error("calibration is for pca_multiview only", calibration)
+        cameras = calibration
+        if isinstance(calibration, str | PathLike):
+            cameras = read_calibration(calibration)
+        if not isinstance(cameras, Cameras) or cameras.num_views < 2:
+            raise self._error("calibration must be Cameras, or a file of at least two", calibration)
+        return cameras
+
     def _checked_columns(
-        self, matches: Any, columns: Any, labelled: LabelledKeypoints | None
+        self,
+        matches: Any,
+        columns: Any,
+        labelled: LabelledKeypoints | None,
+        num_cameras: int | None,
     ) -> list[list[int]] | list[int] | None:
         """Return the indices of the keypoints used: for multi-view a list a view."""
         if not self._is_multiview:
@@ -401,20 +476,28 @@ class PCALoss(Loss):
         if isinstance(matches, np.ndarray | Tensor):
             matches = matches.tolist()
         form = "mirrored_column_matches must hold a list of keypoint indices for each view"
-        if labelled is None and (matches is None or _is_flat(matches)):
+        is_flat = matches is None or _is_flat(matches)
+        if labelled is None and num_cameras is None and is_flat:
             return None  # to be restored from a checkpoint, which holds the columns
-        if not isinstance(matches, Sequence) or isinstance(matches, str) or not matches:
-            raise self._error(form, matches)
-        if labelled is not None and _is_flat(matches):
-            if labelled.num_views < 2:
+        if labelled is not None and is_flat and (matches or num_cameras):
+            num_views = num_cameras or labelled.num_views
+            per_view, rest = divmod(labelled.keypoints.shape[1] // 2, num_views)
+            if num_views < 2 or rest:
                 raise self._error(f"{form}; one flat list needs labels of several views", matches)
-            per_view = labelled.keypoints.shape[1] // 2 // labelled.num_views
-            matches = [
-                [view * per_view + index for index in matches] for view in range(labelled.num_views)
-            ]
+            same = range(per_view) if matches is None else matches
+            matches = [[view * per_view + index for index in same] for view in range(num_views)]
+        if (
+            not isinstance(matches, Sequence)
+            or isinstance(matches, str)
+            or not matches
+            or _is_flat(matches)
+        ):
+            raise self._error(form, matches)
         views = [self._indices("mirrored_column_matches", view) for view in matches]
         if len(views) < 2 or len({len(view) for view in views}) > 1:
             raise self._error(f"{form}, of the same length, for at least two views", matches)
+        if num_cameras is not None and len(views) != num_cameras:
+            raise self._error(f"{form}, for each of the {num_cameras} cameras", matches)
         return views
 
     def _indices(self, argument: str, indices: Any) -> list[int]:
@@ -438,7 +521,9 @@ class PCALoss(Loss):
 
     def _check_keypoints(self, num_keypoints: int) -> None:
         """Check that a batch has the keypoints of the labels; all sizes are known to Python."""
-        if num_keypoints != len(self.missing_share):
+        fitted = len(self.missing_share)
+        # Cameras alone do not say how many keypoints there are beyond those used.
+        if num_keypoints != fitted and not (self._is_from_cameras and num_keypoints > fitted):
             raise ShapeError(
                 f"loss {self.loss_name!r}: the subspace was fitted to labels with "
                 f"{len(self.missing_share)} keypoints, the batch has {num_keypoints}. Both must "

@@ -62,7 +62,8 @@ def views_of_shared_volume(
     focal = best_float(cameras.intrinsics).diagonal(dim1=-2, dim2=-1)[:, :2].amax(dim=-1)
     depth = to_camera(centre, cameras)[2, 0, :, 0]
     radius = (to_border * depth / focal).min()
-    grid = torch.quasirandom.SobolEngine(3).draw(num_points).to(centre) * 2 - 1
+    sobol = torch.quasirandom.SobolEngine(3)  # type: ignore[no-untyped-call]
+    grid = sobol.draw(num_points).to(centre) * 2 - 1
     ball = grid[grid.square().sum(dim=-1) <= 1]
     rows = project_points((centre + radius * ball), cameras)[0]
     rows = rearrange(rows, "view point xy -> point (view xy)")
