@@ -6,16 +6,12 @@ import math
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lploss_builtin.ops.geometry.cameras import Cameras
 from lploss_builtin.ops.geometry.projection import project_points
-from lploss_builtin.ops.geometry.triangulation import (
-    camera_pairs,
-    triangulate_groups,
-    triangulate_views,
-)
+from lploss_builtin.ops.geometry.triangulation import triangulate_groups, triangulate_views
 
 
 def reprojection_error(
@@ -69,7 +65,8 @@ def pairwise_reprojection_error(
         tensor([[[[5.],
                   [5.]]]])
     """
-    return _error_of_groups(points, cameras, camera_pairs(cameras.num_views), None)
+    pairs = torch.combinations(torch.arange(cameras.num_views, device=points.device))
+    return _error_of_groups(points, cameras, pairs, pairs)
 
 
 def left_one_out_error(
@@ -96,26 +93,25 @@ def left_one_out_error(
         >>> left_one_out_error(points, cameras)[:, 2].round(decimals=2)
         tensor([[10.]])
     """
-    everything = range(cameras.num_views)
-    others = [[view for view in everything if view != left_out] for left_out in everything]
-    left_out = [[view] for view in everything]
-    return _error_of_groups(points, cameras, others, weights, left_out)[:, :, 0]
+    views = torch.arange(cameras.num_views, device=points.device)
+    # All but the first, all but the second, and so on.
+    others = torch.combinations(views, cameras.num_views - 1).flip(0)
+    return _error_of_groups(points, cameras, others, views[:, None], weights)[:, :, 0]
 
 
 def _error_of_groups(
     points: Float[Tensor, "batch views num_keypoints 2"],
     cameras: Cameras,
-    groups: list[list[int]],
-    weights: Float[Tensor, "batch views num_keypoints"] | None,
-    seen_by: list[list[int]] | None = None,
-) -> Float[Tensor, "batch groups views_of_group num_keypoints"]:
-    """Return the distance to what a group says, in its own views or in others."""
+    groups: Int[Tensor, "groups views_of_group"],
+    seen_by: Int[Tensor, "groups views_that_see"],
+    weights: Float[Tensor, "batch views num_keypoints"] | None = None,
+) -> Float[Tensor, "batch groups views_that_see num_keypoints"]:
+    """Return how far keypoints of some views lie from where each group of views puts them."""
     found = triangulate_groups(points, cameras, groups, weights)
     seen = project_points(rearrange(found, "batch group k xyz -> batch (group k) xyz"), cameras)
     seen = rearrange(seen, "batch view (group k) xy -> batch group view k xy", group=len(groups))
-    views = torch.tensor(groups if seen_by is None else seen_by, device=points.device)
-    group = torch.arange(len(groups), device=points.device)[:, None]
-    return _distance(points[:, views], seen[:, group, views])
+    each = torch.arange(len(groups), device=points.device)[:, None]
+    return _distance(points[:, seen_by], seen[:, each, seen_by])
 
 
 def _distance(

@@ -20,9 +20,11 @@ from lploss_builtin.ops.precision import at_least_float32, best_float
 TOLERANCE = 1e-2
 
 # Newton's method takes about five steps; more are for lenses of more than 100 degrees.
-_NUM_STEPS = 10
+_NUM_STEPS = 11
 # No step may be longer: where a distortion folds over, it could leap across the fold.
 _LONGEST_STEP = 0.25
+# Distances from the axis at which folds are looked for: their decimal powers, and how many.
+_RADII = (-3, 2, 128)
 
 
 class Rays(NamedTuple):
@@ -38,10 +40,17 @@ class Rays(NamedTuple):
 
 
 class Distorted(NamedTuple):
-    """Distorted directions, and their derivatives by the undistorted ones, ``2 2 ...``."""
+    """Distorted directions.
+
+    Attributes:
+        directions: x and y at depth 1.
+        jacobian: their derivatives by the undistorted ones, ``2 2 ...``.
+        is_near: which of the undistorted ones lie nearer to the axis than a second fold.
+    """
 
     directions: Tensor
     jacobian: Tensor
+    is_near: Tensor
 
     @property
     def determinant(self) -> Tensor:
@@ -56,7 +65,8 @@ class Distorted(NamedTuple):
         On the fold the image turns round and runs back over itself; farther out the polynomials
         of the model mean nothing.
         """
-        return (self.determinant > 0) & (self.jacobian[0, 0] + self.jacobian[1, 1] > 0)
+        is_forward = (self.determinant > 0) & (self.jacobian[0, 0] + self.jacobian[1, 1] > 0)
+        return is_forward & self.is_near
 
 
 class Lens(NamedTuple):
@@ -68,6 +78,7 @@ class Lens(NamedTuple):
         tangential: p2 and p1, ``2 #batch views 1``.
         prism: first the factors of r² for x and y, then those of r⁴, ``2 2 #batch views 1``.
         tilt: the homography of a tilted sensor, ``3 3 #batch views 1``.
+        second_fold: see `_second_fold`, ``#batch views 1``.
     """
 
     above: tuple[Tensor, ...]
@@ -75,6 +86,7 @@ class Lens(NamedTuple):
     tangential: Tensor
     prism: Tensor | None
     tilt: Tensor | None
+    second_fold: Tensor
 
 
 def distort_points(
@@ -172,10 +184,11 @@ def undistorted_rays(
     residual = _length_in_pixels(miss.detach(), cameras)
     is_inside = seen.is_inside
     is_right = is_given & is_inside & (residual < TOLERANCE)
-    # By the implicit function theorem, the last step of Newton's method, at a fixed derivative,
-    # has the gradient of the inverse.
+    # By the implicit function theorem, one more step of Newton's method, at a fixed derivative,
+    # has the gradient of the inverse. It is not taken: close to a fold it could lead anywhere.
     scale = torch.where(is_right, 1 / torch.where(is_right, determinant, 1.0), 0.0)
-    directions = directions + _newton_step(seen.jacobian.detach(), miss, scale)
+    step = _newton_step(seen.jacobian.detach(), miss, scale)
+    directions = directions + (step - step.detach())
     residual = torch.where(is_inside, residual, math.inf)
     return Rays(directions, torch.where(is_given, residual, math.nan))
 
@@ -241,11 +254,7 @@ def distort(directions: Float[Tensor, "2 *batch views num_keypoints"], lens: Len
     """
     x, y = directions
     r2 = torch.addcmul(x * x, y, y)
-    radial, slope = _polynomial(r2, lens.above)
-    if lens.below:
-        below, slope_below = _polynomial(r2, lens.below)
-        radial = radial / below
-        slope = (slope - radial * slope_below) / below
+    radial, slope = _radial(r2, lens.above, lens.below)
     shift = slant = lens.tangential
     if lens.prism is not None:
         first, second = lens.prism
@@ -256,8 +265,21 @@ def distort(directions: Float[Tensor, "2 *batch views num_keypoints"], lens: Len
     right = torch.addcmul(lens.tangential, slope, directions)
     half_jacobian = torch.addcmul(directions[:, None] * right, slant[:, None], directions)
     half_jacobian.diagonal().add_(along[..., None], alpha=0.5)
-    new = Distorted(torch.addcmul(along * directions, r2, shift), 2 * half_jacobian)
+    is_near = r2.detach() < lens.second_fold.square()
+    new = Distorted(torch.addcmul(along * directions, r2, shift), 2 * half_jacobian, is_near)
     return new if lens.tilt is None else _tilted(new, lens.tilt)
+
+
+def _radial(
+    r2: Tensor, above: tuple[Tensor, ...], below: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return by what directions are multiplied, and its derivative by r²."""
+    radial, slope = _polynomial(r2, above)
+    if below:
+        denominator, slope_below = _polynomial(r2, below)
+        radial = radial / denominator
+        slope = (slope - radial * slope_below) / denominator
+    return radial, slope
 
 
 def _polynomial(r2: Tensor, coefficients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -275,7 +297,7 @@ def _tilted(seen: Distorted, tilt: Float[Tensor, "3 3 *batch views 1"]) -> Disto
     *top, depth = (row[0] * x + row[1] * y + row[2] for row in tilt)
     directions = torch.stack(top) / depth
     slope = (tilt[:2, :2] - directions[:, None] * tilt[2, :2]) / depth
-    return Distorted(directions, (slope[:, :, None] * seen.jacobian).sum(dim=1))
+    return Distorted(directions, (slope[:, :, None] * seen.jacobian).sum(dim=1), seen.is_near)
 
 
 def lens_of(cameras: Cameras) -> Lens | None:
@@ -294,7 +316,26 @@ def lens_of(cameras: Cameras) -> Lens | None:
         tilt = tilt_projection(tau_x.reshape(-1, 1), tau_y.reshape(-1, 1))
         tilt = tilt.reshape(*tau_x.shape, 3, 3).movedim((-2, -1), (0, 1))
     above, below = (k1, k2, *others[:1]), tuple(others[1:4])
-    return Lens(above, below, torch.stack([p2, p1]), prism, tilt)
+    second_fold = _second_fold(above, below)
+    return Lens(above, below, torch.stack([p2, p1]), prism, tilt, second_fold)
+
+
+@torch.no_grad()
+def _second_fold(
+    above: tuple[Tensor, ...], below: tuple[Tensor, ...]
+) -> Float[Tensor, "#batch views 1"]:
+    """Return a distance from the axis between where a lens folds over and where it folds back.
+
+    It is infinite where a lens does not do both. Beyond the second fold the derivative looks as
+    it does before the first, but what is found there is nothing that a camera sees.
+    """
+    radii = torch.logspace(*_RADII, dtype=above[0].dtype, device=above[0].device)
+    r2 = radii.square()
+    radial, slope = _radial(r2, above, below)
+    runs_back = (radial <= 0) | (radial + 2 * r2 * slope <= 0)
+    over = torch.where(runs_back, radii, math.inf).amin(dim=-1, keepdim=True)
+    back = torch.where(~runs_back & (radii > over), radii, math.inf).amin(dim=-1, keepdim=True)
+    return (over * back).sqrt()
 
 
 def _intrinsics(cameras: Cameras) -> tuple[Tensor, ...]:

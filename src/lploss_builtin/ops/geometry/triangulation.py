@@ -12,7 +12,7 @@ import math
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lploss_builtin.ops.geometry.cameras import Cameras
@@ -73,7 +73,8 @@ def triangulate_pairs(
         >>> triangulate_pairs(points, cameras).round(decimals=3)
         tensor([[[[0., 0., 5.]]]])
     """
-    return triangulate_groups(points, cameras, camera_pairs(cameras.num_views))
+    views = torch.arange(cameras.num_views, device=points.device)
+    return triangulate_groups(points, cameras, torch.combinations(views))
 
 
 def triangulate_views(
@@ -110,8 +111,8 @@ def triangulate_views(
         >>> triangulate_views(points, cameras).round(decimals=3)
         tensor([[[0., 0., 5.]]])
     """
-    everything = [list(range(cameras.num_views))]
-    found = triangulate_groups(points, cameras, everything, weights)[:, 0]
+    views = torch.arange(cameras.num_views, device=points.device)
+    found = triangulate_groups(points, cameras, views[None], weights)[:, 0]
     for _ in range(num_refinements):
         found = _refine(found, points, cameras, weights)
     return found
@@ -120,7 +121,7 @@ def triangulate_views(
 def triangulate_groups(
     points: Float[Tensor, "batch views num_keypoints 2"],
     cameras: Cameras,
-    groups: list[list[int]],
+    groups: Int[Tensor, "groups views_of_group"],
     weights: Float[Tensor, "batch views num_keypoints"] | None = None,
 ) -> Float[Tensor, "batch groups num_keypoints 3"]:
     """Triangulate the keypoints by each group of views, of which at least two must see them."""
