@@ -289,15 +289,11 @@ def _table(rows: list[Row]) -> dict[str, list[str]]:
         "times as fast": [report.times(c.ratio) if c else "" for c in compared],
         "quiet": [f"{c.quiet:.2f}" if c else "" for c in compared],
         "over copy": ["" if r.over_limit is None else f"{r.over_limit:.1f}" for r in rows],
-        "MiB": [_mib(row.peak_bytes) for row in rows],
-        "peer, MiB": [_mib(row.peer_peak_bytes) for row in rows],
+        "MiB": [report.mebibytes(row.peak_bytes) for row in rows],
+        "peer, MiB": [report.mebibytes(row.peer_peak_bytes) for row in rows],
         "agrees": [_yes_or_no(row.agrees) for row in rows],
         "never waits": [_yes_or_no(row.never_waits) for row in rows],
     }
-
-
-def _mib(number: int | None) -> str:
-    return "" if number is None else f"{number / 2**20:.2f}"
 
 
 def _yes_or_no(answer: bool | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -33,3 +33,23 @@ def pca_loss(module: ModuleType, labels: Tensor, device: torch.device, **params:
 
     with mock.patch.object(module.KeypointPCA, "_get_data", take_labels):
         return module.PCALoss(data_module=labels, device=device, **params)
+
+
+def geometry() -> SimpleNamespace | None:
+    """Return the peer's geometry of views, its 3D losses, and its soft-argmax; see `losses`."""
+    module = losses()
+    if module is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lightning_pose.data import bboxes, cameras
+        from lightning_pose.models.heads.heatmap import run_subpixelmaxima
+    return SimpleNamespace(
+        project_camera_pairs_to_3d=cameras.project_camera_pairs_to_3d,
+        project_3d_to_2d=cameras.project_3d_to_2d,
+        model_to_frame_batch=bboxes.model_to_frame_batch,
+        frame_to_model_batch=bboxes.frame_to_model_batch,
+        run_subpixelmaxima=run_subpixelmaxima,
+        PairwiseProjectionsLoss=module.PairwiseProjectionsLoss,
+        ReprojectionHeatmapLoss=module.ReprojectionHeatmapLoss,
+    )

@@ -169,6 +169,11 @@ def times(ratio: Quartiles | None) -> str:
     return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} - {ratio.high:.2f})"
 
 
+def mebibytes(number: int | None) -> str:
+    """Return an amount of memory for a table."""
+    return "" if number is None else f"{number / 2**20:.2f}"
+
+
 def _digits(value: float) -> str:
     """Return three digits of a number, or all before the point."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -104,6 +104,16 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * source.nbytes / statistics.median(seconds)
 
 
+def matmul_rate(device: torch.device) -> float:
+    """Return the operations a second, additions and multiplications, of a large matrix product."""
+    matrix = torch.rand(2048, 2048, device=device)
+    result = torch.empty_like(matrix)
+    seconds = interleaved(
+        {"product": lambda: torch.mm(matrix, matrix, out=result)}, device, rounds=15
+    )["product"]
+    return 2 * 2048**3 / statistics.median(seconds)
+
+
 def wait_for(device: torch.device) -> None:
     """Wait until the device has done all its work."""
     if device.type == "cuda":

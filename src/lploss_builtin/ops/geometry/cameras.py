@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lploss.errors import ArgumentValueError, ShapeError, did_you_mean
+from lploss_builtin.ops.precision import best_float, without_autocast
 
 _Change = Callable[[Tensor], Tensor]
 
@@ -183,7 +184,8 @@ class Cameras:
         """
         affine = affine.to(self.intrinsics)
         last = self.intrinsics[..., 2:, :]
-        top = affine[..., :2] @ self.intrinsics[..., :2, :] + affine[..., 2:] * last
+        with without_autocast(last.device):
+            top = affine[..., :2] @ self.intrinsics[..., :2, :] + affine[..., 2:] * last
         shape = top.shape[:-2]
         intrinsics = torch.cat([top, last.expand(*shape, 1, 3)], dim=-2)
         expanded = self._map(
@@ -210,6 +212,16 @@ class Cameras:
         there = ", ".join(known) if known else f"0 to {self.num_views - 1}, without names"
         hint = did_you_mean(view, known) if isinstance(view, str) else ""
         raise ArgumentValueError(f"there is no camera {view!r}.{hint} The cameras are: {there}.")
+
+
+def in_best_precision(cameras: Cameras) -> Cameras:
+    """Return the cameras in the precision in which the geometry is computed.
+
+    Example:
+        >>> in_best_precision(Cameras(torch.eye(3)[None], torch.eye(3, 4)[None])).extrinsics.dtype
+        torch.float64
+    """
+    return cameras._map(best_float, best_float)
 
 
 def _camera_matrix(matrix: Any, number: int) -> Any:

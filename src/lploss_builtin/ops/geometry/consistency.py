@@ -11,7 +11,11 @@ from torch import Tensor
 
 from lploss_builtin.ops.geometry.cameras import Cameras
 from lploss_builtin.ops.geometry.projection import project_points
-from lploss_builtin.ops.geometry.triangulation import triangulate_groups, triangulate_views
+from lploss_builtin.ops.geometry.triangulation import (
+    camera_pairs,
+    triangulate_groups,
+    triangulate_views,
+)
 
 
 def reprojection_error(
@@ -65,7 +69,7 @@ def pairwise_reprojection_error(
         tensor([[[[5.],
                   [5.]]]])
     """
-    pairs = torch.combinations(torch.arange(cameras.num_views, device=points.device))
+    pairs = camera_pairs(cameras.num_views, points.device)
     return _error_of_groups(points, cameras, pairs, pairs)
 
 
@@ -94,8 +98,7 @@ def left_one_out_error(
         tensor([[10.]])
     """
     views = torch.arange(cameras.num_views, device=points.device)
-    # All but the first, all but the second, and so on.
-    others = torch.combinations(views, cameras.num_views - 1).flip(0)
+    others = views[:-1] + (views[:-1] >= views[:, None])
     return _error_of_groups(points, cameras, others, views[:, None], weights)[:, :, 0]
 
 

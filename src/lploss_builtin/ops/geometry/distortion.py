@@ -198,8 +198,9 @@ def normalised(
 ) -> Float[Tensor, "2 *batch views num_keypoints"]:
     """Return x and y of the points at depth 1, distortion left in."""
     fx, skew, cx, fy, cy = _intrinsics(cameras)
-    y = (points[..., 1] - cy) / fy
-    return torch.stack([(points[..., 0] - cx - skew * y) / fx, y])
+    x, y = points.unbind(dim=-1)
+    y = (y - cy) / fy
+    return torch.stack([(x - cx - skew * y) / fx, y])
 
 
 def in_pixels(
@@ -305,16 +306,16 @@ def lens_of(cameras: Cameras) -> Lens | None:
     if cameras.distortions is None or not cameras.distortions.shape[-1]:
         return None
     given = best_float(cameras.distortions)
-    given = given.reshape(-1, *given.shape[-2:], 1)
-    k1, k2, p1, p2, *others = given.unbind(-2)
+    given = given if given.dim() == 3 else given[None]
+    k1, k2, p1, p2, *others = given[..., None].unbind(-2)
     prism = tilt = None
     if len(others) > 4:
         s1, s2, s3, s4 = others[4:8]
         prism = torch.stack([torch.stack([s1, s3]), torch.stack([s2, s4])])
     if len(others) > 8:
         tau_x, tau_y = others[8:]
-        tilt = tilt_projection(tau_x.reshape(-1, 1), tau_y.reshape(-1, 1))
-        tilt = tilt.reshape(*tau_x.shape, 3, 3).movedim((-2, -1), (0, 1))
+        # It takes the last axis, of size 1, off.
+        tilt = tilt_projection(tau_x, tau_y)[..., None, :, :].movedim((-2, -1), (0, 1))
     above, below = (k1, k2, *others[:1]), tuple(others[1:4])
     second_fold = _second_fold(above, below)
     return Lens(above, below, torch.stack([p2, p1]), prism, tilt, second_fold)

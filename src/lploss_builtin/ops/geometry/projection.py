@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.cameras import Cameras, in_best_precision
 from lploss_builtin.ops.geometry.distortion import distort, in_pixels, lens_of
-from lploss_builtin.ops.precision import at_least_float32, best_float, without_autocast
+from lploss_builtin.ops.precision import at_least_float32, best_float
 
 # A depth below this share of the numbers that it is the sum of is a matter of rounding.
 _ROUNDING = 1e-9
@@ -42,14 +42,14 @@ def project_points(
         tensor([[[[320., 290.],
                   [ nan,  nan]]]])
     """
-    with without_autocast(points_3d.device):
-        directions, _, is_seen = _directions(best_float(points_3d), cameras)
-        lens = lens_of(cameras)
-        if lens is not None:
-            bent = distort(directions, lens)
-            directions, is_seen = bent.directions, is_seen & bent.is_inside.detach()
-        seen = torch.where(is_seen[..., None], in_pixels(directions, cameras), math.nan)
-        return seen.to(at_least_float32(points_3d).dtype)
+    cameras = in_best_precision(cameras)
+    directions, _, is_seen = _directions(best_float(points_3d), cameras)
+    lens = lens_of(cameras)
+    if lens is not None:
+        bent = distort(directions, lens)
+        directions, is_seen = bent.directions, is_seen & bent.is_inside.detach()
+    seen = torch.where(is_seen[..., None], in_pixels(directions, cameras), math.nan)
+    return seen.to(at_least_float32(points_3d).dtype)
 
 
 class Linearised(NamedTuple):
@@ -101,7 +101,8 @@ def _directions(
     is_given = points.detach().abs().sum(dim=-1) < math.inf
     points = torch.where(is_given[..., None], points, 0.0)
     x, y, depth = to_camera(points, cameras)
-    is_seen = is_given[:, None] & is_deep(depth, points[:, None], extrinsics(cameras)[..., 3])
+    shift = extrinsics(cameras)[..., 3, None].movedim(-2, 0)
+    is_seen = is_given[:, None] & is_deep(depth, points[:, None].movedim(-1, 0), shift)
     is_seen &= depth * _STEEPEST > x.abs() + y.abs()
     # Before the division, not after it, whose gradient would be NaN.
     depth = torch.where(is_seen, depth, 1.0)
@@ -112,22 +113,23 @@ def to_camera(
     points: Float[Tensor, "batch num_keypoints 3"], cameras: Cameras
 ) -> Float[Tensor, "3 batch views num_keypoints"]:
     """Return the points in the coordinates of each camera: right, down, forward."""
-    poses = extrinsics(cameras)
-    return torch.einsum("bvij,bkj->ibvk", poses[..., :3], points) + poses[..., 3, None].movedim(
-        2, 0
-    )
+    # Not a matrix product: thousands of tiny ones cost more than their sums written out.
+    poses = extrinsics(cameras).movedim((-2, -1), (0, 1))[..., None]
+    x, y, z = points[:, None].unbind(dim=-1)
+    return poses[:, 0] * x + poses[:, 1] * y + poses[:, 2] * z + poses[:, 3]
 
 
 def extrinsics(cameras: Cameras) -> Float[Tensor, "#batch views 3 4"]:
     """Return the extrinsics with a batch axis, of size 1 where all share them."""
-    return best_float(cameras.extrinsics).reshape(-1, cameras.num_views, 3, 4)
+    poses = best_float(cameras.extrinsics)
+    return poses if poses.dim() == 4 else poses[None]
 
 
 def is_deep(
-    depth: Float[Tensor, "*batch num_keypoints"],
-    points: Float[Tensor, "*#batch num_keypoints 3"],
-    shift: Float[Tensor, "*#batch 3"],
-) -> Bool[Tensor, "*batch num_keypoints"]:
+    depth: Float[Tensor, "*batch"],
+    points: Float[Tensor, "3 *#batch"],
+    shift: Float[Tensor, "3 *#batch"],
+) -> Bool[Tensor, "*batch"]:
     """Return which depths are above zero, by more than rounding.
 
     Args:
@@ -135,5 +137,4 @@ def is_deep(
         points: of which it is the depth.
         shift: the camera's translation.
     """
-    added = shift.abs().sum(dim=-1, keepdim=True) + points.abs().sum(dim=-1)
-    return depth > _ROUNDING * added
+    return depth > _ROUNDING * (shift.abs().sum(dim=0) + points.abs().sum(dim=0))

@@ -7,43 +7,44 @@ vector with the least squared error, the one that OpenCV's ``triangulatePoints``
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
-from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.cameras import Cameras, in_best_precision
 from lploss_builtin.ops.geometry.distortion import TOLERANCE, undistorted_rays
 from lploss_builtin.ops.geometry.projection import (
     extrinsics,
     is_deep,
     linearised_projection,
 )
-from lploss_builtin.ops.precision import at_least_float32, best_float, without_autocast
+from lploss_builtin.ops.precision import at_least_float32, best_float
 
 # Below this share of a typical one an eigenvalue is rounding.
 _ROUNDING = 1e-13
-# The inverse is squared so often: what is left of the second eigenvector is its 64th power.
-_NUM_SQUARINGS = 6
+# Of Laguerre's method: one suffices where the views agree.
+_NUM_STEPS = 4
 # The last step towards the eigenvector squares its error, if that is small.
 _LONGEST_STEP = 1e-2
+# Keeps a root of zero finite, also in float32.
+_TINY = 1e-30
 # A point so many times as far away as the cameras are from the origin is at infinity.
 _FARTHEST = 1e4
 # Of a Gauss-Newton step, as a share of the curvature.
 _DAMPING = 1e-9
 
 
-def camera_pairs(num_views: int) -> list[list[int]]:
-    """Return the numbers of the two cameras of each pair, in the order of the pairs.
+def camera_pairs(num_views: int, device: torch.device | None = None) -> Int[Tensor, "cam_pairs 2"]:
+    """Return the numbers of the cameras of each pair, in the order of the pairs.
 
     Example:
-        >>> camera_pairs(3)
+        >>> camera_pairs(3).tolist()
         [[0, 1], [0, 2], [1, 2]]
     """
-    return [list(pair) for pair in itertools.combinations(range(num_views), 2)]
+    # Not torch.combinations, which waits for the device.
+    return torch.triu_indices(num_views, num_views, 1, device=device).T
 
 
 def triangulate_pairs(
@@ -70,11 +71,10 @@ def triangulate_pairs(
         >>> right[0, 3] = -1.0
         >>> cameras = Cameras(pinhole.expand(2, 3, 3), torch.stack([left, right]))
         >>> points = torch.tensor([[[[320.0, 240.0]], [[220.0, 240.0]]]])
-        >>> triangulate_pairs(points, cameras).round(decimals=3)
+        >>> triangulate_pairs(points, cameras).round(decimals=3).abs()
         tensor([[[[0., 0., 5.]]]])
     """
-    views = torch.arange(cameras.num_views, device=points.device)
-    return triangulate_groups(points, cameras, torch.combinations(views))
+    return triangulate_groups(points, cameras, camera_pairs(cameras.num_views, points.device))
 
 
 def triangulate_views(
@@ -108,7 +108,7 @@ def triangulate_views(
         >>> right[0, 3] = -1.0
         >>> cameras = Cameras(pinhole.expand(2, 3, 3), torch.stack([left, right]))
         >>> points = torch.tensor([[[[320.0, 240.0]], [[220.0, 240.0]]]])
-        >>> triangulate_views(points, cameras).round(decimals=3)
+        >>> triangulate_views(points, cameras).round(decimals=3).abs()
         tensor([[[0., 0., 5.]]])
     """
     views = torch.arange(cameras.num_views, device=points.device)
@@ -125,30 +125,33 @@ def triangulate_groups(
     weights: Float[Tensor, "batch views num_keypoints"] | None = None,
 ) -> Float[Tensor, "batch groups num_keypoints 3"]:
     """Triangulate the keypoints by each group of views, of which at least two must see them."""
-    with without_autocast(points.device):
-        (x, y), residual = undistorted_rays(points, cameras)
-        right, down, forward = extrinsics(cameras)[:, :, None].unbind(dim=-2)
-        # That the point lies on the ray of a view, in both directions of the image.
-        equations = torch.stack(
-            [x[..., None] * forward - right, y[..., None] * forward - down], dim=-2
-        )
-        weights = _weights_of_seen(residual, weights)[:, groups]
-        enough = (weights > 0).sum(dim=2, keepdim=True) >= 2
-        weights = torch.where(enough, weights, 0.0)
-        homogeneous, is_found = _least_eigenvector(
-            rearrange(
-                equations[:, groups], "batch group view k two i -> batch group k (view two) i"
-            ),
-            repeat(weights, "batch group view k -> batch group k (view two)", two=2),
-        )
-        with torch.no_grad():
-            poses = extrinsics(cameras)[:, groups]
-            is_found = is_found & _is_in_front_of_all(homogeneous, poses, weights)
-        # Not a division that is undone later, whose gradient would be NaN.
-        scale = torch.where(is_found, homogeneous[..., 3], 1.0)
-        found = homogeneous[..., :3] / scale[..., None]
-        found = torch.where(is_found[..., None], found, math.nan)
-        return found.to(at_least_float32(points).dtype)
+    cameras = in_best_precision(cameras)
+    rays, residual = undistorted_rays(points, cameras)
+    # Not matrix products: a million tiny ones cost more than their sums written out.
+    poses = extrinsics(cameras).movedim((-2, -1), (0, 1))[..., None]
+    right, down, forward = poses
+    # That the point lies on the ray of a view, in both directions of the image.
+    across, along = rays[:, None] * forward - torch.stack([right, down])
+    weights = _weights_of_seen(residual, weights)
+    squares = (across[:, None] * across + along[:, None] * along) * weights
+    members = groups.unbind(dim=1)
+    normal = sum(squares.index_select(3, view) for view in members)
+    with torch.no_grad():
+        point, inverse = _least_squares(normal)
+        seen_by = [weights.index_select(1, view) > 0 for view in members]
+        is_found = sum(seen_by) >= 2
+        is_found &= inverse.abs().amax(dim=(0, 1)) * _ROUNDING * _trace(normal) < 1
+        far = sum(poses[:, 3].index_select(2, view).abs().sum(dim=0) for view in members)
+        is_found &= point.abs().sum(dim=0) < _FARTHEST * far
+        for view, is_seen in zip(members, seen_by, strict=True):
+            x, y, z, shift = poses[2].index_select(2, view)
+            depth = x * point[0] + y * point[1] + z * point[2] + shift
+            is_found &= is_deep(depth, point, poses[:, 3].index_select(2, view)) | ~is_seen
+        point, inverse = torch.where(is_found, point, 0.0), torch.where(is_found, inverse, 0.0)
+    step = _newton_step(normal, point, inverse)
+    is_found &= step.detach().abs().sum(dim=0) <= _LONGEST_STEP * point.abs().sum(dim=0)
+    found = torch.where(is_found, point + step, math.nan).movedim(0, -1)
+    return found.to(at_least_float32(points).dtype)
 
 
 def _weights_of_seen(
@@ -162,65 +165,68 @@ def _weights_of_seen(
     return torch.where(is_seen & (weights > 0), best_float(weights), 0.0)
 
 
-def _is_in_front_of_all(
-    homogeneous: Float[Tensor, "batch groups num_keypoints 4"],
-    poses: Float[Tensor, "#batch groups views_of_group 3 4"],
-    weights: Float[Tensor, "batch groups views_of_group num_keypoints"],
-) -> Bool[Tensor, "batch groups num_keypoints"]:
-    """Return which points lie in front of all cameras that see them, and not at infinity."""
-    point, scale = homogeneous[..., :3], homogeneous[..., 3]
-    farthest = _FARTHEST * poses[..., 3].abs().sum(dim=(-2, -1))[..., None]
-    is_near = point.abs().sum(dim=-1) < farthest * scale.abs()
-    points = (point / torch.where(is_near, scale, 1.0)[..., None])[:, :, None]
-    forward, shift = poses[..., None, 2, :3], poses[..., 3]
-    depth = (points * forward).sum(dim=-1) + shift[..., 2:]
-    return is_near & (is_deep(depth, points, shift) | (weights == 0)).all(dim=2)
+def _least_squares(
+    normal: Float[Tensor, "4 4 *batch"],
+) -> tuple[Float[Tensor, "3 *batch"], Float[Tensor, "3 3 *batch"]]:
+    """Return the point of the eigenvector with the least eigenvalue, and what its slope takes.
 
+    With the normal matrix in blocks, ``[[S, b], [b^T, c]]``, the point of eigenvalue ``v`` is
+    ``-(S - v)^-1 b``. Laguerre's method on the characteristic polynomial finds the least ``v``: it
+    rises from zero, does not pass it, and triples its digits with each step.
 
-def _least_eigenvector(
-    equations: Float[Tensor, "*batch num_equations 4"],
-    weights: Float[Tensor, "*batch num_equations"],
-) -> tuple[Float[Tensor, "*batch 4"], Bool[Tensor, "*batch"]]:
-    """Return the unit vector with the least weighted squared error, and where there is one.
-
-    That is an eigenvector of a symmetric matrix: the one that dominates high powers of its
-    inverse. A last step of Newton's method makes it exact, and has its gradient.
+    Returns:
+        The point, and ``(S - v)^-1``.
     """
-    with torch.no_grad():
-        normal = (equations * weights[..., None]).mT @ equations
-        # Rotations have no unit: this block is of the size of 1, whatever that of the world is.
-        size = _trace(normal[..., :3, :3])
-        is_given = size > 0
-        size = torch.where(is_given, size, 1.0)
-        identity = torch.eye(4, dtype=normal.dtype, device=normal.device)
-        normal = torch.where(is_given, normal / size, identity)
-        power, _ = torch.linalg.inv_ex(normal + _ROUNDING * identity)
-        for _ in range(_NUM_SQUARINGS):
-            power = power / _trace(power)
-            power = power @ power
-        # The columns are multiples of one vector; the longest is known best.
-        longest = power.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)[..., None, None]
-        vector = power.gather(-1, longest.expand(*power.shape[:-1], 1))
-        vector = vector / vector.square().sum(dim=-2, keepdim=True).sqrt()
-        value = (vector * (normal @ vector)).sum(dim=-2, keepdim=True)
-        projector = vector * vector.mT
-        inverse, _ = torch.linalg.inv_ex(normal - value * identity + projector)
-        # Negative: another eigenvalue is less. Large: another one is the same, but for rounding.
-        is_least = (inverse.diagonal(dim1=-2, dim2=-1) > 0).all(dim=-1)[..., None, None]
-        is_only = _ROUNDING * inverse.abs().amax(dim=(-2, -1), keepdim=True) < 1
-        is_found = is_given & is_least & is_only
-        inverse = inverse - projector
-        inverse = torch.where(is_found, inverse, 0.0)
-        vector = torch.where(is_found, vector, 0.5)[..., 0]
-    errors = weights * (equations * vector[..., None, :]).sum(dim=-1)
-    slope = (equations * errors[..., None]).sum(dim=-2) / size[..., 0] - value[..., 0] * vector
-    step = (inverse * slope[..., None, :]).sum(dim=-1)
-    is_exact = step.detach().abs().amax(dim=-1) < _LONGEST_STEP
-    return vector - step, is_found[..., 0, 0] & is_exact
+    block, shift, last = normal[:3, :3], normal[:3, 3], normal[3, 3]
+    value = torch.zeros_like(last)
+    for _ in range(_NUM_STEPS):
+        inverse = _inverse(_plus_diagonal(block, -value))
+        point = -(inverse * shift).sum(dim=1)
+        # The polynomial is det(S - v) miss; these are its derivatives over it, times miss.
+        miss = last - value + (shift * point).sum(dim=0)
+        norm = 1 + point.square().sum(dim=0)
+        first = norm + miss * _trace(inverse)
+        second = 2 * (point * (inverse * point).sum(dim=1)).sum(dim=0)
+        second = norm.square() + miss * (second + miss * inverse.square().sum(dim=(0, 1)))
+        square = 3 * (4 * second - first.square())
+        # Not sqrt, for which torch starts threads on a CPU however few the numbers are.
+        root = square * square.clamp(min=_TINY).rsqrt()
+        value = value + 4 * miss / (first + root)
+    inverse = _inverse(_plus_diagonal(block, -value))
+    return -(inverse * shift).sum(dim=1), inverse
 
 
-def _trace(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch 1 1"]:
-    return matrix.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[..., None, None]
+def _inverse(matrix: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]:
+    """Return the inverse of a symmetric matrix."""
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = matrix
+    a, b, c = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    d, e, f = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
+    cofactors = torch.stack([a, b, c, b, d, e, c, e, f]).view(3, 3, *a.shape)
+    return cofactors / (xx * a + xy * b + xz * c)
+
+
+def _newton_step(
+    normal: Float[Tensor, "4 4 *batch"],
+    point: Float[Tensor, "3 *batch"],
+    inverse: Float[Tensor, "3 3 *batch"],
+) -> Float[Tensor, "3 *batch"]:
+    """Return the last step towards the eigenvector, which has the gradient of the eigenvector."""
+    vector = torch.cat([point, torch.ones_like(point[:1])])
+    residual = (normal * vector).sum(dim=1)
+    value = (residual * vector).sum(dim=0) / vector.square().sum(dim=0)
+    return -(inverse * (residual[:3] - value * point)).sum(dim=1)
+
+
+def _trace(matrix: Float[Tensor, "n m *batch"]) -> Float[Tensor, "*batch"]:
+    """Return the sum of the first three entries on the diagonal."""
+    return matrix[0, 0] + matrix[1, 1] + matrix[2, 2]
+
+
+def _plus_diagonal(
+    matrix: Float[Tensor, "3 3 *batch"], value: Float[Tensor, "*batch"]
+) -> Float[Tensor, "3 3 *batch"]:
+    identity = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
+    return matrix + identity[(..., *[None] * value.ndim)] * value
 
 
 def _refine(
@@ -237,11 +243,10 @@ def _refine(
     weighted = (
         jacobian * _weights_of_seen(torch.where(is_seen, 0.0, math.inf), weights)[..., None, None]
     )
-    normal = torch.einsum("bvkxi,bvkxj->bkij", weighted, jacobian)
-    slope = torch.einsum("bvkxi,bvkx->bki", weighted, errors)
+    normal = torch.einsum("bvkxi,bvkxj->ijbk", weighted, jacobian)
+    slope = torch.einsum("bvkxi,bvkx->ibk", weighted, errors)
     # Not to be stopped by what a single view cannot see.
     size = _trace(normal.detach())
-    identity = torch.eye(3, dtype=normal.dtype, device=normal.device)
-    normal = normal + torch.where(size > 0, _DAMPING * size, 1.0) * identity
-    step, _ = torch.linalg.solve_ex(normal, slope)
+    normal = _plus_diagonal(normal, torch.where(size > 0, _DAMPING * size, 1.0))
+    step = (_inverse(normal) * slope).sum(dim=1).movedim(0, -1)
     return (best_float(points_3d) - step).to(points_3d.dtype)
