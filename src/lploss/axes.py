@@ -87,21 +87,19 @@ class Axes:
             if factors is None:
                 continue
             known, names = factors
-            unknown = None
-            for part in names:
-                if part in sizes:
-                    known *= sizes[part]
-                elif unknown is None:
-                    unknown = part
-                else:  # two unknown factors: nothing to check
-                    unknown = ""
-                    break
-            if unknown is None:
+            missing = [part for part in names if part not in sizes]
+            # Of several unknown factors the product is known, under the names of all.
+            unknown = "_x_".join(missing)
+            known *= math.prod(sizes[part] for part in names if part in sizes)
+            if unknown in sizes:
+                known *= sizes[unknown]
+                unknown = ""
+            if not unknown:
                 if size != known:
                     raise self._error(
                         loss, name, shape, f"{known} along {self.text.split()[axis]}", size
                     )
-            elif unknown and (known or size):  # no elements: any size fits
+            elif known or size:  # no elements: any size fits
                 if known == 0 or size % known:
                     raise self._error(
                         loss,

@@ -34,6 +34,16 @@ SHOWN = {
         r"px above epsilon: left paw \(side\) 2\d, left paw \(below\) 2\d\n",
         r"(restored from a checkpoint(.*\n)+){2}",
     ],
+    "calibrated_views": [
+        r"view 'left': in 0 of 45 frames",
+        r"view 'right': in 1\d of 45 frames",
+        r"before, all frames: views [12]\.\d\d px apart, 2\.\d\d px from the truth",
+        r"before, labelled frames: views [1-9]\.\d\d px apart, [2-9]\.\d\d px from the truth",
+        r"after, all frames: views 0\.\d\d px apart",
+        r"after, labelled frames: views 0\.\d\d px apart, [01]\.\d\d px from the truth",
+        r" multiview_reprojection .* 40320 of 40500 +NaN prediction: 180 ",
+        r" supervised_pairwise_projections .* 4380 of 40500 +.*not labelled: 36000",
+    ],
 }
 
 

@@ -101,10 +101,14 @@ def test_an_unnamed_axis_may_have_any_size():
         assert seen == {}
 
 
-def test_two_unknown_factors_cannot_be_told_apart():
+def test_of_two_unknown_factors_the_product_is_known():
     seen = {}
-    Axes.parse("views_x_num_keypoints 2").check("l", "x", torch.zeros(7, 2), seen)
-    assert seen == {}
+    Axes.parse("views_x_num_keypoints 2").check("l", "x", torch.zeros(12, 2), seen)
+    with pytest.raises(ShapeError, match="expected 24 along two_x_views_x_num_keypoints, got 30"):
+        Axes.parse("two_x_views_x_num_keypoints").check("l", "y", torch.zeros(30), seen)
+    Axes.parse("views").check("l", "z", torch.zeros(3), seen)
+    Axes.parse("views_x_num_keypoints").check("l", "y", torch.zeros(12), seen)
+    assert seen["num_keypoints"] == 4
 
 
 def check(text, value, sizes=None, floating=False):

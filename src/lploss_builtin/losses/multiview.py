@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from numbers import Real
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -65,15 +66,15 @@ class PairwiseProjectionsLoss(Loss):
         unit_scale: float | Literal["auto"] | None = None,
     ) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight)
-        if isinstance(unit_scale, str) or unit_scale == 0:
-            if unit_scale != "auto":
+        given: Any = unit_scale
+        if given not in (None, "auto"):
+            is_length = isinstance(given, Real) and not isinstance(given, bool)
+            if not is_length or not 0 < float(given) < math.inf:
                 raise ArgumentValueError(
                     f"loss {self.loss_name!r}: unit_scale must be a length above 0, 'auto' or "
                     f"None, got {unit_scale!r}"
                 )
-        elif unit_scale is not None:
-            unit_scale = self._number("unit_scale", unit_scale, 0.0)
-        self.unit_scale: float | Literal["auto"] | None = unit_scale
+        self.unit_scale = unit_scale
 
     def remove_nans(
         self,
@@ -113,7 +114,8 @@ class ReprojectionHeatmapLoss(Loss):
     :math:`\bar X` is the mean over the pairs of views of what they triangulate, :math:`\pi_v` the
     projection into view v, g the Gaussian of sum 1. A factory derives the reprojection from
     keypoints and cameras. The scale is that of ``heatmap_mse``: its value for the Gaussians as
-    predictions. A point outside a map has a map of zeros there, as a label has.
+    predictions. A point outside a map has a map of zeros there, as a label has. Where the batch
+    holds ``image_size``, that says what a px of the reprojection is, else ``downsample_factor``.
 
     Args:
         epsilon: maps whose squared error is at most this cost nothing; at least 0,
@@ -159,10 +161,14 @@ class ReprojectionHeatmapLoss(Loss):
         super().__init__(epsilon=epsilon, log_weight=log_weight)
         factor = self._number("downsample_factor", downsample_factor, 0.0)
         self.downsample_factor, self.sigma = int(factor), self._number("sigma", sigma, 0.0)
-        if factor != self.downsample_factor or not self.sigma:
+        if factor != self.downsample_factor:
             raise ArgumentValueError(
-                f"loss {self.loss_name!r}: downsample_factor must be an integer and sigma above 0, "
-                f"got {downsample_factor!r} and {sigma!r}"
+                f"loss {self.loss_name!r}: downsample_factor must be an integer of at least 0, got "
+                f"{downsample_factor!r}"
+            )
+        if not self.sigma:
+            raise ArgumentValueError(
+                f"loss {self.loss_name!r}: sigma must be above 0, got {sigma!r}"
             )
 
     def remove_nans(
@@ -180,14 +186,17 @@ class ReprojectionHeatmapLoss(Loss):
         self,
         heatmaps_targ: Float[Tensor, "batch views_x_num_keypoints heatmap_height heatmap_width"],
         keypoints_pred_2d_reprojected: Float[Tensor, "batch views_x_num_keypoints 2"],
+        image_size: Float[Tensor, "2"] | None = None,
     ) -> Float[Tensor, "batch views_x_num_keypoints"]:
-        scale = 2**self.downsample_factor
         height, width = heatmaps_targ.shape[-2:]
+        # In the precision of the maps, which are large.
+        points = keypoints_pred_2d_reprojected.to(at_least_float32(heatmaps_targ).dtype)
+        if image_size is None:
+            points = points / 2**self.downsample_factor
+        else:
+            points = points * (points.new_tensor([width, height]) / image_size.flip(0).to(points))
         return gaussians.gaussian_squared_error(
-            heatmaps_targ,
-            keypoints_pred_2d_reprojected,
-            (scale * height, scale * width),
-            sigma=self.sigma,
+            heatmaps_targ, points, (height, width), sigma=self.sigma
         )
 
 
@@ -198,7 +207,8 @@ class MultiviewReprojectionLoss(Loss):
 
     :math:`\hat X` is the triangulation by all views, weighted by their confidences, :math:`\pi_v`
     the projection into view v. A factory derives the reprojection from keypoints, confidences
-    and cameras. It needs no labels: it is for unlabelled video of several calibrated cameras.
+    and cameras, as a target, without a gradient. It needs no labels: it is for unlabelled video of
+    several calibrated cameras.
 
     Args:
         epsilon: distances of at most this cost nothing; at least 0, px in the original image;

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss.errors import MissingInputError, ShapeError
+from lploss.errors import InputTypeError, MissingInputError, ShapeError
 from lploss_builtin.ops import affine
 from lploss_builtin.ops.geometry import (
     Cameras,
@@ -19,6 +19,9 @@ from lploss_builtin.ops.geometry import (
     triangulate_pairs,
     triangulate_views,
 )
+
+# What is flattened into one axis, by how many numbers there are of it for a keypoint of a view.
+_FLATTENED = {1: "views_x_num_keypoints", 2: "two_x_views_x_num_keypoints", 4: "views_x_4"}
 
 
 def keypoints_pred_3d(
@@ -29,7 +32,8 @@ def keypoints_pred_3d(
 ) -> Float[Tensor, "batch cam_pairs num_keypoints 3"]:
     """Return the triangulation by each pair of views; NaN where there is none."""
     cameras = Cameras(intrinsics, extrinsics, distortions)
-    return triangulate_pairs(_by_view("keypoints_pred", keypoints_pred, cameras), cameras)
+    points = _by_view("keypoints_pred", keypoints_pred, cameras, 2)
+    return triangulate_pairs(points, cameras)
 
 
 def keypoints_targ_3d(
@@ -41,7 +45,8 @@ def keypoints_targ_3d(
     """Return the labels in space, by all views that have them; NaN where fewer than two have."""
     cameras = Cameras(intrinsics, extrinsics, distortions)
     with torch.no_grad():
-        return triangulate_views(_by_view("keypoints_targ", keypoints_targ, cameras), cameras)
+        points = _by_view("keypoints_targ", keypoints_targ, cameras, 2)
+        return triangulate_views(points, cameras)
 
 
 def keypoints_pred_2d_reprojected(
@@ -69,7 +74,12 @@ def keypoints_pred_2d_reprojected(
     total = torch.where(is_found, keypoints_pred_3d, 0.0).sum(dim=1)
     seen = project_points(total / is_found.sum(dim=1), cameras)
     if bbox is not None and image_size is not None:
-        boxes = torch.unflatten(bbox, -1, (cameras.num_views, 4))
+        if image_size.shape != (2,):
+            raise ShapeError(
+                "image_size must hold two numbers, height and width of the model's input, the same "
+                f"for all of the batch; got shape {tuple(image_size.shape)}"
+            )
+        boxes = _by_view("bbox", bbox, cameras, 4)[:, :, 0]
         seen = affine.transform(seen, affine.crop_and_resize(boxes, image_size))
     return rearrange(seen, "batch view k xy -> batch (view k) xy")
 
@@ -83,27 +93,42 @@ def keypoints_pred_from_all_views(
 ) -> Float[Tensor, "batch two_x_num_keypoints"]:
     """Return where each view sees the point on which all views agree best; NaN where on none.
 
-    Confidences weigh the views; they get no gradient, for that would reward a network for being
-    unsure where its views disagree.
+    Confidences weigh the views. The result gets no gradient, as a target gets none: else the views
+    that are right would be drawn towards one that is wrong as hard as that one towards them.
     """
     cameras = Cameras(intrinsics, extrinsics, distortions)
-    weights = None
-    if confidences is not None:
-        weights = rearrange(confidences.detach(), "b (view k) -> b view k", view=cameras.num_views)
-    points = triangulate_views(
-        _by_view("keypoints_pred", keypoints_pred, cameras), cameras, weights
-    )
-    return project_points(points, cameras).flatten(1)
+    with torch.no_grad():
+        points = _by_view("keypoints_pred", keypoints_pred, cameras, 2)
+        weights = None
+        if confidences is not None:
+            weights = _by_view("confidences", confidences, cameras, 1)[..., 0]
+            if weights.shape != points.shape[:3]:
+                expected = f"{points.shape[0]}, {points.shape[1] * points.shape[2]}"
+                raise ShapeError(
+                    f"confidences must have shape ({expected}), one for each of keypoints_pred; "
+                    f"got {tuple(confidences.shape)}"
+                )
+        return project_points(triangulate_views(points, cameras, weights), cameras).flatten(1)
 
 
 def _by_view(
-    name: str, keypoints: Float[Tensor, "batch two_x_num_keypoints"], cameras: Cameras
-) -> Float[Tensor, "batch views num_keypoints 2"]:
+    name: str, values: Float[Tensor, "batch all"], cameras: Cameras, each: int
+) -> Float[Tensor, "batch views num_keypoints each"]:
+    """Return what is flattened, view after view, with axes of its own."""
     num_views = cameras.num_views
-    if keypoints.ndim != 2 or keypoints.shape[1] % (2 * num_views):
-        raise ShapeError(
-            f"{name} must have axes (batch, two_x_views_x_num_keypoints), all keypoints of view 0, "
-            f"then of view 1, ..., for the {num_views} views of the cameras; got shape "
-            f"{tuple(keypoints.shape)}"
+    if not values.dtype.is_floating_point:
+        raise InputTypeError(
+            f"{name} must hold floating-point numbers, got {values.dtype}. Call {name}.float()."
         )
-    return rearrange(keypoints, "batch (view k xy) -> batch view k xy", view=num_views, xy=2)
+    if values.ndim != 2 or values.shape[1] % (each * num_views):
+        raise ShapeError(
+            f"{name} must have axes (batch, {_FLATTENED[each]}), all of view 0, then all of view "
+            f"1, ..., for the {num_views} views of the cameras; got shape {tuple(values.shape)}"
+        )
+    batch = cameras.intrinsics.shape[0] if cameras.intrinsics.ndim == 4 else 1
+    if batch not in (1, len(values)):
+        raise ShapeError(
+            f"intrinsics must hold the cameras of each of the {len(values)} elements of {name}, or "
+            f"have no batch axis; got shape {tuple(cameras.intrinsics.shape)}"
+        )
+    return rearrange(values, "batch (view k each) -> batch view k each", view=num_views, each=each)

@@ -51,7 +51,9 @@ def inverse(affine: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 2 3"]:
     determinant = a * d - b * c
     linear = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
     linear = linear / determinant[..., None, None]
-    return torch.cat([linear, -linear @ affine[..., 2:]], dim=-1)
+    # Not a matrix product, which autocast and tensor cores would round.
+    shift = -(linear * affine[..., None, :, 2]).sum(dim=-1, keepdim=True)
+    return torch.cat([linear, shift], dim=-1)
 
 
 def transform(
@@ -66,5 +68,5 @@ def transform(
                 [256., 256.]])
     """
     x, y = points.unsqueeze(-2).unbind(-1)
-    # Not a matrix product, which autocast and tensor cores would round.
+    # Nor is this one.
     return x * affine[..., None, :, 0] + y * affine[..., None, :, 1] + affine[..., None, :, 2]

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
@@ -105,7 +104,7 @@ def gaussian_squared_error(
 
     .. math:: \|g_y g_x^T - t\|^2 = \|g_y\|^2 \|g_x\|^2 - 2 g_y^T t g_x + \|t\|^2
 
-    It can be differentiated once, in both arguments. A target that is not finite makes the value
+    It can be differentiated in both arguments. A target that is not finite makes the value
     of its element not finite, and gets a zero gradient, as does the keypoint.
 
     Args:
@@ -154,13 +153,14 @@ class _ProductSquaredError(torch.autograd.Function):
         ctx.save_for_backward(*inputs, *output)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad: Tensor | None, _: None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if grad is None:
             return None, None, None
         maps, along_y, along_x, error, seen_along_x = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for second derivatives, with its own share in them
+            seen_along_x = _times_rows(along_x, maps.mT)
         slope, usable = 2 * grad[..., None], error.isfinite()[..., None]
         to_maps = to_y = to_x = None
         if ctx.needs_input_grad[0]:
@@ -230,4 +230,4 @@ def _times_rows(
 def _squared_norm(
     rows: Float[Tensor, "batch num_keypoints size"],
 ) -> Float[Tensor, "batch num_keypoints"]:
-    return rows.square().sum(dim=-1)
+    return torch.linalg.vector_norm(rows, dim=-1).square()

@@ -177,9 +177,9 @@ def _empty_results(
 @torch.library.custom_op(
     "lploss::soft_argmax_backward",
     mutates_args=(),
-    schema="(Tensor grad_fractions, Tensor grad_confidences, Tensor maps,"
-    " Tensor fractions, Tensor confidences, Tensor pixels, Tensor starts, int factor, float temperature,"
-    " int radius) -> Tensor",
+    schema="(Tensor grad_fractions, Tensor grad_confidences, Tensor maps, Tensor fractions,"
+    " Tensor confidences, Tensor pixels, Tensor starts, int factor, float temperature, int radius)"
+    " -> Tensor",
 )
 def _soft_argmax_backward(
     grad_fractions: Tensor,

@@ -109,7 +109,7 @@ def test_pairwise_at_the_target_costs_nothing_and_has_a_gradient_of_zero() -> No
 
 
 @pytest.mark.mistyped
-@pytest.mark.parametrize("unit_scale", [0, -1.0, "mm", math.nan])
+@pytest.mark.parametrize("unit_scale", [0, -1.0, "mm", math.nan, True])
 def test_pairwise_refuses_a_scale_that_is_none(unit_scale: object) -> None:
     with pytest.raises(ArgumentValueError, match=r"unit_scale must be .*, got"):
         lploss.create_loss(PAIRWISE, unit_scale=unit_scale)
@@ -176,6 +176,31 @@ def test_reprojection_takes_px_of_the_image_that_the_network_sees(factor: int) -
     torch.testing.assert_close(
         loss(**inputs).loss, lploss.create_loss(HEATMAP)(**maps_and_points()).loss
     )
+
+
+def test_reprojection_takes_the_size_of_the_image_where_the_batch_holds_it() -> None:
+    inputs = maps_and_points()
+    inputs["keypoints_pred_2d_reprojected"] *= torch.tensor([3.0, 5.0], dtype=torch.float64)
+    size = torch.tensor([400.0, 336.0])
+    torch.testing.assert_close(
+        lploss.create_loss(HEATMAP)(**inputs, image_size=size).loss,
+        lploss.create_loss(HEATMAP)(**maps_and_points()).loss,
+    )
+
+
+def test_reprojection_takes_maps_of_another_precision_than_the_points() -> None:
+    inputs = maps_and_points()
+    expected = lploss.create_loss(HEATMAP)(**inputs).loss
+    inputs["heatmaps_targ"] = inputs["heatmaps_targ"].float()
+    found = lploss.create_loss(HEATMAP)(**inputs).loss
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_maps_and_points_of_another_number_are_refused() -> None:
+    inputs = maps_and_points()
+    inputs["keypoints_pred_2d_reprojected"] = inputs["keypoints_pred_2d_reprojected"][:, :-3]
+    with pytest.raises(ShapeError, match="expected 12 along views_x_num_keypoints"):
+        lploss.create_loss(HEATMAP)(**inputs)
 
 
 @pytest.mark.mistyped

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lploss import LossFactory, create_loss
-from lploss.errors import MissingInputError, ShapeError
+from lploss.errors import LplossError, MissingInputError, ShapeError
 from lploss.inputs import InputResolver
 from lploss_builtin.losses import multiview_inputs
 from lploss_builtin.ops.gaussians import gaussian_heatmaps
@@ -223,6 +224,50 @@ def test_keypoints_of_another_number_of_views_are_refused() -> None:
     batch["keypoints_pred"] = batch["keypoints_pred"][:, :-2]
     with pytest.raises(ShapeError, match=r"keypoints_pred must have .* 3 views .* \(4, 28\)"):
         LossFactory({"multiview_reprojection": {}})(**batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("keypoints_pred", lambda t: t.long(), "keypoints_pred must hold floating-point numbers"),
+        ("confidences", lambda t: t[:, :-3], r"confidences must have shape \(4, 15\)"),
+        ("confidences", lambda t: t[:, :-1], "confidences must have .* 3 views"),
+        ("bbox", lambda t: t[:, :4], r"bbox must have axes \(batch, views_x_4\)"),
+        ("image_size", lambda t: t.expand(4, 2), "image_size must"),
+        ("extrinsics", lambda t: t[:2], "extrinsics must have shape"),
+    ],
+)
+def test_what_does_not_fit_is_named(name: str, change: Callable, message: str) -> None:
+    batch = recording()
+    batch["confidences"] = torch.ones(4, NUM_VIEWS * NUM_KEYPOINTS)
+    batch[name] = change(batch[name])
+    with pytest.raises(LplossError, match=message):
+        LossFactory(LOSSES)(**batch)
+
+
+def test_cameras_of_another_batch_are_named() -> None:
+    batch = recording()
+    for name in ("intrinsics", "extrinsics", "distortions"):
+        batch[name] = batch[name][:2]
+    with pytest.raises(ShapeError, match=r"intrinsics must hold the cameras of each of the 4"):
+        LossFactory({"multiview_reprojection": {}})(**batch)
+
+
+def test_views_that_are_right_are_not_drawn_to_one_that_is_wrong() -> None:
+    batch = recording(error=0.0)
+    keypoints = batch["keypoints_pred"].detach().clone()
+    keypoints[:, 0] += 40.0
+    keypoints.requires_grad_()
+    confidences = torch.ones(4, NUM_VIEWS * NUM_KEYPOINTS, dtype=torch.float64)
+    confidences[:, 0] = 1e-3
+    total, _ = LossFactory({"multiview_reprojection": {"epsilon": 3.0}})(
+        **{**batch, "keypoints_pred": keypoints, "confidences": confidences}
+    )
+    total.backward()
+    assert keypoints.grad is not None
+    pulled = keypoints.grad.view(4, NUM_VIEWS, NUM_KEYPOINTS, 2).abs().sum(dim=-1)
+    assert (pulled[:, 0, 0] > 0).all()
+    assert pulled[:, 1:].max() == 0
 
 
 def test_one_view_gives_exactly_zero() -> None:

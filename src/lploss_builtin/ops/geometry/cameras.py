@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss.errors import ArgumentValueError, ShapeError, did_you_mean
+from lploss.errors import ArgumentValueError, InputTypeError, ShapeError, did_you_mean
 from lploss_builtin.ops.precision import best_float, without_autocast
 
 _Change = Callable[[Tensor], Tensor]
@@ -21,7 +21,7 @@ _Change = Callable[[Tensor], Tensor]
 NUM_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cameras:
     """The calibrated cameras of a rig, shared by a batch or different for each of its elements.
 
@@ -37,6 +37,7 @@ class Cameras:
         names: names of the cameras, where they have some.
 
     Raises:
+        InputTypeError: what must be a tensor is none.
         ShapeError: the tensors do not fit together.
         ArgumentValueError: there are not as many names or image sizes as cameras.
 
@@ -55,6 +56,13 @@ class Cameras:
     names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for what in ("intrinsics", "extrinsics", "distortions"):
+            value = getattr(self, what)
+            if not isinstance(value, Tensor) and not (what == "distortions" and value is None):
+                raise InputTypeError(
+                    f"{what} must be a torch.Tensor, got {type(value).__qualname__}. "
+                    "Cameras.from_opencv takes arrays and lists."
+                )
         shape = tuple(self.intrinsics.shape)
         if len(shape) not in (3, 4) or shape[-2:] != (3, 3):
             raise ShapeError(
@@ -141,16 +149,18 @@ class Cameras:
             None if names is None else tuple(names),
         )
 
+    def __repr__(self) -> str:
+        names = f" {', '.join(self.names)}" if self.names else ""
+        shape = tuple(self.intrinsics.shape[:-2])
+        return f"<Cameras{names}: shape {shape}, {self.intrinsics.dtype}>"
+
     @property
     def num_views(self) -> int:
         """How many cameras there are."""
         return self.intrinsics.shape[-3]
 
     def to(self, *args: Any, **kwargs: Any) -> Cameras:
-        """Return the cameras on a device or in a precision; arguments as for `torch.Tensor.to`.
-
-        Keep cameras in float64: rounded to float32, those of telephoto lenses lose accuracy.
-        """
+        """Return the cameras on a device or in a precision; arguments as for `torch.Tensor.to`."""
         return self._map(*[lambda tensor: tensor.to(*args, **kwargs)] * 2)
 
     def select(self, views: Sequence[str | int]) -> Cameras:
@@ -171,7 +181,11 @@ class Cameras:
         """Return the cameras of images whose pixels an affine map made, by crop or resize.
 
         Args:
-            affine: from pixels of the original images to those of the new ones.
+            affine: from pixels of the original images to those of the new ones: crop, resize and
+                skew, but no rotation, after which pixels have no rows.
+
+        Raises:
+            ArgumentValueError: ``affine`` rotates.
 
         Example:
             >>> from lploss_builtin.ops.affine import crop_and_resize
@@ -183,6 +197,12 @@ class Cameras:
                      [  0.,   0.,   1.]]])
         """
         affine = affine.to(self.intrinsics)
+        if bool((affine[..., 1, 0] != 0).any()):
+            raise ArgumentValueError(
+                "affine must crop and resize only: its entries in row 1 and column 0 must be zero, "
+                f"got {affine[..., 1, 0].tolist()}. The image of a rotated camera is that of a "
+                "camera with other extrinsics."
+            )
         last = self.intrinsics[..., 2:, :]
         with without_autocast(last.device):
             top = affine[..., :2] @ self.intrinsics[..., :2, :] + affine[..., 2:] * last

@@ -82,7 +82,7 @@ def left_one_out_error(
 
     Args:
         points: px in the images of the cameras; NaN where there is none.
-        cameras: the cameras, at least three.
+        cameras: the cameras; with fewer than three there is nothing to compare with.
         weights: of the views, see `triangulate_views`.
 
     Returns:

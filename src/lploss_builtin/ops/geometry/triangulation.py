@@ -2,15 +2,17 @@
 
 All of it is the homogeneous direct linear transformation (DLT) on undistorted points: each view
 gives two equations in the four homogeneous coordinates of the point, and the solution is the unit
-vector with the least squared error, the one that OpenCV's ``triangulatePoints`` returns.
+vector with the least squared error: what OpenCV's ``triangulatePoints`` returns where the world has
+its origin in the centre of these cameras and their spread as its unit.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lploss_builtin.ops.geometry.cameras import Cameras, in_best_precision
@@ -22,15 +24,18 @@ from lploss_builtin.ops.geometry.projection import (
 )
 from lploss_builtin.ops.precision import at_least_float32, best_float
 
-# Below this share of a typical one an eigenvalue is rounding.
+# Of the normal matrix, with a margin.
 _ROUNDING = 1e-13
+# Rounding may move a point by so much, as a share of its distance, and no more: where rays meet at
+# an angle of less than some 1e-3, it does.
+_SHAKIEST = 1e-6
 # Of Laguerre's method: one suffices where the views agree.
 _NUM_STEPS = 4
-# The last step towards the eigenvector squares its error, if that is small.
+# A step of Newton's method towards the eigenvector squares its error, if that is small.
 _LONGEST_STEP = 1e-2
 # Keeps a root of zero finite, also in float32.
 _TINY = 1e-30
-# A point so many times as far away as the cameras are from the origin is at infinity.
+# A point so many times as far away as the cameras are from each other is at infinity.
 _FARTHEST = 1e4
 # Of a Gauss-Newton step, as a share of the curvature.
 _DAMPING = 1e-9
@@ -111,11 +116,13 @@ def triangulate_views(
         >>> triangulate_views(points, cameras).round(decimals=3).abs()
         tensor([[[0., 0., 5.]]])
     """
+    cameras = in_best_precision(cameras)
+    rays, seen = _rays_and_weights(points, cameras, weights)
     views = torch.arange(cameras.num_views, device=points.device)
-    found = triangulate_groups(points, cameras, views[None], weights)[:, 0]
+    found = _intersection(rays, seen, cameras, views[None])[:, 0]
     for _ in range(num_refinements):
-        found = _refine(found, points, cameras, weights)
-    return found
+        found = _refine(found, best_float(points), cameras, seen)
+    return found.to(at_least_float32(points).dtype)
 
 
 def triangulate_groups(
@@ -126,47 +133,114 @@ def triangulate_groups(
 ) -> Float[Tensor, "batch groups num_keypoints 3"]:
     """Triangulate the keypoints by each group of views, of which at least two must see them."""
     cameras = in_best_precision(cameras)
+    rays, seen = _rays_and_weights(points, cameras, weights)
+    return _intersection(rays, seen, cameras, groups).to(at_least_float32(points).dtype)
+
+
+def _rays_and_weights(
+    points: Float[Tensor, "batch views num_keypoints 2"],
+    cameras: Cameras,
+    weights: Float[Tensor, "batch views num_keypoints"] | None,
+) -> tuple[
+    Float[Tensor, "2 batch views num_keypoints"], Float[Tensor, "batch views num_keypoints"]
+]:
+    """Return whence the points are seen, and the weights, with zero for what is not seen."""
     rays, residual = undistorted_rays(points, cameras)
+    is_seen = residual < TOLERANCE  # which NaN is not
+    if weights is None:
+        return rays, is_seen.to(residual.dtype)
+    return rays, torch.where(is_seen & (weights > 0), best_float(weights), 0.0)
+
+
+def _intersection(
+    rays: Float[Tensor, "2 batch views num_keypoints"],
+    weights: Float[Tensor, "batch views num_keypoints"],
+    cameras: Cameras,
+    groups: Int[Tensor, "groups views_of_group"],
+) -> Float[Tensor, "batch groups num_keypoints 3"]:
+    """Return where the rays of each group of views meet, NaN where they do not."""
     # Not matrix products: a million tiny ones cost more than their sums written out.
     poses = extrinsics(cameras).movedim((-2, -1), (0, 1))[..., None]
     right, down, forward = poses
     # That the point lies on the ray of a view, in both directions of the image.
     across, along = rays[:, None] * forward - torch.stack([right, down])
-    weights = _weights_of_seen(residual, weights)
     squares = (across[:, None] * across + along[:, None] * along) * weights
     members = groups.unbind(dim=1)
     normal = sum(squares.index_select(3, view) for view in members)
     with torch.no_grad():
-        point, inverse = _least_squares(normal)
         seen_by = [weights.index_select(1, view) > 0 for view in members]
         is_found = sum(seen_by) >= 2
-        is_found &= inverse.abs().amax(dim=(0, 1)) * _ROUNDING * _trace(normal) < 1
-        far = sum(poses[:, 3].index_select(2, view).abs().sum(dim=0) for view in members)
-        is_found &= point.abs().sum(dim=0) < _FARTHEST * far
+    places = -(poses[:, :3] * poses[:, 3:]).sum(dim=0)
+    frame = _frame_of([places.index_select(2, view) for view in members], seen_by)
+    normal = _in_frame(normal, frame)
+    with torch.no_grad():
+        point, inverse = _least_squares(normal)
+        step = _newton_step(normal, point, inverse)
+        distance = point.abs().sum(dim=0)
+        is_found &= (distance < _FARTHEST) & (
+            step.abs().sum(dim=0) <= _LONGEST_STEP * (1 + distance)
+        )
+        point = point + step
+        shakiness = _ROUNDING * _trace(normal.block) * inverse.abs().amax(dim=(0, 1))
+        is_found &= shakiness < _SHAKIEST
+        inverse = torch.where(is_found, inverse, 0.0)
+        point = torch.where(is_found, point, 0.0)
+        in_world = frame.centre + frame.size * point
         for view, is_seen in zip(members, seen_by, strict=True):
             x, y, z, shift = poses[2].index_select(2, view)
-            depth = x * point[0] + y * point[1] + z * point[2] + shift
-            is_found &= is_deep(depth, point, poses[:, 3].index_select(2, view)) | ~is_seen
-        point, inverse = torch.where(is_found, point, 0.0), torch.where(is_found, inverse, 0.0)
-    step = _newton_step(normal, point, inverse)
-    is_found &= step.detach().abs().sum(dim=0) <= _LONGEST_STEP * point.abs().sum(dim=0)
-    found = torch.where(is_found, point + step, math.nan).movedim(0, -1)
-    return found.to(at_least_float32(points).dtype)
+            depth = x * in_world[0] + y * in_world[1] + z * in_world[2] + shift
+            is_front = is_deep(depth, in_world, poses[:, 3].index_select(2, view), shakiness)
+            is_found &= is_front | ~is_seen
+        inverse = torch.where(is_found, inverse, 0.0)
+    point = frame.centre + frame.size * (point + _newton_step(normal, point, inverse))
+    return torch.where(is_found, point, math.nan).movedim(0, -1)
 
 
-def _weights_of_seen(
-    residual: Float[Tensor, "batch views num_keypoints"],
-    weights: Float[Tensor, "batch views num_keypoints"] | None,
-) -> Float[Tensor, "batch views num_keypoints"]:
-    """Return the weights, with zero for what is not seen: a residual of NaN is a large one."""
-    is_seen = residual < TOLERANCE
-    if weights is None:
-        return is_seen.to(residual.dtype)
-    return torch.where(is_seen & (weights > 0), best_float(weights), 0.0)
+class _Frame(NamedTuple):
+    """An origin and a unit of the world."""
+
+    centre: Float[Tensor, "3 *batch"]
+    size: Float[Tensor, "*batch"]
+
+
+class _Normal(NamedTuple):
+    """The normal matrix of the equations in blocks: ``[[block, shift], [shift, last]]``."""
+
+    block: Float[Tensor, "3 3 *batch"]
+    shift: Float[Tensor, "3 *batch"]
+    last: Float[Tensor, "*batch"]
+
+
+def _frame_of(
+    places: list[Float[Tensor, "3 #batch groups 1"]],
+    seen_by: list[Bool[Tensor, "batch groups num_keypoints"]],
+) -> _Frame:
+    """Return the centre of the cameras that see a point, and how far they are from it.
+
+    The length of a homogeneous vector depends on the origin and the unit of the world: in
+    millimetres, a point next to the origin would be moved by centimetres. Measured from the centre
+    of the cameras, in units of their spread, it does not.
+    """
+    number = sum(seen_by).clamp(min=1)  # type: ignore[union-attr]
+    centre = sum(place * is_seen for place, is_seen in zip(places, seen_by, strict=True)) / number
+    apart = [(place - centre).square().sum(dim=0) for place in places]
+    spread = sum(a * is_seen for a, is_seen in zip(apart, seen_by, strict=True)) / number
+    # Where the cameras coincide, nothing is found anyway.
+    spread = torch.where(spread > _TINY, spread, 1.0)
+    # Not sqrt, for which torch starts threads on a CPU however few the numbers are.
+    return _Frame(centre, spread * spread.rsqrt())
+
+
+def _in_frame(normal: Float[Tensor, "4 4 *batch"], frame: _Frame) -> _Normal:
+    """Return the normal matrix of the equations in another frame, over the square of its unit."""
+    centre = torch.cat([frame.centre, torch.ones_like(frame.centre[:1])])
+    product = (normal * centre).sum(dim=1)
+    last = (product * centre).sum(dim=0)
+    return _Normal(normal[:3, :3], product[:3] / frame.size, last / frame.size.square())
 
 
 def _least_squares(
-    normal: Float[Tensor, "4 4 *batch"],
+    normal: _Normal,
 ) -> tuple[Float[Tensor, "3 *batch"], Float[Tensor, "3 3 *batch"]]:
     """Return the point of the eigenvector with the least eigenvalue, and what its slope takes.
 
@@ -177,7 +251,7 @@ def _least_squares(
     Returns:
         The point, and ``(S - v)^-1``.
     """
-    block, shift, last = normal[:3, :3], normal[:3, 3], normal[3, 3]
+    block, shift, last = normal
     value = torch.zeros_like(last)
     for _ in range(_NUM_STEPS):
         inverse = _inverse(_plus_diagonal(block, -value))
@@ -189,7 +263,6 @@ def _least_squares(
         second = 2 * (point * (inverse * point).sum(dim=1)).sum(dim=0)
         second = norm.square() + miss * (second + miss * inverse.square().sum(dim=(0, 1)))
         square = 3 * (4 * second - first.square())
-        # Not sqrt, for which torch starts threads on a CPU however few the numbers are.
         root = square * square.clamp(min=_TINY).rsqrt()
         value = value + 4 * miss / (first + root)
     inverse = _inverse(_plus_diagonal(block, -value))
@@ -206,15 +279,14 @@ def _inverse(matrix: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]
 
 
 def _newton_step(
-    normal: Float[Tensor, "4 4 *batch"],
-    point: Float[Tensor, "3 *batch"],
-    inverse: Float[Tensor, "3 3 *batch"],
+    normal: _Normal, point: Float[Tensor, "3 *batch"], inverse: Float[Tensor, "3 3 *batch"]
 ) -> Float[Tensor, "3 *batch"]:
-    """Return the last step towards the eigenvector, which has the gradient of the eigenvector."""
-    vector = torch.cat([point, torch.ones_like(point[:1])])
-    residual = (normal * vector).sum(dim=1)
-    value = (residual * vector).sum(dim=0) / vector.square().sum(dim=0)
-    return -(inverse * (residual[:3] - value * point)).sum(dim=1)
+    """Return a step towards the eigenvector; the last one has the gradient of the eigenvector."""
+    block, shift, last = normal
+    residual = (block * point).sum(dim=1) + shift
+    value = (residual * point).sum(dim=0) + (shift * point).sum(dim=0) + last
+    value = value / (1 + point.square().sum(dim=0))
+    return -(inverse * (residual - value * point)).sum(dim=1)
 
 
 def _trace(matrix: Float[Tensor, "n m *batch"]) -> Float[Tensor, "*batch"]:
@@ -233,20 +305,16 @@ def _refine(
     points_3d: Float[Tensor, "batch num_keypoints 3"],
     points: Float[Tensor, "batch views num_keypoints 2"],
     cameras: Cameras,
-    weights: Float[Tensor, "batch views num_keypoints"] | None,
+    weights: Float[Tensor, "batch views num_keypoints"],
 ) -> Float[Tensor, "batch num_keypoints 3"]:
     """Return points of a smaller reprojection error, by one step of Gauss-Newton."""
     pixels, jacobian, is_seen = linearised_projection(points_3d, cameras)
-    points = best_float(points)
-    is_seen = is_seen & (points.detach().abs().sum(dim=-1) < math.inf)
+    is_seen = is_seen & (weights > 0)
     errors = torch.where(is_seen[..., None], pixels - points, 0.0)
-    weighted = (
-        jacobian * _weights_of_seen(torch.where(is_seen, 0.0, math.inf), weights)[..., None, None]
-    )
+    weighted = jacobian * torch.where(is_seen, weights, 0.0)[..., None, None]
     normal = torch.einsum("bvkxi,bvkxj->ijbk", weighted, jacobian)
     slope = torch.einsum("bvkxi,bvkx->ibk", weighted, errors)
     # Not to be stopped by what a single view cannot see.
     size = _trace(normal.detach())
     normal = _plus_diagonal(normal, torch.where(size > 0, _DAMPING * size, 1.0))
-    step = (_inverse(normal) * slope).sum(dim=1).movedim(0, -1)
-    return (best_float(points_3d) - step).to(points_3d.dtype)
+    return points_3d - (_inverse(normal) * slope).sum(dim=1).movedim(0, -1)
