@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lploss_builtin.commands.scoring import ScoreSummary, score_files
-from lploss_builtin.commands.scoring.file_scorer import Progress
+from lploss_builtin.commands.scoring.recording_scorer import Progress
 
 
 def score(
@@ -18,9 +18,22 @@ def score(
         list[Path],
         typer.Argument(metavar="PREDICTIONS...", help="Files: .csv, .h5, .parquet, .slp."),
     ],
-    labels: Annotated[
+    calibration: Annotated[
         Path | None,
-        typer.Option(help="Label file; losses that know plausible poses are fitted to it."),
+        typer.Option(help="Calibrated cameras; the files are their views of one recording."),
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...",
+            help="The camera of each file, where the names of the files do not tell.",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Label file; losses that know plausible poses are fitted to it. Once a view."
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Config, for the losses and their arguments.")
@@ -42,7 +55,7 @@ def score(
     ),
     video: Annotated[
         list[Path] | None,
-        typer.Option(help="The video for all files, or one for each, in their order."),
+        typer.Option(help="The video for all files, or one for each, in their order; once a view."),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Whether to draw.")] = True,
     keep_going: Annotated[
@@ -54,17 +67,21 @@ def score(
 ) -> None:
     """Score the frames of prediction files, and show the impossible ones.
 
+    With --calibration the files are the views of one recording, scored together.
+
     Writes scores.parquet, scores.csv, summary.json and pictures.
 
     Values are those before epsilon is taken off.
     """
-    with progress_bar(len(predictions)) as progress:
+    with progress_bar(len(predictions) if calibration is None else 1) as progress:
         summary = score_files(
             predictions,
+            calibration=calibration,
+            views=_names(views),
             labels=labels,
             config=config,
             overrides=set_ or (),
-            losses=[name.strip() for name in losses.split(",")] if losses is not None else None,
+            losses=_names(losses),
             out=out,
             videos=video or (),
             pictures=pictures,
@@ -79,13 +96,17 @@ def score(
         raise typer.Exit(1)
 
 
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
 def show(summary: ScoreSummary) -> None:
     """Print a summary as tables, and where the files are."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    for part in summary.renderables():
+    for part in summary.renderables(console.width):
         console.print(part)
     console.print(
         Text(f"{summary.out}: scores.parquet, scores.csv, summary.json, ")
@@ -100,7 +121,7 @@ def progress_bar(num_files: int) -> Iterator[Progress]:
     """Show on the terminal's error stream how far a scoring is; nothing where that is no terminal.
 
     Args:
-        num_files: how many files are scored.
+        num_files: how many files, or recordings of several views, are scored.
 
     Yields:
         What to call while it goes on.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
-from lploss_builtin.data.view_names import simplified
+from lploss_builtin.data.view_names import session_of as session_of
 from lploss_builtin.ops.geometry import Cameras
 
 _REQUIRED = ("matrix", "distortions", "rotation", "translation")
@@ -121,32 +121,6 @@ def find_calibration(folder: str | PathLike[str], session: str | None = None) ->
     of = f" of session {session!r}" if session is not None else ""
     raise DataError(
         f"there is no calibration{of}: looked for {' and '.join(map(str, places))}.{hint}"
-    )
-
-
-def session_of(frame: str | PathLike[str], view_names: Sequence[str]) -> str:
-    """Return the session of a frame ``labeled-data/<session>_<view>/img.png``.
-
-    Args:
-        frame: path of the image, with its folder.
-        view_names: names of the views; the longest that fits is taken. Case does not count, nor
-            does what is neither letter nor digit.
-
-    Raises:
-        DataError: the folder ends in the name of no view.
-
-    Example:
-        >>> session_of("labeled-data/monday_2_Cam-A/img07.png", ["Cam-A", "Cam-B"])
-        'monday_2'
-    """
-    folder = PurePosixPath(str(frame).replace("\\", "/")).parent.name
-    views = {simplified(name) for name in view_names}
-    for underscore in re.finditer("_", folder):  # the first one leaves the longest name
-        if underscore.start() and simplified(folder[underscore.end() :]) in views:
-            return folder[: underscore.start()]
-    raise DataError(
-        f"{frame}: the image's folder must be called <session>_<view>, with one of the views "
-        f"{', '.join(view_names)}; got {folder!r}"
     )
 
 

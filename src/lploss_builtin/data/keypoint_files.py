@@ -7,14 +7,16 @@
 ``.slp``         SLEAP, where sleap-io is installed
 ===============  ============================================================================
 
-Each file holds one animal; coordinates are in px.
+Each file holds one animal; coordinates are in px. The files of several views of it, one a view,
+can be read as if they were one: see `KeypointViews`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,6 +27,10 @@ from lploss_builtin.data.keypoint_parquet import ParquetSource
 from lploss_builtin.data.keypoint_sleap import SleapSource
 from lploss_builtin.data.keypoint_source import KeypointSource
 from lploss_builtin.data.keypoint_table import KeypointHeader, KeypointTable
+from lploss_builtin.data.keypoint_views import KeypointViews
+
+#: A file; or, for each view of a recording, its file.
+KeypointFiles: TypeAlias = str | PathLike[str] | Mapping[str, str | PathLike[str]]
 
 _SOURCES: dict[str, Callable[[Path], KeypointSource]] = {
     ".csv": CsvSource,
@@ -37,21 +43,21 @@ _SOURCES: dict[str, Callable[[Path], KeypointSource]] = {
 _READ_AT_ONCE = 65536
 
 
-def read_header(path: str | PathLike[str]) -> KeypointHeader:
-    """Read and check what a file says before its first frame.
+def read_header(files: KeypointFiles) -> KeypointHeader:
+    """Read and check what a file, or the files of several views, say before the first frame.
 
     Raises:
         DataError: the file is missing, or no file of keypoints.
         MissingDependencyError: the format needs a package that is not installed.
     """
-    return _open(path).header
+    return _open(files).header
 
 
-def read_keypoints(path: str | PathLike[str]) -> KeypointTable:
-    r"""Read a whole file.
+def read_keypoints(files: KeypointFiles) -> KeypointTable:
+    r"""Read a whole file, or those of several views.
 
     Args:
-        path: a file of predictions or labels.
+        files: a file of predictions or labels, or one for each view.
 
     Returns:
         All its frames.
@@ -70,11 +76,11 @@ def read_keypoints(path: str | PathLike[str]) -> KeypointTable:
         >>> table.keypoint_names, table.frames, table.keypoints
         (('nose',), array(['img0.png'], dtype=object), array([[1.5, 2. ]]))
     """
-    source = _open(path)
+    source = _open(files)
     frames, keypoints, confidences = zip(*source.blocks(_READ_AT_ONCE), strict=True)
     return KeypointTable(
         source.header.path,
-        source.header.keypoint_names,
+        source.header.pose_names.flat,
         np.concatenate(frames),
         np.concatenate(keypoints),
         np.concatenate(confidences) if source.header.has_confidences else None,
@@ -82,14 +88,14 @@ def read_keypoints(path: str | PathLike[str]) -> KeypointTable:
 
 
 def iter_keypoints(
-    path: str | PathLike[str], max_frames: int, num_previous_frames: int = 0
+    files: KeypointFiles, max_frames: int, num_previous_frames: int = 0
 ) -> Iterator[KeypointTable]:
-    """Read a file piece by piece, in memory that does not grow with the file.
+    """Read a file, or those of several views, piece by piece, in memory that does not grow.
 
     A ``.slp`` file is read as a whole.
 
     Args:
-        path: a file of predictions or labels.
+        files: a file of predictions or labels, or one for each view.
         max_frames: most frames of a piece, at least 1.
         num_previous_frames: how many frames of the pieces before stand again at the start of a
             piece, so that what looks at consecutive frames misses none; at least 0.
@@ -107,7 +113,7 @@ def iter_keypoints(
             "max_frames must be at least 1 and num_previous_frames at least 0, "
             f"got {max_frames} and {num_previous_frames}"
         )
-    source = _open(path)
+    source = _open(files)
     kept: KeypointTable | None = None
     for frames, keypoints, confidences in source.blocks(max_frames):
         num_kept = 0
@@ -120,7 +126,7 @@ def iter_keypoints(
                 confidences = np.concatenate([kept.confidences[before], confidences])
         kept = KeypointTable(
             source.header.path,
-            source.header.keypoint_names,
+            source.header.pose_names.flat,
             frames,
             keypoints,
             confidences,
@@ -129,8 +135,10 @@ def iter_keypoints(
         yield kept
 
 
-def _open(path: str | PathLike[str]) -> KeypointSource:
-    path = Path(path)
+def _open(files: KeypointFiles) -> KeypointSource:
+    if isinstance(files, Mapping):
+        return KeypointViews({view: _open(path) for view, path in files.items()})
+    path = Path(files)
     suffix = path.suffix.lower()
     if suffix not in _SOURCES:
         raise DataError(

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lploss.errors import DataError
-from lploss_builtin.data.calibration import session_of
 from lploss_builtin.data.keypoint_source import Block, KeypointSource
 from lploss_builtin.data.keypoint_table import KeypointHeader, KeypointTable
-from lploss_builtin.data.view_names import side_by_side
+from lploss_builtin.data.view_names import session_of, side_by_side
 
 
 class KeypointViews(KeypointSource):
@@ -34,7 +33,11 @@ class KeypointViews(KeypointSource):
         headers = [source.header for source in self._views.values()]
         first = headers[0]
         for header in headers[1:]:
-            check_same_keypoints(header, first.keypoint_names, f"{first.path}, another view")
+            if differences := header.differences(first.keypoint_names):
+                raise DataError(
+                    f"{header.path}: its keypoints are not those of {first.path}: {differences}. "
+                    "The views of a recording must hold the same keypoints."
+                )
             if header.frames_are_numbers != first.frames_are_numbers:
                 kinds = {True: "numbers", False: "images"}
                 raise DataError(
@@ -131,29 +134,3 @@ class KeypointViews(KeypointSource):
 
 
 _EXPECTED = "The files of a recording's views must hold the same frames in the same order."
-
-
-def check_same_keypoints(
-    header: KeypointHeader, keypoint_names: tuple[str, ...], others: str
-) -> None:
-    """Check that a file holds these keypoints, in any order.
-
-    Args:
-        header: of the file.
-        keypoint_names: the keypoints.
-        others: whose keypoints these are, for the message.
-
-    Raises:
-        DataError: it holds others.
-    """
-    if set(header.keypoint_names) != set(keypoint_names):
-        lacking = [name for name in keypoint_names if name not in header.keypoint_names]
-        more = [name for name in header.keypoint_names if name not in keypoint_names]
-        differences = [
-            f"{what} {', '.join(map(repr, names))}"
-            for what, names in (("it lacks", lacking), ("it alone has", more))
-            if names
-        ]
-        raise DataError(
-            f"{header.path}: its keypoints are not those of {others}: {'; '.join(differences)}."
-        )

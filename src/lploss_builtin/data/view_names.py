@@ -1,15 +1,19 @@
-"""Which view a file or a folder belongs to, told by its name."""
+"""Which view a file or a folder belongs to, told by its name; and one name for several views."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
+from os import PathLike
+from pathlib import Path, PurePosixPath
+
+from lploss.errors import DataError
 
 # DeepLabCut puts the name of its network right behind that of the video.
 _NETWORK = re.compile(r"(?<=.)DLC_.*")
 _SEPARATORS = r"[\W_]*"
+_LONGEST = 100
 
 
 def simplified(name: str) -> str:
@@ -63,3 +67,70 @@ def _is_edge(text: str, at: int) -> bool:
     if before.isdigit() or after.isdigit():
         return not (before.isdigit() and after.isdigit())
     return before.islower() and after.isupper()
+
+
+def session_of(frame: str | PathLike[str], view_names: Sequence[str]) -> str:
+    """Return the session of a frame ``labeled-data/<session>_<view>/img.png``.
+
+    Args:
+        frame: path of the image, with its folder.
+        view_names: names of the views; the longest that fits is taken. Case does not count, nor
+            does what is neither letter nor digit.
+
+    Raises:
+        DataError: the folder ends in the name of no view.
+
+    Example:
+        >>> session_of("labeled-data/monday_2_Cam-A/img07.png", ["Cam-A", "Cam-B"])
+        'monday_2'
+    """
+    folder = PurePosixPath(str(frame).replace("\\", "/")).parent.name
+    views = {simplified(name) for name in view_names}
+    for underscore in re.finditer("_", folder):  # the first one leaves the longest name
+        if underscore.start() and simplified(folder[underscore.end() :]) in views:
+            return folder[: underscore.start()]
+    raise DataError(
+        f"{frame}: the image's folder must be called <session>_<view>, with one of the views "
+        f"{', '.join(view_names)}; got {folder!r}"
+    )
+
+
+def side_by_side(files: Sequence[str]) -> str:
+    """Return one name for the files of several views: what they share, and what differs.
+
+    Example:
+        >>> side_by_side(["tracks/camA_walk.csv", "tracks/camB_walk.csv"])
+        'tracks/camA+B_walk.csv'
+        >>> side_by_side(["left/walk.csv", "right/walk.csv"])
+        'left+right/walk.csv'
+    """
+    parts = [Path(file).parts for file in files]
+    if len({len(path) for path in parts}) > 1:
+        parts = [path[-1:] for path in parts]
+    return str(Path(*(_joined(level) for level in zip(*parts, strict=True))))
+
+
+def _joined(texts: Sequence[str]) -> str:
+    if len(set(texts)) == 1:
+        return texts[0]
+    start = _common_words(texts)
+    end = _common_words([text[len(start) :] for text in texts], at_end=True)
+    different = [text[len(start) : len(text) - len(end)] for text in texts]
+    if len("".join(different)) > _LONGEST:  # for the name of a folder
+        different = [different[0], f"{len(texts) - 1}more"]
+    return f"{start}{'+'.join(different)}{end}"
+
+
+def _common_words(texts: Sequence[str], *, at_end: bool = False) -> str:
+    """Return the longest start, or end, that all share, and that cuts no word."""
+    longest = ""
+    for length in range(1, 1 + min(map(len, texts))):
+        cuts = [len(text) - length if at_end else length for text in texts]
+        parts = {
+            text[cut:] if at_end else text[:cut] for text, cut in zip(texts, cuts, strict=True)
+        }
+        if len(parts) > 1:
+            break
+        if all(_is_edge(text, cut) for text, cut in zip(texts, cuts, strict=True)):
+            longest = parts.pop()
+    return longest

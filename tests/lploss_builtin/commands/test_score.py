@@ -10,6 +10,13 @@ from typer.testing import CliRunner
 from lploss import cli
 from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.commands import score as command
+from tests.lploss_builtin.commands.rig import NAMES as RIG_NAMES
+from tests.lploss_builtin.commands.rig import (
+    points_in_space,
+    project,
+    write_calibration,
+    write_views,
+)
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 
 NAMES = ("nose", "tail")
@@ -90,8 +97,14 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
     with pytest.raises(DataError):
         invoke(
             "a.csv",
+            "--calibration",
+            "k.toml",
+            "--views",
+            "top, bot",
             "--labels",
             "l.csv",
+            "--labels",
+            "m.csv",
             "--config",
             "c.yaml",
             "--set",
@@ -111,7 +124,9 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
     options.pop("progress")
     assert files == ["a.csv"]
     assert {name: str(value) for name, value in options.items()} == {
-        "labels": "l.csv",
+        "calibration": "k.toml",
+        "views": "['top', 'bot']",
+        "labels": str([type(options["out"])(name) for name in ("l.csv", "m.csv")]),
         "config": "c.yaml",
         "overrides": "['a.b=1', 'c=2']",
         "losses": "['x', 'y']",
@@ -120,6 +135,97 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         "pictures": "False",
         "keep_going": "True",
     }
+
+
+def lploss(*args):
+    return CliRunner().invoke(cli.app, ["score", *map(str, args)])
+
+
+@pytest.fixture
+def views(tmp_path, monkeypatch):
+    """The files of three calibrated views, in the folder where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    write_calibration(tmp_path / "rig.toml")
+    seen = project(points_in_space(6))
+    seen["Top"][4, 1] += (9.0, -9.0)
+    return [path.name for path in write_views(tmp_path, seen).values()]
+
+
+def test_calibrated_views_on_the_screen(views, tmp_path):
+    done = lploss(*views, "--calibration", "rig.toml", "--losses", "multiview_reprojection")
+    assert (done.exit_code, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert any(line.startswith("walk_left1+right2+top 100 %") for line in lines)
+    table = lines[lines.index("views median px from where these views put a keypoint") :]
+    assert table[2] == "view valid all all others with Left-1 with Right-2 with Top"
+    assert table[4].split()[:2] == ["Left-1", "18"]
+    assert table[4].split()[4] == "-", "no pair with itself"
+    picture = "pictures/walk_left1+right2+top/multiview_reprojection_worst_frames.png"
+    assert (tmp_path / "lploss-score" / picture).is_file()
+
+
+def test_two_views_by_name_and_as_json(views):
+    options = ("--calibration", "rig.toml", "--views", "Top, Left-1", "--no-pictures", "--json")
+    done = lploss(views[2], views[0], "--losses", "multiview_reprojection", *options)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert [view["view"] for view in found["views"]] == ["Left-1", "Top"]
+    assert found["views"][0]["left_one_out"] is None
+    assert found["notes"] == ["rig.toml: no file is of Right-2"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (
+            ["walk_top.csv", "--calibration", "rig.toml"],
+            2,
+            "error: with a calibration, give the fi",
+        ),
+        (["walk_top.csv", "--views", "Top"], 2, "error: views, here Top, need a calibration"),
+        (
+            ["walk_top.csv", "x.csv", "--calibration", "rig.toml"],
+            2,
+            "error: the names of the files",
+        ),
+        (
+            ["walk_top.csv", "x.csv", "--calibration", "rig.toml", "--views", "Top,Side"],
+            2,
+            "error: there is no camera 'Side'.",
+        ),
+        (
+            ["walk_top.csv", "walk_left1.csv", "--calibration", "rig.toml", "--labels", "l.csv"],
+            2,
+            "error: give one label file for each of the 2 views, or none; got 1: l.csv",
+        ),
+        (
+            ["walk_top.csv", "walk_left1.csv", "--calibration", "x.csv"],
+            1,
+            "error: x.csv is no TOML",
+        ),
+        (
+            ["walk_top.csv", "x.csv", "--calibration", "rig.toml", "--views", "Top,Left-1"],
+            1,
+            "error: walk_top.csv ends after 6 frames, x.csv goes on with frame 6.",
+        ),
+        (
+            ["walk_top.csv", "img.csv", "--calibration", "rig.toml", "--views", "Top,Left-1"],
+            1,
+            "error: walk_top.csv: its frames are numbers, those of img.csv are images.",
+        ),
+    ],
+)
+def test_views_used_wrongly(views, tmp_path, args, status, message):
+    keypoints = project(points_in_space(8))["Top"]
+    write_predictions(tmp_path / "x.csv", keypoints, RIG_NAMES)
+    write_predictions(tmp_path / "img.csv", keypoints, RIG_NAMES, [f"a/{n}.png" for n in range(8)])
+    before = sorted(tmp_path.iterdir())
+    done = lploss(*args, "--losses", "temporal")
+    assert (done.exit_code, done.stdout) == (status, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("error: ") == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_progress_goes_to_a_terminal_only(monkeypatch, capsys):
@@ -141,9 +247,6 @@ def test_progress_goes_to_a_terminal_only(monkeypatch, capsys):
 
 
 def test_as_a_command_of_lploss(invoke, tmp_path):
-    def lploss(*args):
-        return CliRunner().invoke(cli.app, ["score", *args])
-
     done = lploss("a.csv", "--losses", "temporal", "--no-pictures", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["rows"][0]["valid"] == 6

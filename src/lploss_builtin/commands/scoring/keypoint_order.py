@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from lploss.config import plain
 from lploss.errors import ConfigError, DataError, did_you_mean
 from lploss_builtin.data.keypoint_table import KeypointHeader, KeypointTable
+from lploss_builtin.data.pose_names import PoseNames
 
 _INDICES = ("mirrored_column_matches", "columns_for_singleview_pca")
 
 
-def common_order(header: KeypointHeader, config: DictConfig) -> tuple[str, ...]:
-    """Return the order in which keypoints are scored: the config's, then the file's.
+def common_order(header: KeypointHeader, config: DictConfig) -> PoseNames:
+    """Return the keypoints in the order in which they are scored: the config's, then the file's.
 
     What a config says of keypoints by their number (an epsilon each, for example) then fits.
 
@@ -25,7 +26,8 @@ def common_order(header: KeypointHeader, config: DictConfig) -> tuple[str, ...]:
     """
     known = _names_of(config) or ()
     named = tuple(name for name in known if name in header.keypoint_names)
-    return named + tuple(name for name in header.keypoint_names if name not in named)
+    others = tuple(name for name in header.keypoint_names if name not in named)
+    return PoseNames(named + others, header.view_names)
 
 
 def check_same_keypoints(header: KeypointHeader, keypoint_names: Sequence[str]) -> None:
@@ -34,17 +36,10 @@ def check_same_keypoints(header: KeypointHeader, keypoint_names: Sequence[str]) 
     Raises:
         DataError: it holds others.
     """
-    if set(header.keypoint_names) != set(keypoint_names):
-        lacking = [name for name in keypoint_names if name not in header.keypoint_names]
-        more = [name for name in header.keypoint_names if name not in keypoint_names]
-        differences = [
-            f"{what} {', '.join(map(repr, names))}"
-            for what, names in (("it lacks", lacking), ("it alone has", more))
-            if names
-        ]
+    if differences := header.differences(keypoint_names):
         raise DataError(
-            f"{header.path}: its keypoints are not those of the first file: "
-            f"{'; '.join(differences)}. Score files of different keypoints separately."
+            f"{header.path}: its keypoints are not those of the first file: {differences}. Score "
+            "files of different keypoints separately."
         )
 
 
@@ -67,42 +62,64 @@ def labels_in_order(labels: KeypointTable, keypoint_names: tuple[str, ...]) -> K
     return labels.select(keypoint_names)
 
 
-def with_indices_of(config: DictConfig, keypoint_names: Sequence[str]) -> DictConfig:
-    """Return the config with its indices of keypoints counted along these names.
+def with_indices_of(config: DictConfig, names: PoseNames) -> DictConfig:
+    """Return the config with its indices of keypoints counted along a pose.
 
-    In the config they count along ``data.keypoint_names``; without that, they are left as they
-    are.
+    In the config they count along ``data.keypoint_names``; without that, they are taken as they
+    are. Where there are several views, they count along the keypoints of one, and stand for the
+    same keypoints of all; ``mirrored_column_matches`` are all keypoints unless stated.
 
     Raises:
         ConfigError: an index stands for no keypoint, or for one that is not predicted, or
-            ``data.keypoint_names`` holds a name twice.
+            ``data.keypoint_names`` holds a name twice; or ``mirrored_column_matches`` holds
+            several lists where there are several views.
     """
     known = _names_of(config)
-    if known is None:
+    if known is None and not names.views:
         return config
-
-    def translated(value: Any, key: str) -> Any:
-        if isinstance(value, list):
-            return [translated(entry, key) for entry in value]
-        if not isinstance(value, int) or not 0 <= value < len(known):
-            raise ConfigError(
-                f"data.{key} must hold indices of the {len(known)} names in data.keypoint_names, "
-                f"got {value!r}"
-            )
-        if known[value] not in keypoint_names:
-            raise ConfigError(
-                f"data.{key} asks for the keypoint {known[value]!r} (number {value} of "
-                f"data.keypoint_names), which the predictions do not hold."
-                f"{did_you_mean(known[value], keypoint_names)} Leave it out there."
-            )
-        return list(keypoint_names).index(known[value])
-
     config = config.copy()
     for key in _INDICES:
         value = plain(config.data[key])
+        if value is not None and known is not None:
+            value = _translated(value, key, known, names.keypoints)
+        if names.views:
+            value = _in_all_views(value, key, names)
         if value is not None:
-            OmegaConf.update(config, f"data.{key}", translated(value, key), merge=False)
+            OmegaConf.update(config, f"data.{key}", value, merge=False)
     return config
+
+
+def _translated(value: Any, key: str, known: Sequence[str], keypoint_names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_translated(entry, key, known, keypoint_names) for entry in value]
+    if not isinstance(value, int) or not 0 <= value < len(known):
+        raise ConfigError(
+            f"data.{key} must hold indices of the {len(known)} names in data.keypoint_names, "
+            f"got {value!r}"
+        )
+    if known[value] not in keypoint_names:
+        raise ConfigError(
+            f"data.{key} asks for the keypoint {known[value]!r} (number {value} of "
+            f"data.keypoint_names), which the predictions do not hold."
+            f"{did_you_mean(known[value], keypoint_names)} Leave it out there."
+        )
+    return list(keypoint_names).index(known[value])
+
+
+def _in_all_views(value: Any, key: str, names: PoseNames) -> Any:
+    is_mirrored = key == "mirrored_column_matches"
+    if value is None and is_mirrored:
+        value = list(range(len(names.keypoints)))
+    if value is None:
+        return None
+    num = len(names.keypoints)
+    if not all(isinstance(index, int) and 0 <= index < num for index in value):
+        raise ConfigError(
+            f"data.{key} must be one list of indices below {num} where each view is a file of its "
+            f"own, for the same keypoints of every view; got {value!r}"
+        )
+    views = [[view * num + index for index in value] for view in range(len(names.views))]
+    return views if is_mirrored else [index for view in views for index in view]
 
 
 def _names_of(config: DictConfig) -> Sequence[str] | None:

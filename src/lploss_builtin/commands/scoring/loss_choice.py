@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -22,9 +22,12 @@ from lploss.errors import (
 from lploss.inputs import InputResolver
 from lploss.loss import parameters_of
 from lploss.registry import Registry
+from lploss_builtin.commands.scoring.recording import camera_inputs
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss, loss_failed
 from lploss_builtin.data.keypoint_table import KeypointTable
 from lploss_builtin.data.labels import LabelledKeypoints
+from lploss_builtin.data.pose_names import PoseNames
+from lploss_builtin.ops.geometry import Cameras
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +35,32 @@ class Material:
     """What losses can be made of, and be evaluated on.
 
     Attributes:
-        keypoint_names: names of the predicted keypoints, in the order of the batch.
-        config: the full config; its indices of keypoints count along ``keypoint_names``.
+        names: names of the predicted keypoints, in the order of the batch.
+        config: the full config; its indices of keypoints count along ``names.flat``.
         labels: labels of the same keypoints, for the losses that are fitted to them.
         has_confidences: whether every file has likelihoods.
         has_targets: whether some predictions are of labelled frames.
         registry: where the losses are looked up.
+        cameras: of the views, where there are several.
     """
 
-    keypoint_names: tuple[str, ...]
+    names: PoseNames
     config: DictConfig
     labels: KeypointTable | None
     has_confidences: bool
     has_targets: bool
     registry: Registry
+    cameras: Cameras | None = None
 
     def example(self, num_frames: int) -> dict[str, Tensor]:
         """Return a batch with the inputs that the files give."""
-        num_keypoints = len(self.keypoint_names)
+        num_keypoints = len(self.names.flat)
         batch = {"keypoints_pred": torch.zeros(num_frames, 2 * num_keypoints)}
         if self.has_confidences:
             batch["confidences"] = torch.ones(num_frames, num_keypoints)
         if self.has_targets:
             batch["keypoints_targ"] = torch.zeros(num_frames, 2 * num_keypoints)
-        return batch
+        return batch | camera_inputs(self.cameras, num_frames)
 
 
 def choose_losses(
@@ -139,13 +144,16 @@ def _build(name: str, params: object, material: Material, *, even_if_off: bool) 
     built, off = build_losses(
         {name: given},
         config=material.config,
-        data_module=labels and LabelledKeypoints(labels.keypoints, labels.keypoint_names),
+        data_module=labels
+        and LabelledKeypoints(
+            labels.keypoints, labels.keypoint_names, max(1, len(material.names.views))
+        ),
         prefer=prefer,
         registry=material.registry,
     )
     if name in off:
         return f"{off[name]}, the config turns it off"
-    return ScoredLoss(built[name], material.keypoint_names, resolver, example)
+    return ScoredLoss(built[name], material.names, resolver, example)
 
 
 def _lacks(name: str, params: object, error: Exception, material: Material) -> str:
@@ -155,7 +163,14 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
     except LplossError:
         return ""
     if isinstance(error, MissingInputError):
-        return f"needs {' and '.join(_missing_inputs(cls, name, material))}, which no file gives"
+        missing = _missing_inputs(cls, name, material)
+        even_so = missing
+        if material.cameras is None:
+            even_so = _missing_inputs(cls, name, _with_two_views(material))
+        needs = ["calibrated views (--calibration FILE)"] if len(even_so) < len(missing) else []
+        if even_so:
+            needs.append(f"{' and '.join(even_so)}, which no file gives")
+        return f"needs {', and '.join(needs)}"
     # A value that is refused is a fault of its own, whatever else is lacking.
     refused = [e for e in (error, error.__cause__) if isinstance(e, ArgumentValueError)]
     if not refused:
@@ -180,6 +195,16 @@ def _missing_inputs(cls: type[Loss], name: str, material: Material) -> list[str]
         except MissingInputError:
             missing.append(needed)
     return missing
+
+
+def _with_two_views(material: Material) -> Material:
+    """Return as much of what two calibrated views would give as tells which losses could run."""
+    pinhole, pose = torch.eye(3, dtype=torch.float64), torch.eye(3, 4, dtype=torch.float64)
+    return replace(
+        material,
+        names=PoseNames(material.names.keypoints, ("left", "right")),
+        cameras=Cameras(pinhole.expand(2, 3, 3), pose.expand(2, 3, 4)),
+    )
 
 
 def _resolver(needed: Iterable[str], name: str, material: Material) -> InputResolver:

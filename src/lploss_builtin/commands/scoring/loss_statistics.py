@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64
 
 from lploss_builtin.commands.scoring.peak_series import PeakSeries
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
 from lploss_builtin.commands.scoring.summary import ScoreRow, WorstEntry
 from lploss_builtin.commands.scoring.value_histogram import ValueHistogram
 from lploss_builtin.commands.scoring.worst_frames import WorstFrames
+from lploss_builtin.data.keypoint_table import KeypointTable
 
 NUM_WORST_FRAMES = 5
 
@@ -38,10 +39,9 @@ class LossStatistics:
     def add(
         self,
         file: str,
-        frames: Shaped[np.ndarray, "frames"],
-        rows: range,
-        values: Float64[np.ndarray, "frames elements"],
-        keypoints: Float64[np.ndarray, "all_frames two_x_num_keypoints"],
+        table: KeypointTable,
+        first_row: int,
+        values: Float64[np.ndarray, "new_frames elements"],
     ) -> None:
         """Add consecutive frames of a file; the parameters are those of `WorstFrames.add`."""
         valid = values[~np.isnan(values)]
@@ -53,10 +53,9 @@ class LossStatistics:
         self.worst.add(
             file,
             self.loss.element_names,
-            frames,
-            rows,
+            table,
+            first_row,
             values,
-            keypoints,
             self.loss.num_previous_frames,
         )
 

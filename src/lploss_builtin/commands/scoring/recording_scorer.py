@@ -1,4 +1,4 @@
-"""Scoring one file, piece by piece."""
+"""Scoring one recording, piece by piece."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from torch import Tensor
 
 from lploss.errors import DataError, LplossError
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
+from lploss_builtin.commands.scoring.recording import Recording, camera_inputs
 from lploss_builtin.commands.scoring.score_tables import FileTables
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss, loss_failed
+from lploss_builtin.commands.scoring.summary import ViewRow
+from lploss_builtin.commands.scoring.view_agreement import ViewAgreement
 from lploss_builtin.data.keypoint_files import iter_keypoints
 from lploss_builtin.data.keypoint_table import KeypointTable
+from lploss_builtin.data.pose_names import PoseNames
+from lploss_builtin.ops.geometry import Cameras
 
-#: Called with a file and how many of its frames are scored; 0 when it is begun.
+#: Called with the name of a recording and how many of its frames are scored; 0 when it is begun.
 Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScoredFile:
-    """What scoring has found in one file.
+class ScoredRecording:
+    """What scoring has found in one recording.
 
     Attributes:
         statistics: for each loss.
@@ -32,6 +37,7 @@ class ScoredFile:
         low: the least x and y of all keypoints, px.
         high: the greatest x and y of all keypoints, px.
         notes: what else to know.
+        views: how well its views agree, where there are several.
     """
 
     statistics: tuple[LossStatistics, ...]
@@ -40,14 +46,16 @@ class ScoredFile:
     low: Float64[np.ndarray, "2"]
     high: Float64[np.ndarray, "2"]
     notes: tuple[str, ...]
+    views: tuple[ViewRow, ...] = ()
 
 
-class FileScorer:
-    """Evaluates the chosen losses on files of the same keypoints.
+class RecordingScorer:
+    """Evaluates the chosen losses on recordings of the same keypoints.
 
     Args:
         losses: the losses.
-        keypoint_names: names of the keypoints, in the order in which the losses take them.
+        names: names of the keypoints, in the order in which the losses take them.
+        cameras: of the views, where there are several.
         labels: labels to compare predictions of labelled frames with; ``None``: do not.
         max_frames: how many frames are held at once.
         progress: called while it goes on.
@@ -59,13 +67,15 @@ class FileScorer:
     def __init__(
         self,
         losses: Sequence[ScoredLoss],
-        keypoint_names: tuple[str, ...],
+        names: PoseNames,
+        cameras: Cameras | None,
         labels: KeypointTable | None,
         max_frames: int,
         progress: Progress,
     ) -> None:
         self._losses = losses
-        self._keypoint_names = keypoint_names
+        self._names = names
+        self._cameras = cameras
         self._labels = labels
         self._max_frames = max_frames
         self._progress = progress
@@ -77,34 +87,37 @@ class FileScorer:
                 )
             self._label_rows[frame] = row
 
-    def score(self, file: str, tables: FileTables) -> ScoredFile:
-        """Score a file.
+    def score(self, recording: Recording, tables: FileTables) -> ScoredRecording:
+        """Score a recording.
 
         Args:
-            file: the file, as it was given.
+            recording: the recording.
             tables: where the values are written to.
 
         Raises:
-            DataError: the file cannot be used.
+            DataError: a file of it cannot be used.
             LplossError: a loss cannot be evaluated; a `PluginError` where its own code fails.
         """
+        name = recording.name
         statistics = tuple(LossStatistics(loss) for loss in self._losses)
+        agreement = self._cameras and ViewAgreement(self._cameras, self._names)
         low, high = np.full(2, np.inf), np.full(2, -np.inf)
         first_frame: int | None = None
         last_frame: int | None = None
         num_scored = num_labelled = num_gaps = 0
         previous: int | None = None
         num_previous_frames = max(loss.num_previous_frames for loss in self._losses)
-        self._progress(file, 0)
-        for piece in iter_keypoints(file, self._max_frames, num_previous_frames):
-            table = piece.select(self._keypoint_names)
+        self._progress(name, 0)
+        for piece in iter_keypoints(recording.files, self._max_frames, num_previous_frames):
+            table = piece.select(self._names.flat)
             frames = table.frames[table.num_previous_frames :]
             labelled = self._rows_of_labels(table.frames)
-            values = [self._values(loss, file, table, labelled) for loss in self._losses]
+            values = [self._values(loss, name, table, labelled) for loss in self._losses]
             tables.add(frames, np.concatenate(values, axis=1))
-            rows = range(num_scored, num_scored + len(frames))
             for one, found in zip(statistics, values, strict=True):
-                one.add(file, frames, rows, found, table.keypoints)
+                one.add(name, table, num_scored, found)
+            if agreement:
+                agreement.add(table)
             points = table.keypoints.reshape(-1, 2)
             low, high = np.fmin(low, np.fmin.reduce(points)), np.fmax(high, np.fmax.reduce(points))
             num_labelled += int((labelled[table.num_previous_frames :] >= 0).sum())
@@ -115,11 +128,12 @@ class FileScorer:
                 first_frame = int(frames[0]) if first_frame is None else first_frame
                 last_frame = max(int(frames.max()), -1 if last_frame is None else last_frame)
             num_scored += len(frames)
-            self._progress(file, num_scored)
-        notes = self._notes(file, last_frame is not None, num_labelled, num_gaps)
+            self._progress(name, num_scored)
+        notes = self._notes(name, last_frame is not None, num_labelled, num_gaps)
         if num_gaps:
             first_frame = None
-        return ScoredFile(statistics, first_frame, last_frame, low, high, notes)
+        views = agreement.rows() if agreement else ()
+        return ScoredRecording(statistics, first_frame, last_frame, low, high, notes, views)
 
     def _rows_of_labels(self, frames: Shaped[np.ndarray, "frames"]) -> Shaped[np.ndarray, "frames"]:
         """Return the row of each frame in the labels, -1 where it is not labelled."""
@@ -128,7 +142,7 @@ class FileScorer:
     def _values(
         self,
         loss: ScoredLoss,
-        file: str,
+        name: str,
         table: KeypointTable,
         labelled: Shaped[np.ndarray, "frames"],
     ) -> Float64[np.ndarray, "new_frames elements"]:
@@ -139,7 +153,7 @@ class FileScorer:
         except LplossError:
             raise
         except Exception as error:
-            what = f"{file}, frames {table.frames[0]} to {table.frames[-1]}: the loss {loss.name!r}"
+            what = f"{name}, frames {table.frames[0]} to {table.frames[-1]}: the loss {loss.name!r}"
             raise loss_failed(what, loss.loss_class, error) from error
 
     def _batch(
@@ -152,23 +166,23 @@ class FileScorer:
         if self._labels is not None:
             targets = np.where((labelled >= 0)[:, None], self._labels.keypoints[labelled], np.nan)
             batch["keypoints_targ"] = torch.from_numpy(targets).float()
-        return batch
+        return batch | camera_inputs(self._cameras, len(table.frames))
 
     def _notes(
-        self, file: str, has_numbers: bool, num_labelled: int, num_gaps: int
+        self, name: str, has_numbers: bool, num_labelled: int, num_gaps: int
     ) -> tuple[str, ...]:
         notes = []
         looking_back = ", ".join(loss.name for loss in self._losses if loss.num_previous_frames)
         if looking_back and not has_numbers:
             notes.append(
-                f"{file}: its frames are images, not consecutive frames; {looking_back} has no "
+                f"{name}: its frames are images, not consecutive frames; {looking_back} has no "
                 "value there"
             )
         elif looking_back and num_gaps:
             notes.append(
-                f"{file}: {num_gaps} times a frame does not follow the one before it; "
+                f"{name}: {num_gaps} times a frame does not follow the one before it; "
                 f"{looking_back} has no value there"
             )
         if self._labels is not None and not num_labelled:
-            notes.append(f"{file}: none of its frames stands in {self._labels.path}")
+            notes.append(f"{name}: none of its frames stands in {self._labels.path}")
         return tuple(notes)

@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from lploss.config import load_config
 from lploss.errors import ArgumentValueError, DataError, PluginError
 from lploss.registry import Registry, default_registry
-from lploss_builtin.commands.scoring.file_scorer import FileScorer, Progress
 from lploss_builtin.commands.scoring.keypoint_order import (
     check_same_keypoints,
     common_order,
@@ -25,9 +24,20 @@ from lploss_builtin.commands.scoring.keypoint_order import (
 from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
 from lploss_builtin.commands.scoring.pictures import draw_pictures
+from lploss_builtin.commands.scoring.recording import (
+    Recording,
+    calibrated_views,
+    separate_files,
+)
+from lploss_builtin.commands.scoring.recording_scorer import Progress, RecordingScorer
 from lploss_builtin.commands.scoring.score_tables import FileTables, join_tables
 from lploss_builtin.commands.scoring.staged_folder import staged_folder
-from lploss_builtin.commands.scoring.summary import ScoreRow, ScoreSummary, short_names
+from lploss_builtin.commands.scoring.summary import (
+    ScoreRow,
+    ScoreSummary,
+    ViewRow,
+    short_names,
+)
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
@@ -39,7 +49,9 @@ _Path: TypeAlias = str | PathLike[str]
 def score_files(
     predictions: Sequence[_Path],
     *,
-    labels: _Path | None = None,
+    calibration: _Path | None = None,
+    views: Sequence[str] | None = None,
+    labels: _Path | Sequence[_Path] | None = None,
     config: _Path | Mapping[str, object] | DictConfig | None = None,
     overrides: Sequence[str] = (),
     losses: Sequence[str] | None = None,
@@ -59,10 +71,19 @@ def score_files(
     their summary to ``summary.json``, and pictures to the folder ``pictures``, all in ``out``,
     where nothing appears before everything is finished.
 
+    With a calibration, the files are the views of one recording: the same frames and keypoints,
+    scored together. In tables its file is one name for all of them, and its keypoints are called
+    ``view/keypoint``.
+
     Args:
         predictions: files of predictions of the same keypoints.
+        calibration: the calibrated cameras whose views the files are: see
+            `lploss_builtin.data.calibration.read_calibration`.
+        views: the camera of each file; without, it is told by the name of the file.
         labels: a file with labels of at least these keypoints, for losses that are fitted to
             labelled poses, and for those that compare predictions of labelled frames with them.
+            With a calibration one for each view, in any order if their names tell the views,
+            else in that of the files.
         config: a full config, or its path. Its ``data.keypoint_names`` say what its indices of
             keypoints stand for.
         overrides: ``"section.key=value"``, applied to the config last.
@@ -70,7 +91,8 @@ def score_files(
             ``model.losses_to_use``; else, of those in the config's section ``losses``, else of
             all that are registered, those that can run.
         out: the folder to write to.
-        videos: for the pictures: the video of each file, or one for all.
+        videos: for the pictures: the video of each file, or one for all; of views always that
+            of each.
         keep_going: score the other files where one cannot be scored.
         pictures: whether to draw.
         max_frames: how many frames are held at once, at least 1.
@@ -86,64 +108,79 @@ def score_files(
         UnknownLossError: nobody provides a loss.
         PluginError: the code of a loss fails; nothing is written, unless ``keep_going``.
         ArgumentValueError: a file is given twice, the videos are too many or too few, a name of
-            a loss is empty, or ``out`` cannot be written to.
+            a loss is empty, it cannot be told which file is which view, or ``out`` cannot be
+            written to.
         MissingDependencyError: a package is not installed.
     """
     files = [str(path) for path in predictions]
-    _check_arguments(files, videos, losses)
+    label_files = [labels] if isinstance(labels, str | PathLike) else list(labels or ())
+    _check_arguments(files, losses)
     for module in ("pandas", "pyarrow", "matplotlib"):
         require(module, "score", "to score files")
-    video_of = dict(zip(files, _one_each(videos, len(files)), strict=True))
-    headers, failed = _headers(files, keep_going)
+    if calibration is not None:
+        given = calibrated_views(files, label_files, videos, calibration, views)
+    elif views is None:
+        given = separate_files(files, label_files, videos)
+    else:
+        raise ArgumentValueError(f"views, here {', '.join(views)}, need a calibration")
+    headers, failed = _headers(given.recordings, keep_going)
     for video in dict.fromkeys(videos):
         check_video(video)
     first = next(iter(headers.values()))
     full = load_config(config, overrides)
-    keypoint_names = common_order(first, full)
-    label_table = labels_in_order(read_keypoints(labels), keypoint_names) if labels else None
+    pose_names = common_order(first, full)
+    label_table = None
+    if given.labels is not None:
+        label_table = labels_in_order(read_keypoints(given.labels), pose_names.flat)
+    frames_are_numbers = all(header.frames_are_numbers for header in headers.values())
     material = Material(
-        keypoint_names,
-        with_indices_of(full, keypoint_names),
+        pose_names,
+        with_indices_of(full, pose_names),
         label_table,
         has_confidences=all(header.has_confidences for header in headers.values()),
-        has_targets=label_table is not None
-        and not all(header.frames_are_numbers for header in headers.values()),
+        has_targets=label_table is not None and not frames_are_numbers,
         registry=registry,
+        cameras=given.cameras,
     )
     chosen, left_out = choose_losses(material, losses)
-    scorer = FileScorer(
+    scorer = RecordingScorer(
         chosen,
-        keypoint_names,
+        pose_names,
+        given.cameras,
         label_table if material.has_targets else None,
         max_frames,
-        progress or (lambda file, num_frames: None),
+        progress or (lambda name, num_frames: None),
     )
-    names = short_names(files)
-    frames_are_numbers = all(header.frames_are_numbers for header in headers.values())
+    names = short_names([recording.name for recording in given.recordings])
     total = {loss.name: LossStatistics(loss) for loss in chosen}
     rows: list[ScoreRow] = []
-    notes: list[str] = []
+    view_rows: list[ViewRow] = []
+    notes = list(given.notes)
     parts: list[FileTables] = []
     earlier = _pictures_in(Path(out))
     with staged_folder(Path(out)) as folder:
-        for number, file in enumerate(headers):
-            drawn = folder / "pictures" / names[file]
+        for number, recording in enumerate(given.recordings):
+            name = recording.name
+            if name not in headers:
+                continue
+            drawn = folder / "pictures" / names[name]
             try:
-                with FileTables(folder / str(number), file, chosen, frames_are_numbers) as tables:
-                    scored = scorer.score(file, tables)
+                with FileTables(folder / str(number), name, chosen, frames_are_numbers) as tables:
+                    scored = scorer.score(recording, tables)
                 if pictures:
-                    draw_pictures(drawn, names[file], file, scored, keypoint_names, video_of[file])
+                    draw_pictures(drawn, names[name], recording, scored, pose_names, given.cameras)
             except (DataError, PluginError) as error:
                 if not keep_going:
                     raise
-                failed[file] = str(error)
+                failed[name] = str(error)
                 tables.discard()
                 shutil.rmtree(drawn, ignore_errors=True)
                 continue
             parts.append(tables)
             notes += scored.notes
+            view_rows += scored.views
             for statistics in scored.statistics:
-                rows.append(statistics.row(file))
+                rows.append(statistics.row(name))
                 total[statistics.loss.name].merge(statistics)
         if not parts:
             raise _cannot_be_scored(failed)
@@ -157,6 +194,7 @@ def score_files(
             pictures=tuple(
                 path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))
             ),
+            views=tuple(view_rows),
         )
         (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
     for picture in earlier.difference(summary.pictures):
@@ -166,9 +204,7 @@ def score_files(
     return summary
 
 
-def _check_arguments(
-    files: Sequence[str], videos: Sequence[object], losses: Sequence[str] | None
-) -> None:
+def _check_arguments(files: Sequence[str], losses: Sequence[str] | None) -> None:
     if not files:
         raise ArgumentValueError("give at least one file of predictions")
     spellings: dict[Path, str] = {}
@@ -178,13 +214,6 @@ def _check_arguments(
             raise ArgumentValueError(f"the file {earlier} is given twice, also as {file}")
         if files.count(file) > 1:
             raise ArgumentValueError(f"the file {file} is given twice")
-    if len(videos) not in (0, 1, len(files)):
-        expected = (
-            "at most one video for one file"
-            if len(files) == 1
-            else f"one video for all {len(files)} files, or one for each"
-        )
-        raise ArgumentValueError(f"give {expected}; got {len(videos)}")
     if losses is not None and (not losses or "" in losses):
         raise ArgumentValueError(
             "losses must be names of losses, separated by single commas on the command line; got "
@@ -203,27 +232,21 @@ def _pictures_in(out: Path) -> set[str]:
         return set()
 
 
-def _one_each(videos: Sequence[_Path], num_files: int) -> list[_Path | None]:
-    if len(videos) == num_files:
-        return list(videos)
-    return [videos[0] if videos else None] * num_files
-
-
 def _headers(
-    files: Sequence[str], keep_going: bool
+    recordings: Sequence[Recording], keep_going: bool
 ) -> tuple[dict[str, KeypointHeader], dict[str, str]]:
-    """Return the headers of the files that can be used; and why the others cannot."""
+    """Return the headers of the recordings that can be used; and why the others cannot."""
     headers: dict[str, KeypointHeader] = {}
     failed: dict[str, str] = {}
-    for file in files:
+    for recording in recordings:
         try:
-            header = read_header(file)
+            header = read_header(recording.files)
             if headers:
                 check_same_keypoints(header, next(iter(headers.values())).keypoint_names)
         except DataError as error:
-            failed[file] = str(error)
+            failed[recording.name] = str(error)
         else:
-            headers[file] = header
+            headers[recording.name] = header
     if failed and not (keep_going and headers):
         raise _cannot_be_scored(failed)
     return headers, failed

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import typing
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from lploss import Loss
 from lploss.errors import LossDefinitionError, PluginError, first_line
 from lploss.inputs import InputResolver
+from lploss_builtin.data.pose_names import PoseNames
 
 
 class ScoredLoss:
@@ -25,7 +26,7 @@ class ScoredLoss:
 
     Args:
         loss: the loss.
-        keypoint_names: names of the batch's keypoints, in order.
+        pose_names: names of the batch's keypoints, in order.
         resolver: derives the inputs that a batch does not hold.
         example: a batch with more frames than the loss looks back.
 
@@ -46,7 +47,7 @@ class ScoredLoss:
     def __init__(
         self,
         loss: Loss,
-        keypoint_names: Sequence[str],
+        pose_names: PoseNames,
         resolver: InputResolver,
         example: Mapping[str, Tensor],
     ) -> None:
@@ -58,8 +59,10 @@ class ScoredLoss:
         self._loss = copy.deepcopy(loss)
         self._loss.epsilon.zero_()
         found = self._elementwise(example)
-        names = loss.element_names(keypoint_names) if found.ndim > 1 else ["pose"]
+        names = loss.element_names(pose_names.flat) if found.ndim > 1 else ["pose"]
         shape = found.shape if found.ndim > 1 else (*found.shape, 1)
+        if shape[-1] != len(names) and pose_names.views:
+            names = loss.element_names(pose_names.keypoints)
         num_rows = len(next(iter(example.values()))) - self.num_previous_frames
         if shape[0] != num_rows or shape[-1] != len(names):
             raise LossDefinitionError(
@@ -67,10 +70,12 @@ class ScoredLoss:
                 f"frame, the first {self.num_previous_frames} left out) and end in an axis of "
                 f"{len(names)} elements (element_names names so many), got shape {tuple(shape)}"
             )
-        inner = ["".join(f"[{i}]" for i in index) for index in product(*map(range, shape[1:-1]))]
-        self.element_names = tuple(name + suffix for suffix in inner or [""] for name in names)
+        around = _around_names(type(loss), pose_names, shape[1:-1])
+        self.element_names = tuple(
+            before + name + after for before, after in around for name in names
+        )
         epsilon = np.broadcast_to(loss.epsilon.double().cpu().numpy(), len(names))
-        self.epsilon: Float64[np.ndarray, "elements"] = np.tile(epsilon, len(inner) or 1)
+        self.epsilon: Float64[np.ndarray, "elements"] = np.tile(epsilon, len(around))
 
     @property
     def one_epsilon(self) -> float | None:
@@ -104,6 +109,29 @@ class ScoredLoss:
 
     def _elementwise(self, batch: Mapping[str, Any]) -> Float[Tensor, "..."]:
         return self._loss.elementwise(**self._resolver.resolve(batch))
+
+
+def _around_names(
+    loss_class: type[Loss], pose_names: PoseNames, sizes: Sequence[int]
+) -> list[tuple[str, str]]:
+    """Return what stands before and after the name of an element, for axes between first and last.
+
+    An axis that the annotation of ``compute_loss`` calls views or cam_pairs has their names, any
+    other one has numbers.
+    """
+    try:
+        axes = typing.get_type_hints(loss_class.compute_loss)["return"].dim_str.split()[1:-1]
+    except Exception:  # no annotation, or one that cannot be resolved
+        axes = []
+    known = {"views": pose_names.views, "cam_pairs": pose_names.pairs}
+    around = [("", "")]
+    for position, size in enumerate(sizes):
+        names = known.get(axes[position], ()) if len(axes) == len(sizes) else ()
+        labels = [(f"{name}/", "") for name in names]
+        if len(labels) != size:
+            labels = [("", f"[{number}]") for number in range(size)]
+        around = [(b + before, a + after) for b, a in around for before, after in labels]
+    return around
 
 
 def loss_failed(what: str, loss_class: type[Loss], error: Exception) -> PluginError:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
+
+# In a table on the screen: what the other columns take, and what names of files are left at least.
+_WIDTH_OF_REST, _SHORTEST_NAME = 62, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,25 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewRow:
+    """How far the keypoints of one calibrated view lie from what the views say together.
+
+    Attributes:
+        view: the view.
+        valid: how many keypoints of it all views put somewhere; of these are the medians, px.
+        reprojection: from where all views put them, weighted by their confidences.
+        left_one_out: from where all other views put them; NaN where there is only one other.
+        in_pairs: from where this view and one other put them, for each other view.
+    """
+
+    view: str
+    valid: int
+    reprojection: float
+    left_one_out: float
+    in_pairs: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreSummary:
     """What a scoring has found.
 
@@ -67,6 +90,7 @@ class ScoreSummary:
         notes: what else to know, for example why a loss has no valid value in a file.
         out: the folder with tables and pictures.
         pictures: the pictures, relative to ``out``.
+        views: one row for each calibrated view, where there are some.
     """
 
     rows: tuple[ScoreRow, ...]
@@ -75,6 +99,7 @@ class ScoreSummary:
     notes: tuple[str, ...]
     out: Path
     pictures: tuple[str, ...] = field(default=())
+    views: tuple[ViewRow, ...] = field(default=())
 
     @property
     def losses(self) -> list[str]:
@@ -96,6 +121,7 @@ class ScoreSummary:
         """Return the summary as JSON; what is not finite is null."""
         content = {
             "rows": [asdict(row) for row in self.rows],
+            "views": [asdict(row) for row in self.views],
             "left_out": dict(self.left_out),
             "failed": dict(self.failed),
             "notes": list(self.notes),
@@ -104,12 +130,18 @@ class ScoreSummary:
         }
         return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
 
-    def renderables(self) -> Iterator[RenderableType]:
-        """Yield one table for each loss, and what else is to be said, for a rich console."""
+    def renderables(self, width: int = 80) -> Iterator[RenderableType]:
+        """Yield one table for each loss, and what else is to be said, for a rich console.
+
+        Args:
+            width: of the console; long names of files are cut to leave room for the rest.
+        """
         from rich.text import Text
 
         for loss in self.losses:
-            yield self._table([row for row in self.rows if row.loss == loss])
+            yield self._table([row for row in self.rows if row.loss == loss], width)
+        if self.views:
+            yield self._table_of_views()
         for name, why in self.left_out.items():
             yield Text(f"left out: {name}: {why}", style="dim")
         for note in self.notes:
@@ -117,21 +149,12 @@ class ScoreSummary:
         for name, why in self.failed.items():
             yield Text(f"not scored: {why if name in why else f'{name}: {why}'}", style="bold red")
 
-    def _table(self, rows: Sequence[ScoreRow]) -> RenderableType:
-        from rich import box
-        from rich.table import Table
-
+    def _table(self, rows: Sequence[ScoreRow], width: int) -> RenderableType:
         epsilon = rows[0].epsilon
         shown = f"{epsilon:.4g} {rows[0].unit}" if isinstance(epsilon, float) else "one a keypoint"
-        table = Table(
-            title=f"[bold]{rows[0].loss}[/]  epsilon {shown.rstrip()}",
-            box=box.SIMPLE_HEAD,
-            title_justify="left",
-            title_style="",
-            pad_edge=False,
-            padding=(0, 1),
-        )
-        table.add_column("file", overflow="ellipsis", no_wrap=True, ratio=1)
+        table = _new_table(rows[0].loss, f"epsilon {shown.rstrip()}")
+        longest = max(_SHORTEST_NAME, width - _WIDTH_OF_REST)
+        table.add_column("file", overflow="ellipsis", no_wrap=True, max_width=longest)
         for heading in ("valid", "median", "95 %", "99 %", "max", "> eps"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("worst frame", overflow="fold")
@@ -150,6 +173,38 @@ class ScoreSummary:
                 style="bold" if row.file is None else "",
             )
         return table
+
+    def _table_of_views(self) -> RenderableType:
+        from rich.text import Text
+
+        table = _new_table("views", "median px from where these views put a keypoint")
+        table.add_column("view")
+        for heading in ("valid", "all", "all others"):
+            table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
+        for row in self.views:
+            table.add_column(Text(f"with {row.view}"), justify="right")
+        for row in self.views:
+            errors = [row.in_pairs.get(other.view, math.nan) for other in self.views]
+            table.add_row(
+                Text(row.view),
+                str(row.valid),
+                *map(_number, (row.reprojection, row.left_one_out, *errors)),
+            )
+        return table
+
+
+def _new_table(title: str, rest: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=f"[bold]{title}[/]  {rest}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="",
+        pad_edge=False,
+        padding=(0, 1),
+    )
 
 
 def short_names(files: Sequence[str]) -> dict[str, str]:

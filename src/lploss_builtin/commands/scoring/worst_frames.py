@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64
+
+from lploss_builtin.data.keypoint_table import KeypointTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +23,7 @@ class WorstFrame:
         value: that value.
         poses: the pose of this frame, and before it those of the frames that the loss looks
             back at, as far as there are any; ``(frames, num_keypoints, 2)``, px.
+        confidences: of this frame, where there are some.
     """
 
     file: str
@@ -29,6 +32,7 @@ class WorstFrame:
     keypoint: str
     value: float
     poses: Float64[np.ndarray, "frames num_keypoints 2"]
+    confidences: Float64[np.ndarray, "num_keypoints"] | None = None
 
 
 class WorstFrames:
@@ -46,10 +50,9 @@ class WorstFrames:
         self,
         file: str,
         element_names: Sequence[str],
-        frames: Shaped[np.ndarray, "frames"],
-        rows: range,
-        values: Float64[np.ndarray, "frames elements"],
-        keypoints: Float64[np.ndarray, "all_frames two_x_num_keypoints"],
+        table: KeypointTable,
+        first_row: int,
+        values: Float64[np.ndarray, "new_frames elements"],
         num_previous_frames: int,
     ) -> None:
         """Look through consecutive frames.
@@ -57,29 +60,29 @@ class WorstFrames:
         Args:
             file: the file, as it was given.
             element_names: a name for each value of a frame.
-            frames: number of each frame, or path of its image.
-            rows: how many frames of the file stand before each.
-            values: values of each frame; NaN does not count.
-            keypoints: coordinates of the frames, before them those of earlier ones, px.
+            table: the keypoints of the frames.
+            first_row: how many frames of the file stand before the first new one.
+            values: values of each frame that is new; NaN does not count.
             num_previous_frames: how many frames before its own a value looks at.
         """
         greatest = np.where(np.isnan(values), -np.inf, values).max(axis=1, initial=-np.inf)
         order = np.argsort(-greatest, kind="stable")[: self.num_kept]
-        num_repeated = len(keypoints) - len(frames)
+        num_repeated = table.num_previous_frames
         for at in order.tolist():
             if greatest[at] == -np.inf:
                 break
             here = num_repeated + at
-            poses = keypoints[max(0, here - num_previous_frames) : here + 1]
-            frame = frames[at]
+            poses = table.keypoints[max(0, here - num_previous_frames) : here + 1]
+            frame = table.frames[here]
             self.found.append(
                 WorstFrame(
                     file,
                     frame if isinstance(frame, str) else int(frame),
-                    rows[at],
+                    first_row + at,
                     element_names[int(np.nanargmax(values[at]))],
                     float(greatest[at]),
                     poses.reshape(len(poses), -1, 2).copy(),
+                    None if table.confidences is None else table.confidences[here].copy(),
                 )
             )
         self._keep()

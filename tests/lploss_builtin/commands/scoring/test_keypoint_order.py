@@ -14,6 +14,7 @@ from lploss_builtin.commands.scoring.keypoint_order import (
     with_indices_of,
 )
 from lploss_builtin.data.keypoint_table import KeypointHeader, KeypointTable
+from lploss_builtin.data.pose_names import PoseNames
 
 
 def header(*names):
@@ -28,8 +29,10 @@ def labels(*names):
 
 def test_the_order_of_the_config_goes_first():
     config = load_config({"data": {"keypoint_names": ["c", "x", "a"]}})
-    assert common_order(header("a", "b", "c"), config) == ("c", "a", "b")
-    assert common_order(header("a", "b"), load_config()) == ("a", "b")
+    assert common_order(header("a", "b", "c"), config) == PoseNames(("c", "a", "b"))
+    assert common_order(header("a", "b"), load_config()) == PoseNames(("a", "b"))
+    views = KeypointHeader(Path("p.csv"), ("a", "c"), True, True, ("left", "right"))
+    assert common_order(views, config) == PoseNames(("c", "a"), ("left", "right"))
 
 
 def test_files_must_hold_the_same_keypoints():
@@ -49,8 +52,8 @@ def test_labels_come_in_the_order_of_the_predictions():
         labels_in_order(labels("a", "b"), ("a", "bB", "z"))
 
 
-def indices(config, names):
-    return with_indices_of(load_config(config), names).data
+def indices(config, names, views=()):
+    return with_indices_of(load_config(config), PoseNames(tuple(names), views)).data
 
 
 def test_indices_count_along_the_predictions():
@@ -106,4 +109,35 @@ def test_names_that_stand_twice_in_the_config():
     with pytest.raises(ConfigError, match=message):
         common_order(header("a", "b"), config)
     with pytest.raises(ConfigError, match=message):
-        with_indices_of(config, ["a", "b"])
+        with_indices_of(config, PoseNames(("a", "b")))
+
+
+TWO = ("left", "right")
+
+
+def test_indices_stand_for_the_keypoints_of_all_views():
+    config = {
+        "data": {
+            "keypoint_names": ["a", "b", "c"],
+            "mirrored_column_matches": [0, 2],
+            "columns_for_singleview_pca": [2, 1],
+        }
+    }
+    found = indices(config, ["c", "b", "a"], TWO)
+    assert found.mirrored_column_matches == [[2, 0], [5, 3]]
+    assert found.columns_for_singleview_pca == [0, 1, 3, 4]
+
+
+def test_all_keypoints_match_in_all_views_unless_stated():
+    found = indices({}, ["a", "b"], TWO)
+    assert found.mirrored_column_matches == [[0, 1], [2, 3]]
+    assert found.columns_for_singleview_pca is None
+    stated = indices({"data": {"mirrored_column_matches": [1]}}, ["a", "b"], TWO)
+    assert stated.mirrored_column_matches == [[1], [3]]
+
+
+@pytest.mark.parametrize("matches", [[[0], [1]], [0, 2], [-1], ["a"]])
+def test_matches_that_are_no_keypoints_of_a_view(matches):
+    message = r"data\.mirrored_column_matches must be one list of indices below 2 where each view"
+    with pytest.raises(ConfigError, match=message):
+        indices({"data": {"mirrored_column_matches": matches}}, ["a", "b"], TWO)

@@ -10,6 +10,7 @@ from lploss.errors import ConfigError, PluginError, UnknownLossError
 from lploss.registry import default_registry
 from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
 from lploss_builtin.data.keypoint_table import KeypointTable
+from lploss_builtin.data.pose_names import PoseNames
 
 NAMES = ("a_top", "b_top", "a_bot", "b_bot")
 
@@ -27,7 +28,7 @@ def some_labels():
 def material(
     config=None, *, labels=None, targets=False, confidences=True, registry=default_registry
 ):
-    return Material(NAMES, load_config(config), labels, confidences, targets, registry)
+    return Material(PoseNames(NAMES), load_config(config), labels, confidences, targets, registry)
 
 
 def chosen(*args, names=None, **kwargs):
@@ -45,6 +46,10 @@ def test_without_anything_asked_for_what_can_run_does():
     assert left_out["rmse"] == "needs keypoints_targ, which no file gives"
     assert left_out["pca_singleview"] == "needs labels (--labels FILE)"
     assert left_out["pca_multiview"] == "needs labels (--labels FILE)"
+    assert left_out["multiview_reprojection"] == "needs calibrated views (--calibration FILE)"
+    assert left_out["supervised_pairwise_projections"] == (
+        "needs calibrated views (--calibration FILE), and keypoints_targ_3d, which no file gives"
+    )
 
 
 def test_labels_let_more_run():
@@ -54,6 +59,9 @@ def test_labels_let_more_run():
         "heatmap_js",
         "heatmap_kl",
         "heatmap_mse",
+        "multiview_reprojection",
+        "supervised_pairwise_projections",
+        "supervised_reprojection_heatmap_mse",
         "temporal_heatmap_kl",
         "temporal_heatmap_mse",
     }

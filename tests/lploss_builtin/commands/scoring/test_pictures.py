@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from lploss_builtin.commands.scoring.pictures.distribution import distribution
 from lploss_builtin.commands.scoring.pictures.over_time import over_time
 from lploss_builtin.commands.scoring.pictures.worst_poses import worst_poses
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
+from lploss_builtin.data.keypoint_table import KeypointTable
+from lploss_builtin.data.pose_names import PoseNames
 
 # Read as a formula, the second name would be an error.
 NAMES = ("nose", "tail$_{$")
@@ -21,13 +25,13 @@ def statistics(values, epsilon=0.0, first_frame=0):
     """Statistics of the given steps of the first keypoint; the second one stays where it is."""
     loss = create_loss("temporal", epsilon=epsilon)
     example = {"keypoints_pred": torch.zeros(2, 4)}
-    found = LossStatistics(ScoredLoss(loss, NAMES, InputResolver({}), example))
+    found = LossStatistics(ScoredLoss(loss, PoseNames(NAMES), InputResolver({}), example))
     values = np.stack([np.array(values, dtype=float), np.zeros(len(values))], axis=1)
     values[np.isnan(values).any(axis=1)] = np.nan
     frames = np.arange(first_frame, first_frame + len(values))
     keypoints = np.zeros((len(values), 4))
     keypoints[:, 0] = np.nancumsum(values[:, 0])
-    found.add("f", frames, range(len(values)), values, keypoints)
+    found.add("f", KeypointTable(Path("f"), NAMES, frames, keypoints, None), 0, values)
     return found
 
 
@@ -37,7 +41,7 @@ def texts(figure):
 
 
 def test_values_over_time():
-    figure = over_time(statistics([np.nan, 1, 9, 2], 5.0, 100), "walk", NAMES, 100)
+    figure = over_time(statistics([np.nan, 1, 9, 2], 5.0, 100), "walk", PoseNames(NAMES), 100)
     nose, tail = figure.axes
     line = nose.lines[0]
     np.testing.assert_array_equal(line.get_xdata(), [100, 101, 102, 103])
@@ -62,7 +66,7 @@ def test_values_over_time():
     ],
 )
 def test_remarks_on_epsilon(epsilon, remark):
-    figure = over_time(statistics([np.nan, 5], epsilon), "walk", NAMES, None)
+    figure = over_time(statistics([np.nan, 5], epsilon), "walk", PoseNames(NAMES), None)
     assert texts(figure)[1] == remark
     assert figure.axes[-1].get_xlabel() == "frames of the file, counted from 0"
 
@@ -118,7 +122,7 @@ def test_worst_poses_over_the_video():
 def test_names_are_no_formulas(tmp_path):
     figure = worst_poses(statistics([np.nan, 9]), "a$_{$", NAMES, np.zeros(2), np.ones(2), {})
     style.save(figure, tmp_path / "new" / "a.png")
-    style.save(over_time(statistics([np.nan, 9]), "a$_{$", NAMES, 0), tmp_path / "b.png")
+    style.save(over_time(statistics([np.nan, 9]), "a$_{$", PoseNames(NAMES), 0), tmp_path / "b.png")
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -5,13 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lploss import Loss, create_loss
 from lploss.errors import LossDefinitionError
 from lploss.inputs import InputResolver
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
+from lploss_builtin.data.pose_names import PoseNames
 
-NAMES = ("nose", "tail")
+ONE_VIEW = PoseNames(("nose", "tail"))
+TWO_VIEWS = PoseNames(("nose", "tail"), ("left", "right"))
 
 
 class _Made(Loss):
@@ -54,9 +58,9 @@ class OtherNames(_Made):
         return keypoints_pred.abs()
 
 
-def scored(loss: Loss) -> ScoredLoss:
-    example = {"keypoints_pred": torch.zeros(loss.num_previous_frames + 1, 4)}
-    return ScoredLoss(loss, NAMES, InputResolver({}), example)
+def scored(loss: Loss, names: PoseNames = ONE_VIEW) -> ScoredLoss:
+    example = {"keypoints_pred": torch.zeros(loss.num_previous_frames + 1, 2 * len(names.flat))}
+    return ScoredLoss(loss, names, InputResolver({}), example)
 
 
 def track(*xs: float) -> dict[str, torch.Tensor]:
@@ -130,4 +134,49 @@ def test_missing_keypoints_have_no_value():
 def test_losses_of_another_shape_are_refused(loss):
     example = {"keypoints_pred": torch.zeros(3, 4)}
     with pytest.raises(LossDefinitionError, match=r"must have 3 rows here .* 2 elements"):
-        ScoredLoss(loss, NAMES, InputResolver({}), example)
+        ScoredLoss(loss, ONE_VIEW, InputResolver({}), example)
+
+
+class EachViewApart(_Made):
+    loss_name = "each_view_apart"
+
+    def compute_loss(
+        self, keypoints_pred: Float[Tensor, "batch four_x_num_keypoints"]
+    ) -> Float[Tensor, "batch views num_keypoints"]:
+        return keypoints_pred[:, ::2].abs().reshape(-1, 2, 2)
+
+
+class EachPairApart(_Made):
+    loss_name = "each_pair_apart"
+
+    def compute_loss(
+        self, keypoints_pred: Float[Tensor, "batch four_x_num_keypoints"]
+    ) -> Float[Tensor, "batch cam_pairs two num_keypoints"]:
+        return keypoints_pred[:, ::2].abs().reshape(-1, 1, 2, 2)
+
+
+def test_elements_of_several_views_have_their_names():
+    assert scored(create_loss("temporal"), TWO_VIEWS).element_names == (
+        "left/nose",
+        "left/tail",
+        "right/nose",
+        "right/tail",
+    )
+    by_view = scored(EachViewApart(), TWO_VIEWS)
+    assert by_view.element_names == ("left/nose", "left/tail", "right/nose", "right/tail")
+    batch = {"keypoints_pred": torch.arange(8.0)[None]}
+    assert by_view.values(batch, np.arange(1), 0).tolist() == [[0, 2, 4, 6]]
+    assert scored(EachPairApart(), TWO_VIEWS).element_names == (
+        "left+right/nose[0]",
+        "left+right/tail[0]",
+        "left+right/nose[1]",
+        "left+right/tail[1]",
+    )
+
+
+def test_an_axis_of_another_size_than_there_are_views_has_numbers():
+    three = PoseNames(("nose", "tail"), ("left", "right", "top"))
+    loss = EachViewApart()
+    example = {"keypoints_pred": torch.zeros(1, 8)}
+    found = ScoredLoss(loss, three, InputResolver({}), example)
+    assert found.element_names == ("nose[0]", "tail[0]", "nose[1]", "tail[1]")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lploss_builtin.commands.scoring import ScoreRow, ScoreSummary, WorstEntry
-from lploss_builtin.commands.scoring.summary import short_names
+from lploss_builtin.commands.scoring.summary import ViewRow, short_names
 
 
 def row(file, loss="temporal", **values):
@@ -35,7 +35,7 @@ def summary(*rows, **values):
 
 def shown(found, width=80):
     console = Console(file=io.StringIO(), width=width)
-    for part in found.renderables():
+    for part in found.renderables(width):
         console.print(part)
     return console.file.getvalue()
 
@@ -83,6 +83,41 @@ def test_tables_say_it_all_in_80_columns():
 def test_the_share_above_no_epsilon_says_nothing():
     text = shown(summary(row("a.csv", epsilon=0.0, share_above_epsilon=0.98), row(None)))
     assert "a 99.9 % 4.5 12 19 189 - 248 paw1LH_top" in " ".join(text.split())
+
+
+def test_long_names_of_files_leave_room_for_the_rest():
+    name = "a-very-long-name-of-a-file-of-predictions.csv"
+    narrow, wide = (shown(summary(row(name), row(None)), width) for width in (80, 120))
+    assert "248 paw1LH_top" in " ".join(narrow.split())
+    assert "a-very-long-name-" in narrow
+    assert name.removesuffix(".csv") not in narrow
+    assert name.removesuffix(".csv") in wide
+    assert max(map(len, narrow.splitlines())) <= 80
+
+
+VIEWS = (
+    ViewRow("left", 1000, 1.054, 3.04, {"right": 0.77}),
+    ViewRow("right", 998, 123.4, math.nan, {"left": math.nan}),
+)
+
+
+def test_views_in_a_table_and_in_json():
+    found = summary(row("a"), row(None), views=VIEWS)
+    lines = [" ".join(line.split()) for line in shown(found).splitlines()]
+    assert "views median px from where these views put a keypoint" in lines
+    assert "view valid all all others with left with right" in lines
+    assert "left 1000 1.05 3.04 - 0.77" in lines
+    assert "right 998 123 - - -" in lines
+    stored = json.loads(found.to_json())["views"]
+    assert stored[0] == {
+        "view": "left",
+        "valid": 1000,
+        "reprojection": 1.054,
+        "left_one_out": 3.04,
+        "in_pairs": {"right": 0.77},
+    }
+    assert stored[1]["left_one_out"] is None
+    assert json.loads(summary(row("a")).to_json())["views"] == []
 
 
 def test_json_has_null_for_what_is_no_number():

@@ -25,6 +25,16 @@ def test_quantiles_are_those_of_numpy(values, shares):
     np.testing.assert_allclose(histogram.quantiles(shares), expected, rtol=1.3e-4, atol=1e-12)
 
 
+@given(VALUES)
+def test_fewer_bits_are_less_exact(values):
+    histogram = ValueHistogram(mantissa_bits=9)
+    histogram.add(values)
+    expected = np.quantile(values.astype(np.float64), [0.0, 0.5, 1.0])
+    np.testing.assert_allclose(
+        histogram.quantiles([0.0, 0.5, 1.0]), expected, rtol=1e-3, atol=1e-12
+    )
+
+
 @given(VALUES, VALUES)
 def test_piece_by_piece_is_the_same_as_at_once(one, other):
     whole, piecewise, merged, second = (ValueHistogram() for _ in range(4))

@@ -1,25 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from lploss_builtin.commands.scoring.worst_frames import WorstFrames
+from lploss_builtin.data.keypoint_table import KeypointTable
 
 NAMES = ("a", "b")
 
 
 def add(worst, values, first=0, file="f", num_repeated=0, before=0, frames=None):
     values = np.array(values, dtype=float)
-    num = len(values)
-    keypoints = np.arange((num + num_repeated) * 4, dtype=float).reshape(-1, 4)
-    worst.add(
-        file,
-        NAMES,
-        np.arange(first, first + num) if frames is None else frames,
-        range(first, first + num),
-        values,
-        keypoints,
-        before,
-    )
+    num = len(values) + num_repeated
+    if frames is None:
+        frames = np.arange(num) + first - num_repeated
+    keypoints = np.arange(num * 4, dtype=float).reshape(-1, 4)
+    confidences = np.arange(num * 2, dtype=float).reshape(-1, 2)
+    table = KeypointTable(Path(file), NAMES, frames, keypoints, confidences, num_repeated)
+    worst.add(file, NAMES, table, first, values, before)
 
 
 def found(worst):
@@ -45,6 +44,7 @@ def test_poses_go_back_to_the_frames_looked_at():
     worst = WorstFrames(2)
     add(worst, [[1, 0], [9, 0]], num_repeated=1, before=1)
     assert worst.found[0].poses.tolist() == [[[4, 5], [6, 7]], [[8, 9], [10, 11]]]
+    assert worst.found[0].confidences.tolist() == [4, 5]
     add(worst, [[10, 0]], before=1)
     assert worst.found[0].poses.tolist() == [[[0, 1], [2, 3]]]
 

@@ -1,8 +1,8 @@
-"""All pictures of one file."""
+"""All pictures of one recording."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -10,63 +10,71 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lploss.errors import DataError
-from lploss_builtin.commands.scoring.file_scorer import ScoredFile
 from lploss_builtin.commands.scoring.pictures import style
 from lploss_builtin.commands.scoring.pictures.distribution import distribution
 from lploss_builtin.commands.scoring.pictures.over_time import over_time
 from lploss_builtin.commands.scoring.pictures.worst_poses import worst_poses
+from lploss_builtin.commands.scoring.pictures.worst_views import worst_views
+from lploss_builtin.commands.scoring.recording import Recording
+from lploss_builtin.commands.scoring.recording_scorer import ScoredRecording
+from lploss_builtin.data.pose_names import PoseNames
 from lploss_builtin.data.video import count_frames, read_frames
+from lploss_builtin.ops.geometry import Cameras
 
 
 def draw_pictures(
     folder: Path,
     name: str,
-    file: str,
-    scored: ScoredFile,
-    keypoint_names: Sequence[str],
-    video: str | PathLike[str] | None = None,
+    recording: Recording,
+    scored: ScoredRecording,
+    names: PoseNames,
+    cameras: Cameras | None,
 ) -> None:
     """Draw, for each loss, the values over time, their distribution, and the worst poses.
 
     Args:
         folder: where to.
-        name: short name of the file.
-        file: the file, for messages.
+        name: short name of the recording.
+        recording: the recording.
         scored: what was found in it.
-        keypoint_names: names of the keypoints, in order.
-        video: the video of the predictions.
+        names: names of the keypoints, in order.
+        cameras: of the views, where there are several.
 
     Raises:
-        DataError: the video is not the one of these predictions.
+        DataError: a video is not the one of these predictions.
     """
-    images = _images(file, scored, video) if video is not None else {}
+    images = [_images(recording.name, scored, video) for video in recording.videos]
     for statistics in scored.statistics:
         if not statistics.worst.found:
             continue  # nothing is valid
         loss = statistics.loss.name
         style.save(
-            over_time(statistics, name, keypoint_names, scored.first_frame),
+            over_time(statistics, name, names, scored.first_frame),
             folder / f"{loss}_over_time.png",
         )
         style.save(distribution(statistics, name), folder / f"{loss}_distribution.png")
         style.save(
-            worst_poses(statistics, name, keypoint_names, scored.low, scored.high, images),
+            worst_poses(
+                statistics, name, names.flat, scored.low, scored.high, images[0] if images else {}
+            )
+            if cameras is None
+            else worst_views(statistics, name, names, cameras, images),
             folder / f"{loss}_worst_frames.png",
         )
 
 
 def _images(
-    file: str, scored: ScoredFile, video: str | PathLike[str]
+    name: str, scored: ScoredRecording, video: str | PathLike[str]
 ) -> Mapping[int, UInt8[np.ndarray, "height width 3"]]:
     if scored.last_frame is None:
         raise DataError(
-            f"{file}: its frames are images, so the video {video} cannot be laid under them. "
+            f"{name}: its frames are images, so the video {video} cannot be laid under them. "
             "Score the file without a video."
         )
     num_frames = count_frames(video)
     if num_frames <= scored.last_frame:
         raise DataError(
-            f"the video {video} has {num_frames} frames, {file} goes up to frame "
+            f"the video {video} has {num_frames} frames, {name} goes up to frame "
             f"{scored.last_frame} (frames count from 0). Give the video that was predicted."
         )
     worst = [found.frame for one in scored.statistics for found in one.worst.found]

@@ -10,37 +10,54 @@ from jaxtyping import Float
 
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
 from lploss_builtin.commands.scoring.pictures import style
+from lploss_builtin.data.pose_names import PoseNames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MOST_COLUMNS = 3
+# In inches; of all rows together, however many there are.
+_WIDTH_OF_COLUMN, _TALLEST = 4.2, 300.0
+
+
 def over_time(
     statistics: LossStatistics,
     file: str,
-    keypoint_names: Sequence[str],
+    pose_names: PoseNames,
     first_frame: int | None,
 ) -> Figure:
-    """Draw the values over time, with epsilon and the worst frames.
+    """Draw the values over time, with epsilon and the worst frames; a column for each view.
 
     Args:
         statistics: of one file.
         file: short name of the file.
-        keypoint_names: names of the keypoints, in order.
+        pose_names: names of the keypoints, in order; a keypoint has one colour in all views.
         first_frame: number of the first frame, where frames are consecutive numbers; ``None``:
             count the frames.
     """
     series, loss = statistics.series, statistics.loss
-    names = loss.element_names
+    names, known = loss.element_names, pose_names.flat
+    groups, labels = _grouped(names, pose_names)
+    num_columns = -(-len(groups) // -(-len(groups) // _MOST_COLUMNS))
+    num_rows = len(labels) * -(-len(groups) // num_columns)
+    left = 0.65 + 0.075 * max(map(len, labels))
+    top_margin = 0.5 if len(groups) == 1 else 0.75
     figure = style.new_figure(
-        10.0,
-        1.0 + 0.64 * len(names),
-        left=0.65 + 0.075 * max(map(len, names)),
+        10.0 if num_columns == 1 else left + num_columns * _WIDTH_OF_COLUMN,
+        0.5 + top_margin + min(0.64 * num_rows, _TALLEST),
+        left=left,
+        top=top_margin,
         bottom=0.5,
-        between=(0.0, 0.3),
+        between=(0.06, 0.3),
     )
     style.title(figure, loss.name, file)
-    all_axes = np.atleast_1d(figure.subplots(len(names), sharex=True, sharey=True))
+    grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
+    blocks = grid.reshape(-1, len(labels), num_columns).swapaxes(1, 2).reshape(-1, len(labels))
+    for axes in blocks[len(groups) :].flatten():
+        axes.set_axis_off()
+    blocks = blocks[: len(groups)]
+    all_axes = blocks.flatten()
     start = first_frame or 0
     x = start + np.arange(len(series.points)) * series.frames_a_point
     top = np.nanmax(series.points, initial=0.0)
@@ -49,14 +66,20 @@ def over_time(
     for number, (axes, name) in enumerate(zip(all_axes, names, strict=True)):
         style.plain(axes)
         values, epsilon = series.points[:, number], loss.epsilon[number]
-        keypoint = keypoint_names.index(name) if name in keypoint_names else number
-        axes.plot(x, values, color=style.colour(keypoint), linewidth=0.7)
+        keypoint = known.index(name) if name in known else number
+        colour = style.colour(
+            keypoint % len(pose_names.keypoints) if pose_names.views else keypoint
+        )
+        axes.plot(x, values, color=colour, linewidth=0.7)
         if 0 < epsilon <= top:
             above = values > epsilon
             axes.plot(x[above], values[above], ".", markersize=2.5, color=style.ALARM)
             axes.axhline(epsilon, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.grid(axis="x", color="#e8ecef", linewidth=0.6)
+        axes.set_axisbelow(True)
+    for axes, label in zip(blocks[::num_columns].flatten(), [*labels] * len(groups), strict=False):
         axes.set_ylabel(
-            name,
+            label,
             rotation=0,
             ha="right",
             va="center",
@@ -64,8 +87,8 @@ def over_time(
             color=style.INK,
             parse_math=False,
         )
-        axes.grid(axis="x", color="#e8ecef", linewidth=0.6)
-        axes.set_axisbelow(True)
+    for axes, group in zip(blocks[:, 0], groups, strict=True):
+        axes.set_title(group, loc="left", fontsize=8.5, color=style.INK, pad=2, parse_math=False)
     for worst in statistics.worst.found:
         at = start + worst.row
         for axes in all_axes:
@@ -81,7 +104,9 @@ def over_time(
     unit = "frame" if first_frame is not None else "frames of the file, counted from 0"
     if series.frames_a_point > 1:
         unit += f" (a point is the greatest value of {series.frames_a_point} frames)"
-    all_axes[-1].set_xlabel(unit, fontsize=9, color=style.INK)
+    for axes in blocks[-num_columns:, -1]:
+        axes.set_xlabel(unit, fontsize=9, color=style.INK)
+        axes.tick_params(labelbottom=True)
     legend = [
         f"circles: worst frames: {_some([str(worst.frame) for worst in statistics.worst.found])}"
     ]
@@ -92,6 +117,20 @@ def over_time(
         legend.append("dashed: epsilon, one a keypoint")
     style.remark(figure, "     ".join(legend))
     return figure
+
+
+def _grouped(
+    names: Sequence[str], pose_names: PoseNames
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the views, or pairs of views, that elements are of, and what all of these have."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        group, label = pose_names.split(name)
+        found.setdefault(group, []).append(label)
+    groups, labels = tuple(found), tuple(next(iter(found.values())))
+    if [*names] == [f"{group}/{label}" for group in groups for label in labels]:
+        return groups, labels
+    return ("",), tuple(names)
 
 
 def _root(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -114,3 +114,9 @@ def plain(axes: Axes) -> None:
 def number(value: float) -> str:
     """Return a value in at most three digits, or all of those before the point."""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def short(frame: int | str) -> str:
+    """Return the frame, of a long path its end."""
+    text = str(frame)
+    return text if len(text) < 32 else f"...{text[-28:]}"

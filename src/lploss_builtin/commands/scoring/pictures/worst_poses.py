@@ -59,7 +59,7 @@ def worst_poses(
     panels = figure.subplots(num_rows, _NUM_COLUMNS).flatten()
     for axes, worst in zip(panels, statistics.worst.found, strict=False):
         axes.set_title(
-            f"frame {_short(worst.frame)}\n{worst.keypoint}  {style.number(worst.value)}",
+            f"frame {style.short(worst.frame)}\n{worst.keypoint}  {style.number(worst.value)}",
             loc="left",
             fontsize=9,
             color=style.INK,
@@ -138,8 +138,3 @@ def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) ->
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _short(frame: int | str) -> str:
-    text = str(frame)
-    return text if len(text) < 32 else f"...{text[-28:]}"
