@@ -87,10 +87,14 @@ class Axes:
             if factors is None:
                 continue
             known, names = factors
-            missing = [part for part in names if part not in sizes]
+            missing = []
+            for part in names:
+                if part in sizes:
+                    known *= sizes[part]
+                else:
+                    missing.append(part)
             # Of several unknown factors the product is known, under the names of all.
             unknown = "_x_".join(missing)
-            known *= math.prod(sizes[part] for part in names if part in sizes)
             if unknown in sizes:
                 known *= sizes[unknown]
                 unknown = ""
