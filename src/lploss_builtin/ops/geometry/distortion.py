@@ -45,28 +45,16 @@ class Distorted(NamedTuple):
     Attributes:
         directions: x and y at depth 1.
         jacobian: their derivatives by the undistorted ones, ``2 2 ...``.
-        is_near: which of the undistorted ones lie nearer to the axis than a second fold.
+        determinant: of the Jacobian.
+        is_inside: which of the undistorted ones lie inside where the distortion folds over. On the
+            fold the image turns round and runs back over itself; farther out the polynomials of
+            the model mean nothing.
     """
 
     directions: Tensor
     jacobian: Tensor
-    is_near: Tensor
-
-    @property
-    def determinant(self) -> Tensor:
-        """Of the Jacobian."""
-        (xx, xy), (yx, yy) = self.jacobian
-        return xx * yy - xy * yx
-
-    @property
-    def is_inside(self) -> Tensor:
-        """Which directions lie inside where the distortion folds over.
-
-        On the fold the image turns round and runs back over itself; farther out the polynomials
-        of the model mean nothing.
-        """
-        is_forward = (self.determinant > 0) & (self.jacobian[0, 0] + self.jacobian[1, 1] > 0)
-        return is_forward & self.is_near
+    determinant: Tensor
+    is_inside: Tensor
 
 
 class Lens(NamedTuple):
@@ -266,9 +254,13 @@ def distort(directions: Float[Tensor, "2 *batch views num_keypoints"], lens: Len
     right = torch.addcmul(lens.tangential, slope, directions)
     half_jacobian = torch.addcmul(directions[:, None] * right, slant[:, None], directions)
     half_jacobian.diagonal().add_(along[..., None], alpha=0.5)
-    is_near = r2.detach() < lens.second_fold.square()
-    new = Distorted(torch.addcmul(along * directions, r2, shift), 2 * half_jacobian, is_near)
-    return new if lens.tilt is None else _tilted(new, lens.tilt)
+    new, jacobian = torch.addcmul(along * directions, r2, shift), 2 * half_jacobian
+    if lens.tilt is not None:
+        new, jacobian = _tilted(new, jacobian, lens.tilt)
+    (xx, xy), (yx, yy) = jacobian
+    determinant = xx * yy - xy * yx
+    is_inside = (determinant > 0) & (xx + yy > 0) & (r2 < lens.second_fold.square())
+    return Distorted(new, jacobian, determinant, is_inside)
 
 
 def _radial(
@@ -292,13 +284,15 @@ def _polynomial(r2: Tensor, coefficients: tuple[Tensor, ...]) -> tuple[Tensor, T
     return torch.addcmul(torch.ones_like(r2), r2, value), torch.addcmul(value, r2, slope)
 
 
-def _tilted(seen: Distorted, tilt: Float[Tensor, "3 3 *batch views 1"]) -> Distorted:
+def _tilted(
+    directions: Float[Tensor, "2 *batch"], jacobian: Float[Tensor, "2 2 *batch"], tilt: Tensor
+) -> tuple[Float[Tensor, "2 *batch"], Float[Tensor, "2 2 *batch"]]:
     """Return what a tilted sensor makes of it: a homography, and its derivative."""
-    x, y = seen.directions
+    x, y = directions
     *top, depth = (row[0] * x + row[1] * y + row[2] for row in tilt)
-    directions = torch.stack(top) / depth
-    slope = (tilt[:2, :2] - directions[:, None] * tilt[2, :2]) / depth
-    return Distorted(directions, (slope[:, :, None] * seen.jacobian).sum(dim=1), seen.is_near)
+    new = torch.stack(top) / depth
+    slope = (tilt[:2, :2] - new[:, None] * tilt[2, :2]) / depth
+    return new, (slope[:, :, None] * jacobian).sum(dim=1)
 
 
 def lens_of(cameras: Cameras) -> Lens | None:

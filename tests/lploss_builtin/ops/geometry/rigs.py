@@ -167,10 +167,27 @@ def undistort_with_opencv(
     return moved[:, 0]
 
 
+def in_own_frame(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the poses in a world about the centre of the cameras, their spread as its unit.
+
+    Returns:
+        Also the centre and the spread.
+    """
+    places = -np.einsum("vji,vj->vi", poses[:, :, :3], poses[:, :, 3])
+    centre = places.mean(axis=0)
+    spread = float(np.sqrt(np.square(places - centre).sum(axis=1).mean()))
+    shifts = (poses[:, :, :3] @ centre + poses[:, :, 3]) / spread
+    return np.concatenate([poses[:, :, :3], shifts[:, :, None]], axis=2), centre, spread
+
+
 def least_squares_dlt(
     directions: np.ndarray, poses: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the point of ``views 2`` undistorted directions, by NumPy's SVD."""
+    """Return the point of ``views 2`` undistorted directions, by NumPy's SVD.
+
+    The world is that of `in_own_frame`.
+    """
+    poses, centre, spread = in_own_frame(poses)
     weights = np.ones(len(poses)) if weights is None else weights
     rows = [
         np.sqrt(weight) * (direction * pose[2] - pose[axis])
@@ -178,7 +195,7 @@ def least_squares_dlt(
         for axis, direction in enumerate(direction_2d)
     ]
     homogeneous = np.linalg.svd(np.array(rows))[2][-1]
-    return homogeneous[:3] / homogeneous[3]
+    return centre + spread * homogeneous[:3] / homogeneous[3]
 
 
 def same(actual: Tensor, expected: Tensor) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lploss.errors import ArgumentValueError, LplossError, ShapeError
+from lploss.errors import ArgumentValueError, InputTypeError, LplossError, ShapeError
 from lploss_builtin.ops.affine import crop_and_resize, transform
 from lploss_builtin.ops.geometry import Cameras, project_points
 from tests.lploss_builtin.ops.geometry.rigs import (
@@ -121,6 +121,17 @@ def test_opencv_s_numbers_of_coefficients_are_taken(number: int) -> None:
 def test_tensors_that_do_not_fit_are_refused(shapes: list[tuple[int, ...]], message: str) -> None:
     with pytest.raises(ShapeError, match=f"^{re.escape(message)}$"):
         Cameras(*map(torch.zeros, shapes))
+
+
+@pytest.mark.mistyped
+@pytest.mark.parametrize("what", ["intrinsics", "extrinsics", "distortions"])
+def test_arrays_are_no_tensors(what: str) -> None:
+    rig = random_rig(0)
+    arrays = {"intrinsics": rig.intrinsics, "extrinsics": rig.extrinsics}
+    arrays[what] = np.zeros((3, 4))  # type: ignore[assignment]
+    message = f"^{what} must be a torch.Tensor, got ndarray. Cameras.from_opencv takes arrays and"
+    with pytest.raises(InputTypeError, match=message):
+        Cameras(**arrays)
 
 
 @pytest.mark.parametrize("what", ["names", "image_sizes"])
@@ -275,3 +286,15 @@ def test_autocast_does_not_round_new_pixels() -> None:
     expected = rig.with_pixels_of(half).intrinsics
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(rig.with_pixels_of(half).intrinsics, expected)
+
+
+def test_an_affine_map_that_rotates_is_refused() -> None:
+    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]).expand(3, 2, 3)
+    message = r"affine must crop and resize only: .* must be zero, got \[1\.0, 1\.0, 1\.0\]"
+    with pytest.raises(ArgumentValueError, match=message):
+        named_rig().with_pixels_of(turn)
+
+
+def test_cameras_say_what_they_are() -> None:
+    assert repr(named_rig()) == "<Cameras top, side, back: shape (3,), torch.float64>"
+    assert repr(batched(random_rig(0), 2)) == "<Cameras: shape (2, 3), torch.float64>"

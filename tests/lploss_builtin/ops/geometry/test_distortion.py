@@ -368,12 +368,9 @@ def test_no_shape_depends_on_values(operation: Operation) -> None:
     assert moved.shape == (2, 3, 200, 2)
 
 
-def there_and_back(points: Tensor, cameras: Cameras) -> Tensor:
-    return distort_points(0.9 * undistort_points(points, cameras), cameras)
-
-
 @pytest.mark.compiles
 def test_compiled_it_is_the_same() -> None:
-    rig, points = random_rig(12, num_coefficients=8), pinhole_points(12, 3)
+    """The inverse takes ten seconds to compile: it is, with the triangulation."""
+    points = pinhole_points(12, 3)
     points[0, 0, 0] = torch.nan
-    same_compiled(there_and_back, points, rig)
+    same_compiled(distort_points, points, random_rig(12, num_coefficients=14))

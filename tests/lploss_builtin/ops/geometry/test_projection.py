@@ -55,7 +55,7 @@ def test_distortion_comes_after_the_pinhole() -> None:
     same(project_points(points, rig), distort_points(pinholes, rig))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000))
 def test_a_motion_of_the_world_with_its_cameras_is_not_seen(seed: int) -> None:
     rig, points = random_rig(seed), random_points(seed)
@@ -64,7 +64,7 @@ def test_a_motion_of_the_world_with_its_cameras_is_not_seen(seed: int) -> None:
     torch.testing.assert_close(seen, project_points(points, rig), rtol=0, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000), st.floats(-6, 6))
 def test_the_unit_of_the_world_is_not_seen(seed: int, power: float) -> None:
     rig, points, unit = random_rig(seed), random_points(seed), 10**power
@@ -227,7 +227,7 @@ def test_compiled_it_is_the_same() -> None:
     same_compiled(project_points, points, random_rig(15))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 9), max_size=10))
 def test_points_that_are_missing_are_nobody_else_s_matter(seed: int, missing: list[int]) -> None:
     rig, points = random_rig(seed), random_points(seed)
