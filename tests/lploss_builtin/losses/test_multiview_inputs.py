@@ -226,6 +226,7 @@ def test_keypoints_of_another_number_of_views_are_refused() -> None:
         LossFactory({"multiview_reprojection": {}})(**batch)
 
 
+@pytest.mark.mistyped
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -129,7 +129,6 @@ def is_deep(
     depth: Float[Tensor, "*batch"],
     points: Float[Tensor, "3 *#batch"],
     shift: Float[Tensor, "3 *#batch"],
-    shakiness: Float[Tensor, "*#batch"] | float = 0.0,
 ) -> Bool[Tensor, "*batch"]:
     """Return which depths are above zero, by more than rounding.
 
@@ -137,6 +136,5 @@ def is_deep(
         depth: along the axis of a camera.
         points: of which it is the depth.
         shift: the camera's translation.
-        shakiness: share of them that is rounding, where that is more than usual.
     """
-    return depth > (_ROUNDING + shakiness) * (shift.abs().sum(dim=0) + points.abs().sum(dim=0))
+    return depth > _ROUNDING * (shift.abs().sum(dim=0) + points.abs().sum(dim=0))

@@ -8,10 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.cameras import Cameras, in_best_precision
 from lploss_builtin.ops.geometry.projection import project_points, to_camera
 from lploss_builtin.ops.geometry.triangulation import triangulate_views
-from lploss_builtin.ops.precision import best_float
 
 
 def views_of_shared_volume(
@@ -48,8 +47,10 @@ def views_of_shared_volume(
             "the cameras have no image sizes, and so it is not known what they see. Give "
             "Cameras(..., image_sizes=[(width, height), ...])."
         )
-    sizes = best_float(torch.tensor(cameras.image_sizes, device=cameras.intrinsics.device))
-    centre = triangulate_views((sizes / 2)[None, :, None], cameras)
+    cameras = in_best_precision(cameras)
+    sizes = torch.tensor(cameras.image_sizes).to(cameras.intrinsics)
+    # Refined, as the centres of the images may be far from agreeing on a point.
+    centre = triangulate_views((sizes / 2)[None, :, None], cameras, num_refinements=5)
     seen = project_points(centre, cameras)[0, :, 0]
     to_border = torch.minimum(seen, sizes - seen).amin(dim=-1)
     # Written so that NaN, for no point at all, is not above zero.
@@ -59,7 +60,7 @@ def views_of_shared_volume(
             f"of all images. The best one is seen at {seen.tolist()} px in images of "
             f"{sizes.tolist()} px."
         )
-    focal = best_float(cameras.intrinsics).diagonal(dim1=-2, dim2=-1)[:, :2].amax(dim=-1)
+    focal = cameras.intrinsics.diagonal(dim1=-2, dim2=-1)[:, :2].amax(dim=-1)
     depth = to_camera(centre, cameras)[2, 0, :, 0]
     radius = (to_border * depth / focal).min()
     sobol = torch.quasirandom.SobolEngine(3)  # type: ignore[no-untyped-call]

@@ -24,11 +24,9 @@ from lploss_builtin.ops.geometry.projection import (
 )
 from lploss_builtin.ops.precision import at_least_float32, best_float
 
-# Of the normal matrix, with a margin.
-_ROUNDING = 1e-13
-# Rounding may move a point by so much, as a share of its distance, and no more: where rays meet at
-# an angle of less than some 1e-3, it does.
-_SHAKIEST = 1e-6
+# Condition of the normal matrix, from which on rounding decides where a point is: the rays meet at
+# an angle of less than some 1e-3, or all weight is on one.
+_LARGEST_CONDITION = 1e7
 # Of Laguerre's method: one suffices where the views agree.
 _NUM_STEPS = 4
 # A step of Newton's method towards the eigenvector squares its error, if that is small.
@@ -181,16 +179,14 @@ def _intersection(
             step.abs().sum(dim=0) <= _LONGEST_STEP * (1 + distance)
         )
         point = point + step
-        shakiness = _ROUNDING * _trace(normal.block) * inverse.abs().amax(dim=(0, 1))
-        is_found &= shakiness < _SHAKIEST
+        is_found &= _trace(normal.block) * inverse.abs().amax(dim=(0, 1)) < _LARGEST_CONDITION
         inverse = torch.where(is_found, inverse, 0.0)
         point = torch.where(is_found, point, 0.0)
         in_world = frame.centre + frame.size * point
         for view, is_seen in zip(members, seen_by, strict=True):
             x, y, z, shift = poses[2].index_select(2, view)
             depth = x * in_world[0] + y * in_world[1] + z * in_world[2] + shift
-            is_front = is_deep(depth, in_world, poses[:, 3].index_select(2, view), shakiness)
-            is_found &= is_front | ~is_seen
+            is_found &= is_deep(depth, in_world, poses[:, 3].index_select(2, view)) | ~is_seen
         inverse = torch.where(is_found, inverse, 0.0)
     point = frame.centre + frame.size * (point + _newton_step(normal, point, inverse))
     return torch.where(is_found, point, math.nan).movedim(0, -1)
