@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import factory_overhead, geometry, import_time, losses, report
+from benchmarks import factory_overhead, geometry, heatmap_ops, import_time, losses, report
 
 _BENCHMARKS = {
     "import_time": import_time.run,
     "factory_overhead": factory_overhead.run,
     "losses": losses.run,
+    "heatmap_ops": heatmap_ops.run,
     "geometry": geometry.run,
 }
 

@@ -1,9 +1,11 @@
 """The geometry of calibrated views, forward and backward, beside that of the peer.
 
 From keypoints to points in space and back, and the whole path from heatmaps to both supervised 3D
-losses. Results are compared before anything is timed. What the work takes at least is estimated
-from its formulas; most of the time goes into starting operations on few numbers, so cost against
-size is measured too, and plotted.
+losses. Results are compared before anything is timed, with predictions that are off by 1 px and
+with such as agree: where views disagree, the peer's triangulation depends on the origin and the
+unit of the world, ours does not. What the work takes at least is estimated from its formulas; most
+of the time goes into starting operations on few numbers, so cost against size is measured too, and
+plotted.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ class Row:
         least_operations: what cannot but be computed.
         over_copy: our time over that of a copy of the same bytes.
         over_arithmetic: our time over that of so many operations in a matrix product.
-        difference: how far the results are apart: px, or relative.
+        difference: how far the results are apart: px, or relative to the largest.
+        difference_agreeing: the same where the views agree.
         peak_bytes: memory that ours holds at most.
         peer_peak_bytes: memory that the peer's holds at most.
     """
@@ -66,6 +69,7 @@ class Row:
     over_copy: float
     over_arithmetic: float
     difference: float | None
+    difference_agreeing: float | None
     peak_bytes: int
     peer_peak_bytes: int | None
 
@@ -105,8 +109,9 @@ def run(options: Options) -> None:
     bandwidth = timing.copy_bandwidth(options.device)
     rate = timing.matmul_rate(options.device)
     rows, figures = [], []
-    for case in _cases(_Scene(16, 4, 20, options.device)):
-        row = _measure(case, module, options, bandwidth, rate)
+    scenes = (_Scene(16, 4, 20, options.device, error) for error in (1.0, 0.0))
+    for case, agreeing in zip(*map(_cases, scenes), strict=True):
+        row = _measure(case, agreeing, module, options, bandwidth, rate)
         rows.append(row)
         if row.comparison is not None:
             what = f"{case.name}, times as fast as the peer's"
@@ -138,18 +143,21 @@ class _Scene:
         views: how many cameras.
         keypoints: how many keypoints a pose has.
         device: where it all lies.
+        error: of the predictions, px.
     """
 
-    def __init__(self, batch: int, views: int, keypoints: int, device: torch.device) -> None:
+    def __init__(
+        self, batch: int, views: int, keypoints: int, device: torch.device, error: float = 1.0
+    ) -> None:
         self.size = (batch, views, keypoints)
         generator = torch.Generator().manual_seed(0)
         cameras = _ring(views)
         points_3d = torch.rand(batch, keypoints, 3, generator=generator) - 0.5
         seen = project_points(points_3d.double(), cameras)
-        error = torch.randn(seen.shape, generator=generator).double()
+        errors = error * torch.randn(seen.shape, generator=generator).double()
         self.points_3d = points_3d.to(device).requires_grad_()
         self.seen = seen.float().to(device)
-        self.predicted = (seen + error).float().to(device).requires_grad_()
+        self.predicted = (seen + errors).float().to(device).requires_grad_()
         distortions = cameras.distortions
         assert distortions is not None
         tensors = (cameras.intrinsics, cameras.extrinsics, distortions)
@@ -320,12 +328,18 @@ def _whole_path_of_peer(scene: _Scene, module: SimpleNamespace) -> Callable[[], 
 
 
 def _measure(
-    case: Case, module: SimpleNamespace | None, options: Options, bandwidth: float, rate: float
+    case: Case,
+    agreeing: Case,
+    module: SimpleNamespace | None,
+    options: Options,
+    bandwidth: float,
+    rate: float,
 ) -> Row:
     calls = {"ours": case.ours}
+    differences: list[float | None] = [None, None]
     if module is not None:
         calls["peer"] = case.peer(module)
-    difference = case.difference(calls["ours"](), calls["peer"]()) if module else None
+        differences = [c.difference(c.ours(), c.peer(module)()) for c in (case, agreeing)]
     seconds = timing.interleaved(calls, options.device, options.rounds)
     quartiles = {name: Quartiles.of(values) for name, values in seconds.items()}
     peaks = {name: timing.peak_bytes(call, options.device) for name, call in calls.items()}
@@ -340,7 +354,7 @@ def _measure(
         case.least_operations,
         ours.median / (case.least_bytes / bandwidth),
         ours.median / (case.least_operations / rate),
-        difference,
+        *differences,
         peaks["ours"],
         peaks.get("peer"),
     )
@@ -439,10 +453,15 @@ def _table(rows: list[Row]) -> dict[str, list[str]]:
         "MFLOP": [f"{row.least_operations / 1e6:.1f}" for row in rows],
         "over copy": [f"{row.over_copy:.0f}" for row in rows],
         "over arithmetic": [f"{row.over_arithmetic:.0f}" for row in rows],
-        "difference": ["" if r.difference is None else f"{r.difference:.1e}" for r in rows],
+        "apart": [_power_of_ten(row.difference) for row in rows],
+        "where views agree": [_power_of_ten(row.difference_agreeing) for row in rows],
         "MiB": [report.mebibytes(row.peak_bytes) for row in rows],
         "peer, MiB": [report.mebibytes(row.peer_peak_bytes) for row in rows],
     }
+
+
+def _power_of_ten(number: float | None) -> str:
+    return "" if number is None else f"{number:.1e}"
 
 
 if __name__ == "__main__":
