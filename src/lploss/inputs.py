@@ -36,6 +36,8 @@ class InputResolver:
         self._registry = registry
         self._prefer = prefer
         self._derivations: dict[str, Callable[..., Any] | None] = {}
+        for name in self._required:
+            self._load(name)
 
     def resolve(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the batch with what is missing and can be derived.
@@ -51,6 +53,18 @@ class InputResolver:
             if not self._derive(name, resolved, ()):
                 raise missing_input(self._required[name], name, batch, self._registry, self._prefer)
         return resolved
+
+    def _load(self, name: str) -> None:
+        """Load how an input is derived, which no compiled graph could do."""
+        if name in self._derivations:
+            return
+        try:
+            function = self._derivation(name)
+            needs = {} if function is None else _needs(function)
+        except LplossError:
+            return  # raised where it is needed, if it is
+        for need in needs:
+            self._load(need)
 
     def _derive(self, name: str, resolved: dict[str, Any], under_way: tuple[str, ...]) -> bool:
         """Put the input into ``resolved``; return whether it is there now."""

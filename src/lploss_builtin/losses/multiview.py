@@ -194,7 +194,8 @@ class ReprojectionHeatmapLoss(Loss):
         if image_size is None:
             points = points / 2**self.downsample_factor
         else:
-            points = points * (points.new_tensor([width, height]) / image_size.flip(0).to(points))
+            in_height, in_width = image_size.to(points)
+            points = points * torch.stack([width / in_width, height / in_height])
         return gaussians.gaussian_squared_error(
             heatmaps_targ, points, (height, width), sigma=self.sigma
         )
@@ -284,5 +285,8 @@ def _median_distance(targets: Float[Tensor, "batch num_keypoints 3"]) -> Float[T
     between = torch.linalg.vector_norm(targets[:, first] - targets[:, second], dim=-1)
     if not between.numel():
         return targets.new_ones(())
-    median = between.flatten().nanmedian()
+    # Not nanmedian, which waits for the device. NaN is sorted to the end.
+    ordered = between.flatten().sort().values
+    middle = (ordered.isfinite().sum() - 1).clamp(min=0) // 2
+    median = ordered.gather(0, middle[None])[0]
     return torch.where(median > 0, median, 1.0)

@@ -19,6 +19,7 @@ from lploss_builtin.ops.geometry import (
     triangulate_pairs,
     triangulate_views,
 )
+from lploss_builtin.ops.geometry.cameras import check_points
 
 # What is flattened into one axis, by how many numbers there are of it for a keypoint of a view.
 _FLATTENED = {1: "views_x_num_keypoints", 2: "two_x_views_x_num_keypoints", 4: "views_x_4"}
@@ -125,10 +126,7 @@ def _by_view(
             f"{name} must have axes (batch, {_FLATTENED[each]}), all of view 0, then all of view "
             f"1, ..., for the {num_views} views of the cameras; got shape {tuple(values.shape)}"
         )
-    batch = cameras.intrinsics.shape[0] if cameras.intrinsics.ndim == 4 else 1
-    if batch not in (1, len(values)):
-        raise ShapeError(
-            f"intrinsics must hold the cameras of each of the {len(values)} elements of {name}, or "
-            f"have no batch axis; got shape {tuple(cameras.intrinsics.shape)}"
-        )
-    return rearrange(values, "batch (view k each) -> batch view k each", view=num_views, each=each)
+    found = rearrange(values, "batch (view k each) -> batch view k each", view=num_views, each=each)
+    if each == 2:
+        check_points(name, found, cameras)
+    return found

@@ -395,7 +395,8 @@ class PCALoss(Loss):
     def _fit_to_cameras(
         self, cameras: Cameras, labelled: LabelledKeypoints | None, *, empirical_epsilon: bool
     ) -> None:
-        rows = views_of_shared_volume(cameras)
+        with torch.no_grad():
+            rows = views_of_shared_volume(cameras)
         mean = rows.mean(dim=0)
         axes, variances = subspace.principal_axes((rows - mean).T @ (rows - mean) / len(rows))
         errors = keypoints.split_xy(subspace.residual(rows, mean, axes[:3])).norm(dim=-1)
@@ -459,8 +460,12 @@ class PCALoss(Loss):
         cameras = calibration
         if isinstance(calibration, str | PathLike):
             cameras = read_calibration(calibration)
-        if not isinstance(cameras, Cameras) or cameras.num_views < 2:
-            raise self._error("calibration must be Cameras, or a file of at least two", calibration)
+        is_rig = isinstance(cameras, Cameras) and cameras.intrinsics.ndim == 3
+        if not is_rig or cameras.num_views < 2:
+            raise self._error(
+                "calibration must be Cameras without a batch axis, or a file of them, at least two",
+                calibration,
+            )
         return cameras
 
     def _checked_columns(

@@ -120,7 +120,7 @@ def test_a_batch_may_hold_more_keypoints_than_are_used_but_not_fewer() -> None:
         ({"mirrored_column_matches": MATCHES[:2]}, "for each of the 3 cameras"),
         ({"mirrored_column_matches": [0, 1]}, "a list of keypoint indices for each view"),
         ({"mirrored_column_matches": None}, "a list of keypoint indices for each view"),
-        ({"calibration": 5}, "calibration must be Cameras, or a file"),
+        ({"calibration": 5}, "calibration must be Cameras"),
         ({"max_deviation": -1.0}, "max_deviation must be"),
     ],
 )

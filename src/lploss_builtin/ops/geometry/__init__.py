@@ -12,7 +12,11 @@ from lploss_builtin.ops.geometry.consistency import (
     pairwise_reprojection_error,
     reprojection_error,
 )
-from lploss_builtin.ops.geometry.distortion import distort_points, undistort_points
+from lploss_builtin.ops.geometry.distortion import (
+    distort_points,
+    undistort_points,
+    undistorted_rays,
+)
 from lploss_builtin.ops.geometry.projection import project_points
 from lploss_builtin.ops.geometry.triangulation import (
     camera_pairs,
@@ -31,4 +35,5 @@ __all__ = [
     "triangulate_pairs",
     "triangulate_views",
     "undistort_points",
+    "undistorted_rays",
 ]

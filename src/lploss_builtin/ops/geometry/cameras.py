@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,6 +89,13 @@ class Cameras:
                     f"{what} must hold one entry for each of {self.num_views} cameras, got "
                     f"{len(values)}"
                 )
+        if self.names is not None and len(set(self.names)) < len(self.names):
+            raise ArgumentValueError(f"names must differ, got {', '.join(self.names)}")
+        for size in self.image_sizes or ():
+            if len(size) != 2 or not min(size) > 0:
+                raise ArgumentValueError(
+                    f"image_sizes must hold width and height for each camera, px, got {size}"
+                )
 
     @classmethod
     def from_opencv(
@@ -123,10 +131,10 @@ class Cameras:
                      [0., 1., 0., 0.],
                      [1., 0., 0., 9.]]], dtype=torch.float64)
         """
-        num_views = len(camera_matrices)
+        num_views = len(_entries("camera_matrices", camera_matrices))
         given = {"rotations": rotations, "translations": translations, "distortions": distortions}
         for what, values in given.items():
-            if values is not None and len(values) != num_views:
+            if values is not None and len(_entries(what, values)) != num_views:
                 raise ArgumentValueError(
                     f"{what} must hold one entry for each of {num_views} cameras, got {len(values)}"
                 )
@@ -145,7 +153,7 @@ class Cameras:
             torch.from_numpy(np.array(intrinsics).reshape(-1, 3, 3)),
             torch.from_numpy(np.array(extrinsics).reshape(-1, 3, 4)),
             torch.from_numpy(np.array(padded).reshape(num_views, longest)),
-            None if image_sizes is None else tuple((size[0], size[1]) for size in image_sizes),
+            None if image_sizes is None else tuple(map(_size, image_sizes)),
             None if names is None else tuple(names),
         )
 
@@ -182,10 +190,7 @@ class Cameras:
 
         Args:
             affine: from pixels of the original images to those of the new ones: crop, resize and
-                skew, but no rotation, after which pixels have no rows.
-
-        Raises:
-            ArgumentValueError: ``affine`` rotates.
+                skew, but no rotation, after which the intrinsics are NaN.
 
         Example:
             >>> from lploss_builtin.ops.affine import crop_and_resize
@@ -197,17 +202,13 @@ class Cameras:
                      [  0.,   0.,   1.]]])
         """
         affine = affine.to(self.intrinsics)
-        if bool((affine[..., 1, 0] != 0).any()):
-            raise ArgumentValueError(
-                "affine must crop and resize only: its entries in row 1 and column 0 must be zero, "
-                f"got {affine[..., 1, 0].tolist()}. The image of a rotated camera is that of a "
-                "camera with other extrinsics."
-            )
         last = self.intrinsics[..., 2:, :]
         with without_autocast(last.device):
             top = affine[..., :2] @ self.intrinsics[..., :2, :] + affine[..., 2:] * last
         shape = top.shape[:-2]
         intrinsics = torch.cat([top, last.expand(*shape, 1, 3)], dim=-2)
+        # No camera matrix turns an image.
+        intrinsics = torch.where(affine[..., 1:, :1] == 0, intrinsics, math.nan)
         expanded = self._map(
             lambda tensor: tensor.expand(*shape, *tensor.shape[-2:]),
             lambda tensor: tensor.expand(*shape, tensor.shape[-1]),
@@ -244,8 +245,74 @@ def in_best_precision(cameras: Cameras) -> Cameras:
     return cameras._map(best_float, best_float)
 
 
+def check_points(
+    name: str,
+    points: Tensor,
+    cameras: Cameras,
+    weights: Tensor | None = None,
+    *,
+    in_space: bool = False,
+) -> None:
+    """Check that points fit the cameras; all that it looks at are sizes.
+
+    Args:
+        name: of the points, for the message.
+        points: ``batch views num_keypoints 2``, or ``batch num_keypoints 3`` in space.
+        cameras: the cameras.
+        weights: of the points.
+        in_space: whether the points are in space.
+
+    Raises:
+        InputTypeError: the points are no floating-point numbers.
+        ShapeError: their axes are others, or do not fit those of the cameras.
+    """
+    if not points.dtype.is_floating_point:
+        raise InputTypeError(
+            f"{name} must hold floating-point numbers, got {points.dtype}. Call .float() on them."
+        )
+    shape, num_views = tuple(points.shape), cameras.num_views
+    axes = "(batch, num_keypoints, 3)" if in_space else f"(batch, {num_views}, num_keypoints, 2)"
+    fits = len(shape) == 3 and shape[2] == 3
+    if not in_space:
+        fits = len(shape) == 4 and shape[1] == num_views and shape[3] == 2
+    if not fits:
+        raise ShapeError(f"{name} must have axes {axes} for {num_views} cameras, got shape {shape}")
+    batch = cameras.intrinsics.shape[0] if cameras.intrinsics.ndim == 4 else 1
+    if batch not in (1, shape[0]):
+        raise ShapeError(
+            f"the cameras have a batch of {batch}, {name} one of {shape[0]}: both must be the "
+            "same, or the cameras shared by all"
+        )
+    if weights is not None and weights.shape != points.shape[:3]:
+        raise ShapeError(
+            f"weights must have shape {shape[:3]}, one for each of {name}, got "
+            f"{tuple(weights.shape)}"
+        )
+
+
+def _entries(what: str, values: Any) -> Any:
+    if not hasattr(values, "__len__") or isinstance(values, str):
+        raise ArgumentValueError(f"{what} must hold one entry a camera, got {values!r}")
+    return values
+
+
+def _size(size: Any) -> tuple[float, float]:
+    width, height = _vector("image_sizes", size, 0, (2,)).tolist()
+    return width, height
+
+
+def _array(values: Any) -> Any:
+    """Return the values as an array; one of NaN, which nothing takes, where they are none."""
+    try:
+        if isinstance(values, Tensor):
+            values = values.detach().cpu()
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(1, np.nan)
+
+
 def _camera_matrix(matrix: Any, number: int) -> Any:
-    array = np.asarray(matrix, dtype=np.float64)
+    array = _array(matrix)
     if array.shape != (3, 3) or not np.isfinite(array).all():
         raise ArgumentValueError(f"camera {number}: its matrix must be 3 x 3, got {matrix!r}")
     if array[0, 0] <= 0 or array[1, 1] <= 0 or array[1, 0] or (array[2] != (0, 0, 1)).any():
@@ -257,7 +324,7 @@ def _camera_matrix(matrix: Any, number: int) -> Any:
 
 
 def _rotation(rotation: Any, number: int) -> Any:
-    array = np.asarray(rotation, dtype=np.float64)
+    array = _array(rotation)
     if array.size == 3 and np.isfinite(array).all():
         return _from_rodrigues(array.reshape(3))
     if array.shape != (3, 3) or not np.isfinite(array).all():
@@ -280,7 +347,7 @@ def _from_rodrigues(vector: Any) -> Any:
 
 
 def _vector(what: str, values: Any, number: int, sizes: tuple[int, ...]) -> Any:
-    array = np.asarray(values, dtype=np.float64).reshape(-1)
+    array = _array(values).reshape(-1)
     if array.size not in sizes or not np.isfinite(array).all():
         raise ArgumentValueError(
             f"camera {number}: its {what} must hold {' or '.join(map(str, sizes))} finite numbers, "

@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.cameras import Cameras, check_points
 from lploss_builtin.ops.geometry.projection import project_points
 from lploss_builtin.ops.geometry.triangulation import (
     camera_pairs,
@@ -97,6 +97,9 @@ def left_one_out_error(
         >>> left_one_out_error(points, cameras)[:, 2].round(decimals=2)
         tensor([[10.]])
     """
+    check_points("points", points, cameras, weights)
+    if cameras.num_views < 2:
+        return _distance(points, torch.full_like(points, math.nan))
     views = torch.arange(cameras.num_views, device=points.device)
     others = views[:-1] + (views[:-1] >= views[:, None])
     return _error_of_groups(points, cameras, others, views[:, None], weights)[:, :, 0]
@@ -112,7 +115,7 @@ def _error_of_groups(
     """Return how far keypoints of some views lie from where each group of views puts them."""
     found = triangulate_groups(points, cameras, groups, weights)
     seen = project_points(rearrange(found, "batch group k xyz -> batch (group k) xyz"), cameras)
-    seen = rearrange(seen, "batch view (group k) xy -> batch group view k xy", group=len(groups))
+    seen = torch.unflatten(seen, 2, (len(groups), points.shape[2])).transpose(1, 2)
     each = torch.arange(len(groups), device=points.device)[:, None]
     return _distance(points[:, seen_by], seen[:, each, seen_by])
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from kornia.geometry.calibration.distort import tilt_projection
 from torch import Tensor
 
-from lploss_builtin.ops.geometry.cameras import Cameras
+from lploss_builtin.ops.geometry.cameras import Cameras, check_points
 from lploss_builtin.ops.precision import at_least_float32, best_float
 
 #: The distorted image of an undistorted point may miss the point by so much, px.
@@ -24,7 +24,7 @@ _NUM_STEPS = 11
 # No step may be longer: where a distortion folds over, it could leap across the fold.
 _LONGEST_STEP = 0.25
 # Distances from the axis at which folds are looked for: their decimal powers, and how many.
-_RADII = (-3, 2, 128)
+_RADII = (-3, 1, 256)
 
 
 class Rays(NamedTuple):
@@ -98,6 +98,7 @@ def distort_points(
         >>> distort_points(torch.tensor([[[[570.0, 240.0]]]]), cameras)
         tensor([[[[557.5000, 240.0000]]]])
     """
+    check_points("points", points, cameras)
     directions, lens = normalised(best_float(points), cameras), lens_of(cameras)
     if lens is not None:
         directions = distort(directions, lens).directions
@@ -142,7 +143,9 @@ def undistorted_rays(
     """Return the directions from which the points are seen.
 
     They are finite everywhere, with finite gradients, and right where the residual is below
-    `TOLERANCE`. Where a point is NaN the residual is NaN.
+    `TOLERANCE`: unless the lens folds over and back within 4 % of the distance from its axis, or
+    does so by its tangential terms. Where a point is NaN the residual is NaN, and infinite where
+    nothing before the fold has it as its image.
 
     Args:
         points: px in the image of the camera.
@@ -157,6 +160,7 @@ def undistorted_rays(
         <BLANKLINE>
                 [[[0.0000]]]], dtype=torch.float64)
     """
+    check_points("points", points, cameras)
     points = best_float(points)
     is_given = points.detach().abs().sum(dim=-1) < math.inf
     # Not by a product with the mask: infinity times zero is NaN.

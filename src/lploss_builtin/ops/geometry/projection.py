@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss_builtin.ops.geometry.cameras import Cameras, in_best_precision
+from lploss_builtin.ops.geometry.cameras import Cameras, check_points, in_best_precision
 from lploss_builtin.ops.geometry.distortion import distort, in_pixels, lens_of
 from lploss_builtin.ops.precision import at_least_float32, best_float
 
@@ -42,6 +42,7 @@ def project_points(
         tensor([[[[320., 290.],
                   [ nan,  nan]]]])
     """
+    check_points("points_3d", points_3d, cameras, in_space=True)
     cameras = in_best_precision(cameras)
     directions, _, is_seen = _directions(best_float(points_3d), cameras)
     lens = lens_of(cameras)

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lploss_builtin.ops.geometry.cameras import Cameras, in_best_precision
+from lploss.errors import ArgumentValueError
+from lploss_builtin.ops.geometry.cameras import Cameras, check_points, in_best_precision
 from lploss_builtin.ops.geometry.distortion import TOLERANCE, undistorted_rays
 from lploss_builtin.ops.geometry.projection import (
     extrinsics,
@@ -114,6 +115,8 @@ def triangulate_views(
         >>> triangulate_views(points, cameras).round(decimals=3).abs()
         tensor([[[0., 0., 5.]]])
     """
+    if num_refinements < 0:
+        raise ArgumentValueError(f"num_refinements must be at least 0, got {num_refinements}")
     cameras = in_best_precision(cameras)
     rays, seen = _rays_and_weights(points, cameras, weights)
     views = torch.arange(cameras.num_views, device=points.device)
@@ -143,6 +146,7 @@ def _rays_and_weights(
     Float[Tensor, "2 batch views num_keypoints"], Float[Tensor, "batch views num_keypoints"]
 ]:
     """Return whence the points are seen, and the weights, with zero for what is not seen."""
+    check_points("points", points, cameras, weights)
     rays, residual = undistorted_rays(points, cameras)
     is_seen = residual < TOLERANCE  # which NaN is not
     if weights is None:

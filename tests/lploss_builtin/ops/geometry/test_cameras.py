@@ -3,15 +3,26 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from lploss.errors import ArgumentValueError, InputTypeError, LplossError, ShapeError
 from lploss_builtin.ops.affine import crop_and_resize, transform
-from lploss_builtin.ops.geometry import Cameras, project_points
+from lploss_builtin.ops.geometry import (
+    Cameras,
+    distort_points,
+    left_one_out_error,
+    pairwise_reprojection_error,
+    project_points,
+    triangulate_pairs,
+    triangulate_views,
+    undistort_points,
+)
 from tests.lploss_builtin.ops.geometry.rigs import (
     NUM_COEFFICIENTS,
     batched,
@@ -288,11 +299,85 @@ def test_autocast_does_not_round_new_pixels() -> None:
         assert torch.equal(rig.with_pixels_of(half).intrinsics, expected)
 
 
-def test_an_affine_map_that_rotates_is_refused() -> None:
+def test_after_an_affine_map_that_rotates_nothing_is_seen() -> None:
     turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]).expand(3, 2, 3)
-    message = r"affine must crop and resize only: .* must be zero, got \[1\.0, 1\.0, 1\.0\]"
-    with pytest.raises(ArgumentValueError, match=message):
-        named_rig().with_pixels_of(turn)
+    turned = named_rig().with_pixels_of(turn)
+    assert turned.intrinsics.isnan().all()
+    assert project_points(torch.zeros(1, 1, 3), turned).isnan().all()
+
+
+def test_pixels_are_changed_without_asking_the_device() -> None:
+    rig = named_rig().to("meta")
+    half = crop_and_resize(torch.zeros(3, 4, device="meta"), torch.zeros(2, device="meta"))
+    assert rig.with_pixels_of(half).intrinsics.shape == (3, 3, 3)
+
+
+SEEN = torch.zeros(2, 3, 4, 2)
+
+
+@pytest.mark.mistyped
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rig: triangulate_views(SEEN.long(), rig), "must hold floating-point"),
+        (lambda rig: triangulate_pairs(SEEN[:, :1], rig), r"\(batch, 3, num_keypoints, 2\)"),
+        (lambda rig: undistort_points(SEEN[0], rig), r"got shape \(3, 4, 2\)"),
+        (lambda rig: distort_points(SEEN[..., :1], rig), r"got shape \(2, 3, 4, 1\)"),
+        (lambda rig: project_points(SEEN[0], rig), r"\(batch, num_keypoints, 3\)"),
+        (lambda rig: triangulate_views(SEEN, rig, SEEN[:1, ..., 0]), "weights must have shape"),
+        (lambda rig: left_one_out_error(SEEN, batched(rig, 5)), "batch of 5, points one of 2"),
+    ],
+)
+def test_points_that_do_not_fit_the_cameras_are_refused(
+    call: Callable[[Cameras], Tensor], message: str
+) -> None:
+    with pytest.raises(LplossError, match=message):
+        call(random_rig(0, 3))
+
+
+@pytest.mark.parametrize("function", [left_one_out_error, pairwise_reprojection_error])
+@pytest.mark.parametrize("num_views", [1, 2])
+def test_errors_between_too_few_views_are_none_at_all(
+    function: Callable[[Tensor, Cameras], Tensor], num_views: int
+) -> None:
+    rig = random_rig(0, num_views)
+    points = project_points(random_points(0), rig).requires_grad_()
+    found = function(points, rig)
+    assert found.shape == (
+        (2, num_views, 5) if function is left_one_out_error else (2, num_views - 1, 2, 5)
+    )
+    assert found.isnan().all() or num_views == 2
+    found.nansum().backward()
+    assert points.grad is not None
+    assert points.grad.isfinite().all()
+
+
+@pytest.mark.mistyped
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"camera_matrices": 5},
+        {"camera_matrices": ["a"]},
+        {"rotations": [[1, [2], 3]]},
+        {"image_sizes": [(640, 480, 3)]},
+        {"image_sizes": [(-640, 480)]},
+        {"distortions": [["k1"]]},
+    ],
+)
+def test_arrays_that_are_none_are_refused(change: dict[str, object]) -> None:
+    given = {
+        "camera_matrices": [[[500, 0, 320], [0, 500, 240], [0, 0, 1]]],
+        "rotations": [[0, 0, 0]],
+        "translations": [[0, 0, 0]],
+    }
+    with pytest.raises(ArgumentValueError, match=r"must (be|hold) .*, got"):
+        Cameras.from_opencv(**{**given, **change})
+
+
+def test_names_of_cameras_differ() -> None:
+    rig = random_rig(0, 2)
+    with pytest.raises(ArgumentValueError, match="names must differ, got a, a"):
+        Cameras(rig.intrinsics, rig.extrinsics, names=("a", "a"))
 
 
 def test_cameras_say_what_they_are() -> None:

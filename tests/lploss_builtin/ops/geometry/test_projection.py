@@ -80,6 +80,7 @@ def test_the_unit_of_the_world_is_not_seen(seed: int, power: float) -> None:
         [0.0, 0.0, 0.0],  # at its centre
         [1.0, 0.0, 0.0],  # beside it
         [1.0, 0.0, 1e-12],
+        [1.0, 0.0, 1e-8],
         [math.nan, 0.0, 1.0],
         [0.0, 0.0, math.inf],
         [-math.inf, 0.0, 1.0],

@@ -18,9 +18,11 @@ from torch import Tensor
 from lploss_builtin.ops.geometry import (
     Cameras,
     camera_pairs,
+    distortion,
     project_points,
     triangulate_pairs,
     triangulate_views,
+    triangulation,
     undistort_points,
 )
 from tests.lploss_builtin.ops.geometry.rigs import (
@@ -132,7 +134,8 @@ def test_views_that_disagree_find_what_numpy_finds_in_front_of_them(num_views: i
     for keypoint, actual in enumerate(found):
         expected = least_squares_dlt(directions[:, keypoint], poses)
         if (poses[:, 2, :3] @ expected + poses[:, 2, 3] > 0).all():
-            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9 * abs(expected).max())
+            # Two eigenvalues may be all but the same here.
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * abs(expected).max())
         else:
             assert actual.isnan().all()
 
@@ -315,6 +318,21 @@ def test_a_view_that_cannot_be_is_left_out(value: float, num_refinements: int) -
     same_point(triangulate_views(points, rig, num_refinements=num_refinements), expected)
 
 
+@pytest.mark.parametrize("num_views", [2, 3])
+@pytest.mark.parametrize("power", range(-14, 0))
+def test_weights_that_leave_all_but_one_view_out_find_the_point_or_nothing(
+    num_views: int, power: int
+) -> None:
+    rig, points = random_rig(6, num_views), random_points(6)
+    weights = torch.full((2, num_views, 5), 10.0**power, dtype=torch.float64)
+    weights[:, 0] = 1.0
+    found = triangulate_views(project_points(points, rig), rig, weights)
+    missed = (found - points).norm(dim=-1)
+    assert not (missed > 1e-7).any()
+    if power > -6:
+        assert missed.max() < 1e-7
+
+
 def test_without_weights_all_are_one() -> None:
     rig = random_rig(6)
     points = seen_with_noise(6, rig)
@@ -407,13 +425,25 @@ def test_nothing_seen_is_nothing_found(operation: Operation) -> None:
     zero_gradients(operation(points, cameras), *leaves)
 
 
+def turned(cameras: Cameras, view: int) -> Cameras:
+    """The same cameras, one of them turned about its centre."""
+    poses = cameras.extrinsics.clone()
+    turn = torch.linalg.matrix_exp(
+        0.1 * torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]).double()
+    )
+    poses[view] = turn @ poses[view]
+    return replace(cameras, extrinsics=poses)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("size", [0.0, 3.0])
-def test_cameras_that_coincide_find_nothing(operation: Operation, seed: int, size: float) -> None:
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [0.0, 1e-3, 0.1, 1.0, 3.0])
+@pytest.mark.parametrize("change", [lambda rig: rig, lambda rig: turned(rig, 1)])
+def test_cameras_that_coincide_find_nothing(
+    operation: Operation, seed: int, size: float, change: Callable[[Cameras], Cameras]
+) -> None:
     """Noise or not, their rays meet in the centre of the cameras at best."""
-    one = random_rig(seed, 1)
-    rig = one.select([0, 0])
+    rig = change(random_rig(seed, 1).select([0, 0]))
     points = seen_with_noise(seed, rig, size)
     points, cameras, leaves = leaves_of(points, rig)
     zero_gradients(operation(points, cameras), *leaves)
@@ -641,10 +671,15 @@ def test_no_shape_depends_on_values(operation: Operation) -> None:
 @pytest.mark.compiles
 @pytest.mark.parametrize(
     ("operation", "num_coefficients"),
-    [(triangulate_pairs, 0), (refined, 4)],
+    [(triangulate_pairs, 0), (partial(triangulate_views, num_refinements=1), 4)],
     ids=["pairs", "refined"],
 )
-def test_compiled_it_is_the_same(operation: Operation, num_coefficients: int) -> None:
+def test_compiled_it_is_the_same(
+    operation: Operation, num_coefficients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Iterations are unrolled, and each of them takes a second to compile.
+    for module in (distortion, triangulation):
+        monkeypatch.setattr(module, "_NUM_STEPS", 3)
     rig = random_rig(28, 3, num_coefficients)
     points = seen_with_noise(28, rig)
     points[0, 0, 0] = torch.nan
