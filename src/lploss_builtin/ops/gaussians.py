@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from lploss_builtin.ops import heatmaps
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
 # Where a label may lie about the map and still count as inside, heatmap px.
@@ -104,8 +106,10 @@ def gaussian_squared_error(
 
     .. math:: \|g_y g_x^T - t\|^2 = \|g_y\|^2 \|g_x\|^2 - 2 g_y^T t g_x + \|t\|^2
 
-    It can be differentiated in both arguments. A target that is not finite makes the value
-    of its element not finite, and gets a zero gradient, as does the keypoint.
+    The gradient is found along with the value, and nothing of the size of a map is kept for it;
+    only where the targets need a gradient, too, the Gaussian maps are made after all. It can be
+    differentiated once. A target that is not finite makes the value of its element not finite,
+    and the gradient of the keypoint zero.
 
     Args:
         heatmaps_targ: the maps to compare with.
@@ -123,56 +127,66 @@ def gaussian_squared_error(
         >>> error.round(decimals=4)
         tensor([[0.0144, 0.0833]])
     """
-    heatmaps_targ = at_least_float32(heatmaps_targ)
     size = (heatmaps_targ.shape[-2], heatmaps_targ.shape[-1])
-    along_y, along_x = _profiles(keypoints, image_size, size, sigma)
+    if heatmaps_targ.requires_grad:
+        usable = heatmaps.is_finite(heatmaps_targ)[..., None]
+        keypoints = torch.where(usable, keypoints, keypoints.detach())
+        maps = gaussian_heatmaps(keypoints, image_size, size, sigma=sigma)
+        return heatmaps.squared_error(heatmaps_targ, maps)
+    x, y = _heatmap_coordinates(keypoints, image_size, size)
+    needs_slope = keypoints.requires_grad and torch.is_grad_enabled()
+    maps = at_least_float32(heatmaps_targ)
+    dtype = torch.promote_types(maps.dtype, x.dtype)
     error: Tensor
-    error, _ = _ProductSquaredError.apply(heatmaps_targ, along_y, along_x)
+    error, *_ = _GaussianSquaredError.apply(
+        maps.to(dtype), x.to(dtype), y.to(dtype), sigma, needs_slope
+    )
     return error
 
 
-class _ProductSquaredError(torch.autograd.Function):
-    """Squared error between maps and the products of two profiles: two passes, and one back."""
+class _GaussianSquaredError(torch.autograd.Function):
+    """Squared error between maps and Gaussians, and how it changes with the centres of these.
+
+    With each profile ``g`` goes its derivative ``g'`` by the centre; the products of both with the
+    maps and with each other are all that is asked for, so the maps are read twice in all.
+    """
 
     @staticmethod
-    def forward(maps: Tensor, along_y: Tensor, along_x: Tensor) -> tuple[Tensor, Tensor]:
-        seen_along_x = _times_rows(along_x, maps.mT)
-        error = (
-            _squared_norm(along_y) * _squared_norm(along_x)
-            - 2 * (along_y * seen_along_x).sum(dim=-1)
-            + torch.linalg.vector_norm(maps, dim=(-2, -1)).square()
-        )
-        return error.clamp(min=0), seen_along_x
+    def forward(
+        maps: Tensor, x: Tensor, y: Tensor, sigma: float, needs_slope: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        height, width = maps.shape[-2:]
+        inside = _is_along(x, width) & _is_along(y, height)
+        with without_autocast(maps.device):
+            along_y = _profile_and_slope(torch.where(inside, y, 0.0), height, sigma, needs_slope)
+            along_x = _profile_and_slope(torch.where(inside, x, 0.0), width, sigma, needs_slope)
+            products = along_y @ maps @ along_x.mT
+            squared_y = along_y @ along_y[..., :1, :].mT
+            squared_x = along_x @ along_x[..., :1, :].mT
+        error = squared_y[..., 0, 0] * squared_x[..., 0, 0] - 2 * products[..., 0, 0]
+        squared_norm = torch.linalg.vector_norm(maps, dim=(-2, -1)).square()
+        error = (torch.where(inside, error, 0.0) + squared_norm).clamp(min=0)
+        if not needs_slope:
+            return error, error.new_empty(0), error.new_empty(0)
+        slope_x = squared_y[..., 0, 0] * squared_x[..., 1, 0] - products[..., 0, 1]
+        slope_y = squared_x[..., 0, 0] * squared_y[..., 1, 0] - products[..., 1, 0]
+        usable = inside & error.isfinite()
+        return error, torch.where(usable, 2 * slope_x, 0.0), torch.where(usable, 2 * slope_y, 0.0)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]
-    ) -> None:
-        ctx.mark_non_differentiable(output[1])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _, *slopes = output
+        ctx.mark_non_differentiable(*slopes)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, *output)
+        ctx.save_for_backward(*slopes)
 
     @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor | None, _: None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return None, None, None
-        maps, along_y, along_x, error, seen_along_x = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for second derivatives, with its own share in them
-            seen_along_x = _times_rows(along_x, maps.mT)
-        slope, usable = 2 * grad[..., None], error.isfinite()[..., None]
-        to_maps = to_y = to_x = None
-        if ctx.needs_input_grad[0]:
-            difference = maps - along_y[..., :, None] * along_x[..., None, :]
-            to_maps = torch.where(usable[..., None], slope[..., None] * difference, 0.0)
-        if ctx.needs_input_grad[1]:
-            rest = along_y * _squared_norm(along_x)[..., None] - seen_along_x
-            to_y = torch.where(usable, slope * rest, 0.0)
-        if ctx.needs_input_grad[2]:
-            rest = along_x * _squared_norm(along_y)[..., None] - _times_rows(along_y, maps)
-            to_x = torch.where(usable, slope * rest, 0.0)
-        return to_maps, to_y, to_x
+            return None, None, None, None, None
+        slope_x, slope_y = ctx.saved_tensors
+        return None, grad * slope_x, grad * slope_y, None, None
 
 
 def _profiles(
@@ -187,18 +201,39 @@ def _profiles(
     """Return the factors of the Gaussian maps along y and x; along y zero for what is outside."""
     x, y = _heatmap_coordinates(keypoints, image_size, heatmap_size)
     inside = _is_along(x.detach(), heatmap_size[1]) & _is_along(y.detach(), heatmap_size[0])
-    along_y = _profile(torch.where(inside, y, 0.0), heatmap_size[0], sigma)
-    along_x = _profile(torch.where(inside, x, 0.0), heatmap_size[1], sigma)
+    along_y = _profile(_offsets(torch.where(inside, y, 0.0), heatmap_size[0]), sigma)
+    along_x = _profile(_offsets(torch.where(inside, x, 0.0), heatmap_size[1]), sigma)
     return along_y * inside[..., None], along_x
 
 
-def _profile(
-    centres: Float[Tensor, "batch num_keypoints"], size: int, sigma: float
+def _offsets(
+    centres: Float[Tensor, "batch num_keypoints"], size: int
 ) -> Float[Tensor, "batch num_keypoints size"]:
-    """Return a Gaussian about each centre along one side of a map; it sums to 1."""
+    """Return how far the pixels of a side are beyond each centre."""
     pixels = torch.arange(size, dtype=centres.dtype, device=centres.device)
+    return pixels - centres[..., None]
+
+
+def _profile(
+    offsets: Float[Tensor, "batch num_keypoints size"], sigma: float
+) -> Float[Tensor, "batch num_keypoints size"]:
+    """Return a Gaussian of each row; it sums to 1."""
     # A softmax, for a narrow Gaussian between two pixels is zero on both: nothing to divide by.
-    return ((pixels - centres[..., None]).square() * (-0.5 / sigma**2)).softmax(dim=-1)
+    return (offsets.square() * (-0.5 / sigma**2)).softmax(dim=-1)
+
+
+def _profile_and_slope(
+    centres: Float[Tensor, "batch num_keypoints"], size: int, sigma: float, needs_slope: bool
+) -> Float[Tensor, "batch num_keypoints one_or_two size"]:
+    """Return a Gaussian about each centre, and if asked for its derivative by the centre."""
+    offsets = _offsets(centres, size)
+    profile = _profile(offsets, sigma)
+    if not needs_slope:
+        return profile[..., None, :]
+    slope = profile * offsets
+    # The profile has the sum 1 wherever its centre is, so its derivative has the sum 0.
+    slope = torch.addcmul(slope, profile, slope.sum(dim=-1, keepdim=True), value=-1) / sigma**2
+    return torch.stack([profile, slope], dim=-2)
 
 
 def _heatmap_coordinates(
@@ -215,19 +250,3 @@ def _is_along(
     coordinates: Float[Tensor, "batch num_keypoints"], size: int
 ) -> Bool[Tensor, "batch num_keypoints"]:
     return (coordinates >= -_MARGIN) & (coordinates <= size + _MARGIN)
-
-
-def _times_rows(
-    rows: Float[Tensor, "batch num_keypoints inner"],
-    matrices: Float[Tensor, "batch num_keypoints inner outer"],
-) -> Float[Tensor, "batch num_keypoints outer"]:
-    """Return the product of each row vector with its matrix."""
-    # The vector stands on the left: the other way round, the product takes three times as long.
-    with without_autocast(rows.device):
-        return (rows[..., None, :] @ matrices).squeeze(-2)
-
-
-def _squared_norm(
-    rows: Float[Tensor, "batch num_keypoints size"],
-) -> Float[Tensor, "batch num_keypoints"]:
-    return torch.linalg.vector_norm(rows, dim=-1).square()

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
@@ -98,7 +99,7 @@ def soft_argmax(
     if grid_offset is None:
         grid_offset = (2**downsample_factor - 1) / 2
     maps = at_least_float32(heatmaps).flatten(0, 1)
-    fractions, confidences, pixels, _ = _soft_argmax(
+    fractions, confidences, pixels, _ = _SoftArgmax.apply(
         maps, downsample_factor, float(temperature), confidence_radius
     )
     axes = heatmaps.shape[:2]
@@ -122,7 +123,7 @@ class _Windows(NamedTuple):
     covered: Bool[Tensor, "window size"]
 
 
-# An operation of its own and no autograd.Function: a compiler would unroll the loops over chunks.
+# Operations of their own, for in an autograd.Function alone a compiler would unroll the loops.
 @torch.library.custom_op(
     "lploss::soft_argmax",
     mutates_args=(),
@@ -215,19 +216,28 @@ def _(_: Tensor, __: Tensor, maps: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(maps, memory_format=torch.contiguous_format)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    maps, *ctx.settings = inputs
-    ctx.save_for_backward(maps, *output)
+class _SoftArgmax(torch.autograd.Function):
+    """Both operations, as `torch.func` can differentiate them, too."""
 
+    @staticmethod
+    def forward(
+        maps: Tensor, factor: int, temperature: float, radius: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return _soft_argmax(maps, factor, temperature, radius)
 
-def _backward(
-    ctx: Any, to_fractions: Tensor, to_confidences: Tensor, *_: Any
-) -> tuple[Tensor | None, ...]:
-    grad = _soft_argmax_backward(to_fractions, to_confidences, *ctx.saved_tensors, *ctx.settings)
-    return grad, None, None, None
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        maps, *ctx.settings = inputs
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(maps, *output)
 
-
-_soft_argmax.register_autograd(_backward, setup_context=_save)
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, to_fractions: Tensor, to_confidences: Tensor, *_: Any
+    ) -> tuple[Tensor | None, ...]:
+        settings = *ctx.saved_tensors, *ctx.settings
+        return _soft_argmax_backward(to_fractions, to_confidences, *settings), None, None, None
 
 
 def _chunks(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lploss_builtin.ops import soft_argmax as module
 from lploss_builtin.ops.gaussians import gaussian_heatmaps
-from lploss_builtin.ops.soft_argmax import _soft_argmax, soft_argmax
+from lploss_builtin.ops.soft_argmax import _soft_argmax, _soft_argmax_backward, soft_argmax
 
 # Neither square nor of one size; the last ones are shorter than a window along a side or two.
 SIZES = [(24, 40), (33, 18), (9, 50), (7, 5)]
@@ -311,11 +311,14 @@ def test_gradients_are_those_of_finite_differences(factor: int) -> None:
     assert torch.autograd.gradcheck(
         lambda m: tuple(soft_argmax(m, factor, temperature=3.0, confidence_radius=1)), maps
     )
-    # By hand, for there are no second derivatives.
-    keypoints, _ = soft_argmax(maps, factor, temperature=3.0)
-    (gradient,) = torch.autograd.grad(keypoints.sum(), maps, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
-        gradient.sum().backward()
+
+
+def test_torch_func_can_differentiate_it() -> None:
+    maps = kinds_of_maps(24, 40)
+    gradient = torch.func.grad(lambda m: soft_argmax(m).keypoints.sum())(maps)
+    maps.requires_grad_()
+    (expected,) = torch.autograd.grad(soft_argmax(maps).keypoints.sum(), maps)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_nothing_larger_than_the_maps_is_kept_for_the_gradient() -> None:
@@ -365,10 +368,13 @@ def test_compiled_in_one_graph_it_computes_the_same() -> None:
 
 
 @pytest.mark.compiles
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
-def test_the_operation_keeps_the_rules_of_torch() -> None:
-    maps = kinds_of_maps(7, 5).flatten(0, 1).float().requires_grad_()
-    torch.library.opcheck(_soft_argmax, (maps, 1, 100.0, 2))
+def test_the_operations_keep_the_rules_of_torch() -> None:
+    maps = kinds_of_maps(7, 5).flatten(0, 1)
+    settings = 1, 100.0, 2
+    torch.library.opcheck(_soft_argmax, (maps, *settings))
+    saved = (maps, *_soft_argmax(maps, *settings))
+    slopes = torch.ones(len(maps), 2, dtype=maps.dtype), torch.ones(len(maps), dtype=maps.dtype)
+    torch.library.opcheck(_soft_argmax_backward, (*slopes, *saved, *settings))
 
 
 @pytest.mark.gpu
