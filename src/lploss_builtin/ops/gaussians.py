@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lploss.errors import ArgumentValueError
 from lploss_builtin.ops import heatmaps
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
@@ -76,6 +77,9 @@ def gaussian_heatmaps(
     Returns:
         ``(batch, num_keypoints, heatmap_height, heatmap_width)``, at least float32; each map
         sums to 1, or is zero.
+
+    Raises:
+        ArgumentValueError: ``sigma`` is not above 0.
 
     Example:
         >>> maps = gaussian_heatmaps(torch.tensor([[[8.0, 4.0]]]), (12, 16), (3, 4), sigma=0.5)
@@ -218,6 +222,8 @@ def _profile(
     offsets: Float[Tensor, "batch num_keypoints size"], sigma: float
 ) -> Float[Tensor, "batch num_keypoints size"]:
     """Return a Gaussian of each row; it sums to 1."""
+    if not sigma > 0:
+        raise ArgumentValueError(f"sigma must be above 0, heatmap px, got {sigma!r}")
     # A softmax, for a narrow Gaussian between two pixels is zero on both: nothing to divide by.
     return (offsets.square() * (-0.5 / sigma**2)).softmax(dim=-1)
 

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lploss.errors import ArgumentValueError, ShapeError
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
 # Side of the windows, heatmap px. At the usual temperature they suffice for Gaussians with a
@@ -86,6 +87,10 @@ def soft_argmax(
     Returns:
         Keypoints and confidences, at least float32.
 
+    Raises:
+        ArgumentValueError: an argument's value cannot be used.
+        ShapeError: the maps have other axes, or hold no floating-point numbers.
+
     Source: Biderman et al., Lightning Pose, Nature Methods 2024; the expectation is that of
         Nibali et al., Numerical Coordinate Regression with Convolutional Neural Networks, 2018.
 
@@ -96,6 +101,17 @@ def soft_argmax(
         >>> keypoints.round(decimals=1), confidences.round(decimals=2)
         (tensor([[[100.5000,  40.0000]]]), tensor([[1.]]))
     """
+    for what, number in {
+        "downsample_factor": downsample_factor,
+        "confidence_radius": confidence_radius,
+    }.items():
+        if not isinstance(number, int) or number < 0:
+            raise ArgumentValueError(f"{what} must be an integer of at least 0, got {number!r}")
+    if not heatmaps.dtype.is_floating_point or heatmaps.ndim != 4:
+        raise ShapeError(
+            "heatmaps must hold floating-point numbers with axes (batch, num_keypoints, "
+            f"heatmap_height, heatmap_width), got {heatmaps.dtype}, shape {tuple(heatmaps.shape)}"
+        )
     if grid_offset is None:
         grid_offset = (2**downsample_factor - 1) / 2
     maps = at_least_float32(heatmaps).flatten(0, 1)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lploss.errors import ArgumentValueError
 from lploss_builtin.ops import heatmaps
 from lploss_builtin.ops.gaussians import gaussian_heatmaps, gaussian_squared_error, is_inside
 
@@ -310,3 +311,12 @@ def test_the_peer_computes_the_same_loss_up_to_its_scale() -> None:
     torch.testing.assert_close(loss, ours)
     ours_gradient, theirs = (torch.autograd.grad(value, points)[0] for value in (ours, loss))
     torch.testing.assert_close(ours_gradient, theirs, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
+def test_a_width_that_is_none_is_refused(sigma: float) -> None:
+    points = torch.zeros(1, 1, 2)
+    with pytest.raises(ArgumentValueError, match="sigma must be above 0"):
+        gaussian_heatmaps(points, (8, 8), (4, 4), sigma=sigma)
+    with pytest.raises(ArgumentValueError, match="sigma must be above 0"):
+        gaussian_squared_error(torch.zeros(1, 1, 4, 4), points, (8, 8), sigma=sigma)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kornia.filters import filter2d
 from torch import Tensor
 
+from lploss.errors import ArgumentValueError, LplossError, ShapeError
 from lploss_builtin.ops import soft_argmax as module
 from lploss_builtin.ops.gaussians import gaussian_heatmaps
 from lploss_builtin.ops.soft_argmax import _soft_argmax, _soft_argmax_backward, soft_argmax
@@ -420,3 +421,21 @@ def test_the_peer_computes_the_same(factor: int, grid_offset: float | None) -> N
     result = soft_argmax(maps, factor, grid_offset=grid_offset)
     torch.testing.assert_close(result.keypoints, points.view(2, -1, 2), rtol=0, atol=1e-4)
     torch.testing.assert_close(result.confidences, confidences, rtol=0, atol=1e-5)
+
+
+@pytest.mark.mistyped
+@pytest.mark.parametrize(
+    ("maps", "params", "error"),
+    [
+        (torch.zeros(1, 1, 4, 4), {"downsample_factor": -1}, ArgumentValueError),
+        (torch.zeros(1, 1, 4, 4), {"downsample_factor": 2.0}, ArgumentValueError),
+        (torch.zeros(1, 1, 4, 4), {"confidence_radius": -1}, ArgumentValueError),
+        (torch.zeros(1, 4, 4), {}, ShapeError),
+        (torch.zeros(1, 1, 4, 4).long(), {}, ShapeError),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    maps: Tensor, params: dict[str, float], error: type[LplossError]
+) -> None:
+    with pytest.raises(error, match=r"must (be an integer|hold floating-point).*got"):
+        soft_argmax(maps, **params)
