@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lploss.loss import LogEntry as LogEntry
     from lploss.loss import Loss as Loss
     from lploss.loss import LossResult as LossResult
+    from lploss.properties import Properties as Properties
     from lploss.registry import Registry as Registry
     from lploss.registry import create_loss as create_loss
     from lploss.registry import create_model as create_model
@@ -43,6 +44,7 @@ _PUBLIC = {
     "factory": ("LossFactory",),
     "hookspecs": ("hookimpl",),
     "loss": ("LogEntry", "Loss", "LossResult"),
+    "properties": ("Properties",),
     "registry": (
         "Registry",
         "create_loss",

@@ -124,7 +124,7 @@ class Axes:
 
 
 def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
-    """Return the axes of each parameter that a jaxtyping annotation describes."""
+    """Return the axes of parameters, and of ``return``, that a jaxtyping annotation describes."""
     try:
         hints = typing.get_type_hints(function)
     except Exception:
@@ -134,7 +134,7 @@ def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
     for name, hint in hints.items():
         options = typing.get_args(hint) if _is_union(hint) else (hint,)
         described = [option for option in options if hasattr(option, "dim_str")]
-        if len(described) == 1 and name != "return":
+        if len(described) == 1:
             dtypes = described[0].dtypes
             floating = isinstance(dtypes, list | tuple) and all("float" in str(d) for d in dtypes)
             axes = Axes.parse(described[0].dim_str, floating)

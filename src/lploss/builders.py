@@ -23,6 +23,7 @@ from lploss.specs import LossSpec, ModelSpec
 if TYPE_CHECKING:
     from lploss.factory import LossFactory
     from lploss.loss import Loss
+    from lploss.reduction import Sync
 
 
 # Those of the source system, whose losses go with the kind of their output.
@@ -64,6 +65,7 @@ def get_loss_factories(
     data_module: Any = None,
     *,
     record: bool = True,
+    sync: Sync = "auto",
     registry: Registry = default_registry,
 ) -> dict[str, LossFactory]:
     """Build the factories of supervised and of unsupervised losses that a full config asks for.
@@ -77,6 +79,8 @@ def get_loss_factories(
         cfg: the full config, or the path of its file.
         data_module: labelled keypoints for the losses that are fitted to them.
         record: whether the flight recorders run.
+        sync: whether losses are shared with the other processes of ``torch.distributed``:
+            ``"auto"``, ``True`` or ``False``, see `LossFactory`.
         registry: where the losses are looked up.
 
     Returns:
@@ -111,7 +115,7 @@ def get_loss_factories(
         elif name not in asked:
             check_params(name, params, registry, prefer)
     built, off = build_losses(
-        asked, config=config, data_module=data_module, prefer=prefer, registry=registry
+        asked, config=config, data_module=data_module, prefer=prefer, sync=sync, registry=registry
     )
     kinds = {name: registry.load(LossSpec, name, prefer).kind for name in asked}
     return {
@@ -120,6 +124,7 @@ def get_loss_factories(
             total_name=f"{kind}_loss",
             record=record,
             off={name: why for name, why in off.items() if kinds[name] == kind},
+            sync=sync,
             registry=registry,
             prefer=prefer,
         )
@@ -151,6 +156,7 @@ def build_losses(
     config: DictConfig | None = None,
     data_module: Any = None,
     prefer: Mapping[str, str] | None = None,
+    sync: Sync = "auto",
     registry: Registry = default_registry,
 ) -> tuple[dict[str, Loss], dict[str, str]]:
     """Build losses from their arguments.
@@ -160,6 +166,7 @@ def build_losses(
         config: the full config, from which a loss's `config_paths` are taken.
         data_module: handed to the losses whose constructor names it.
         prefer: for names that several distributions provide, the one to take.
+        sync: handed to the losses whose constructor names it, unless they say otherwise.
         registry: where the losses are looked up.
 
     Returns:
@@ -167,10 +174,13 @@ def build_losses(
 
     Raises:
         ConfigError: an argument is unknown or cannot be used.
+        ArgumentValueError: ``sync`` is neither ``"auto"`` nor a truth value.
         UnknownLossError: nobody provides a name.
     """
     from lploss.loss import parameters_of
+    from lploss.reduction import checked_sync
 
+    checked_sync(sync)
     if not isinstance(losses, Mapping):
         raise ConfigError(
             f"losses must be a mapping from names to arguments, got {type(losses).__name__}: "
@@ -191,6 +201,8 @@ def build_losses(
                     params[parameter] = value
         if data_module is not None and "data_module" in parameters_of(cls):
             params.setdefault("data_module", data_module)
+        if "sync" in parameters_of(cls):
+            params.setdefault("sync", sync)
         try:
             built[name] = cls.create(name.rpartition("/")[2], **params)
         except (ArgumentError, ArgumentValueError, TypeError, ValueError) as error:

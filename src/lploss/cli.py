@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -195,6 +196,7 @@ def plugins(
                 "version": plugin.version,
                 "status": "failed" if failures else plugin.status,
                 "ms": round(1000 * plugin.seconds, 2),
+                "imports": list(plugin.heavy),
                 "provides": [f"{spec.kind} {spec.name}" for spec in plugin.specs],
                 "failure": "\n".join(failures) or None,
             }
@@ -205,6 +207,8 @@ def plugins(
     for row in rows:
         row["provides"] = f"{len(row['provides'])} names"
         row["failure"] = row["failure"] or ""
+        if heavy := row.pop("imports"):
+            row["ms"] = f"{row['ms']} (imports {', '.join(heavy)})"
     _print(rows, as_json, "plugins")
 
 
@@ -229,6 +233,66 @@ def show(
             _print(content, as_json, section)
         else:
             typer.echo(f"{section + ':':<12} {content}")
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="The losses; all unless given.")
+    ] = None,
+    distribution: Annotated[
+        str | None, typer.Option(metavar="D", help="The losses of this distribution only.")
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=1, help="How many examples a check tries; some need fewer.")
+    ] = 25,
+    seed: Annotated[int, typer.Option(help="Of the examples.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CHECK", help="Run this check; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that losses do all that they must to work in any trainer."""
+    from lploss.testing.command import check_losses, names_to_check
+
+    asked = names_to_check(names or (), distribution, default_registry)
+    reports = []
+    for report in check_losses(
+        asked, num_examples=examples, seed=seed, only=only or (), registry=default_registry
+    ):
+        reports.append(report)
+        if not as_json:
+            if len(asked) == 1:
+                report.print_table()
+            typer.echo(f"{report}\n" if not report.ok else str(report))
+    if as_json:
+        _print([report.as_dict() for report in reports], as_json, "checks")
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the loss, such as bone_length.")],
+    into: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the folder of the distribution is made.")
+    ] = Path(),
+) -> None:
+    """Write a distribution with a loss of your own: all but the formula is done."""
+    import shlex
+
+    from lploss.new import new_distribution
+
+    made = new_distribution(name, into, default_registry)
+    typer.echo(f"written to {made.folder}:")
+    for path in made.written:
+        typer.echo(f"  {path}")
+    typer.echo("\nIt works as it is. Next:")
+    typer.echo(f"  cd {shlex.quote(str(made.folder))}")
+    typer.echo('  pip install -e ".[test]"')
+    typer.echo(f"  lploss check {name}")
+    typer.echo("  pytest")
+    typer.echo(f"Then put your formula into {made.formula}, at TODO.")
 
 
 def _described(entry: Entry[Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import inspect
 import re
+import sys
 import time
 import traceback
 from collections.abc import Collection, Iterable, Iterator
@@ -28,6 +30,21 @@ HOOKS: dict[str, type[Spec]] = {
     "lploss_models": ModelSpec,
     "lploss_commands": CommandSpec,
 }
+
+# What takes long to import, and what a manifest has no use for.
+HEAVY = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "jaxtyping",
+    "omegaconf",
+    "kornia",
+    "timm",
+    "lightning",
+    "cv2",
+)
 
 Status: TypeAlias = Literal["ok", "failed", "blocked"]
 
@@ -57,6 +74,7 @@ class Plugin:
         seconds: time to import the manifest and to call its hooks.
         specs: everything the hooks returned.
         failure: why the status is ``"failed"``.
+        heavy: heavy packages that the manifest imported, and nothing before it.
     """
 
     name: str
@@ -67,6 +85,7 @@ class Plugin:
     seconds: float = 0.0
     specs: tuple[Spec, ...] = ()
     failure: Failure | None = None
+    heavy: tuple[str, ...] = ()
 
 
 def normalise(distribution: str) -> str:
@@ -130,7 +149,8 @@ def _load(
     if allow is not None and distribution not in allow:
         return Plugin(*about, status="blocked")
     start = time.perf_counter()
-    stage = "import of the manifest"
+    light = [package for package in HEAVY if package not in sys.modules]
+    stage = f"import of the manifest {entry_point.value}"
     try:
         manifest = entry_point.load()
         stage = "check of the hooks"
@@ -140,23 +160,39 @@ def _load(
     except (Exception, SystemExit) as error:
         seconds = time.perf_counter() - start
         return Plugin(*about, "failed", seconds, failure=failure_of(stage, error))
-    return Plugin(*about, "ok", time.perf_counter() - start, specs)
+    seconds = time.perf_counter() - start
+    heavy = tuple(package for package in light if package in sys.modules)
+    return Plugin(*about, "ok", seconds, specs, heavy=heavy)
 
 
 def _checked(manifest: object, name: str) -> pluggy.PluginManager:
     """Register one manifest in a manager of its own, so that no other can be affected."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    for attribute, value in vars(manifest).items() if isinstance(manifest, ModuleType) else ():
-        marked = hasattr(value, f"{hookspecs.PROJECT}_impl")
-        if callable(value) and attribute.startswith(f"{hookspecs.PROJECT}_") and not marked:
+    attributes = vars(manifest) if isinstance(manifest, ModuleType) else dir(manifest)
+    members = {attribute: getattr(manifest, attribute) for attribute in attributes}
+    marked = [a for a, value in members.items() if hasattr(value, f"{hookspecs.PROJECT}_impl")]
+    for attribute, value in members.items():
+        is_hook = callable(value) and attribute.startswith(f"{hookspecs.PROJECT}_")
+        if is_hook and attribute not in marked:
             raise PluginError(
                 f"{attribute} is not marked as a hook: put @lploss.hookimpl above it, "
                 "or give it a name that does not start with 'lploss_'"
             )
-        if marked and attribute not in HOOKS:
+    if isinstance(manifest, type) or not marked:
+        kind = "class" if isinstance(manifest, type) else type(manifest).__name__
+        came = f"{kind} {getattr(manifest, '__name__', '')}".strip()
+        raise PluginError(
+            f"the entry point must name a manifest, a module with one of {', '.join(HOOKS)}, "
+            f"marked by @lploss.hookimpl; got the {came}"
+        )
+    for attribute in marked:
+        if attribute not in HOOKS:
             matches = difflib.get_close_matches(attribute, HOOKS, n=1) or [", ".join(HOOKS)]
             raise PluginError(f"there is no hook {attribute}; expected: {matches[0]}")
+        if parameters := inspect.signature(members[attribute]).parameters:
+            taken = ", ".join(parameters)
+            raise PluginError(f"{attribute} must take no arguments, it takes {taken}")
     manager.register(manifest, name)
     manager.check_pending()
     return manager

@@ -89,6 +89,10 @@ class NotFittedError(LplossError, RuntimeError):
     """A loss that must be fitted first was used before."""
 
 
+class ProcessError(LplossError, RuntimeError):
+    """A function that several processes were to call failed in one, or did not finish in time."""
+
+
 class PluginLoadWarning(UserWarning):
     """A plugin is left out because it failed; everything else works."""
 

@@ -9,10 +9,12 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor, nn
 
+from lploss import reduction
 from lploss.errors import ArgumentValueError, ConfigError
 from lploss.inputs import InputResolver
-from lploss.loss import LogEntry, Loss, LossResult, Stage
+from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage, parameters_of
 from lploss.recorder import FlightRecorder, LossRecord
+from lploss.reduction import Sync
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
 
@@ -22,6 +24,11 @@ class LossFactory(nn.Module):
 
     Inputs that the batch does not hold and that can be derived are derived once a call.
 
+    Under ``torch.distributed`` each loss is the mean over the elements of all processes: value and
+    log entries are the same everywhere, and the gradient is such that its average over the
+    processes is that of one process with the whole batch. This takes one small all-reduce a call,
+    so all processes must make the same calls; a batch may be empty.
+
     Args:
         losses: for each loss, by name (or ``distribution/name``), the arguments of its
             constructor, or a loss that exists already.
@@ -29,6 +36,10 @@ class LossFactory(nn.Module):
         total_name: name of the sum in the log, after the stage.
         record: whether the flight recorder runs.
         off: for each loss that was asked for and does not run, why; for the recorder.
+        sync: whether losses are shared with the other processes of ``torch.distributed``.
+            ``"auto"``: where there are any and gradients are enabled, so that one process can
+            validate on its own; ``True``: wherever a process group is initialised; ``False``:
+            never. Handed on to the losses whose constructor names it.
         registry: where the losses are looked up.
 
     Raises:
@@ -37,6 +48,7 @@ class LossFactory(nn.Module):
         PluginError: a loss cannot be imported.
         ConfigError: a loss is asked for twice, or given under a name that is not its own.
         ArgumentError: a loss has no such argument.
+        ArgumentValueError: ``sync`` is neither ``"auto"`` nor a truth value.
 
     Example:
         >>> losses = LossFactory({"temporal": {"log_weight": 5.0}, "rmse": {}})
@@ -60,10 +72,12 @@ class LossFactory(nn.Module):
         total_name: str = "total_loss",
         record: bool = True,
         off: Mapping[str, str] | None = None,
+        sync: Sync = "auto",
         registry: Registry = default_registry,
     ) -> None:
         super().__init__()
         self.total_name = total_name
+        self.sync = reduction.checked_sync(sync)
         if not isinstance(losses, Mapping):
             raise ConfigError(
                 "losses must be a mapping from names to arguments such as {'temporal': {}}, got "
@@ -71,7 +85,7 @@ class LossFactory(nn.Module):
             )
         built: dict[str, Loss] = {}
         for name, params in losses.items():
-            loss = _built(name, params, prefer, registry)
+            loss = _built(name, params, prefer, sync, registry)
             if loss.loss_name in built:
                 raise ConfigError(
                     f"the loss {loss.loss_name!r} is asked for twice, the second time as {name!r}"
@@ -95,6 +109,7 @@ class LossFactory(nn.Module):
         data_module: Any = None,
         prefer: Mapping[str, str] | None = None,
         record: bool = True,
+        sync: Sync = "auto",
         registry: Registry = default_registry,
     ) -> LossFactory:
         """Build the losses of a plain mapping or an OmegaConf node.
@@ -106,6 +121,8 @@ class LossFactory(nn.Module):
             data_module: labelled keypoints for the losses that are fitted to them.
             prefer: for names that several distributions provide, the one to take.
             record: whether the flight recorder runs.
+            sync: whether losses are shared with the other processes of ``torch.distributed``:
+                ``"auto"``, ``True`` or ``False``, see `LossFactory`.
             registry: where the losses are looked up.
 
         Raises:
@@ -121,9 +138,9 @@ class LossFactory(nn.Module):
         from lploss.config import plain
 
         built, off = build_losses(
-            plain(losses), data_module=data_module, prefer=prefer, registry=registry
+            plain(losses), data_module=data_module, prefer=prefer, sync=sync, registry=registry
         )
-        return cls(built, prefer=prefer, record=record, off=off, registry=registry)
+        return cls(built, prefer=prefer, record=record, off=off, sync=sync, registry=registry)
 
     def forward(
         self,
@@ -155,10 +172,11 @@ class LossFactory(nn.Module):
             anneal_weight = anneal_weight.reshape(())
         inputs = self._inputs.resolve(batch)
         prefix = f"{stage}_" if stage else ""
+        shared = self._evaluated_together(inputs, stage) if self._shares() else None
         total: Tensor | None = None
         logs: list[LogEntry] = []
         for name, loss in self.losses.items():
-            evaluation = loss.evaluate(inputs, stage)
+            evaluation = loss.evaluate(inputs, stage) if shared is None else shared[name]
             weighted = evaluation.weighted
             if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
@@ -174,6 +192,28 @@ class LossFactory(nn.Module):
             total = torch.zeros(())
         logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach().clone()})
         return LossResult(total, logs)
+
+    def _shares(self) -> bool:
+        if not reduction.has_processes(self.sync) or not self.losses:
+            return False
+        return self.sync is True or torch.is_grad_enabled()
+
+    def _evaluated_together(
+        self, inputs: Mapping[str, Any], stage: Stage | None
+    ) -> dict[str, Evaluation]:
+        """Evaluate all losses on the elements of all processes."""
+        measured = {name: loss.measure(inputs) for name, loss in self.losses.items()}
+        scalars = reduction.across_processes(
+            [own.scalar for own in measured.values()],
+            [
+                reduction.count(own.elementwise, own.valid, self.losses[name].denominator)
+                for name, own in measured.items()
+            ],
+        )
+        return {
+            name: self.losses[name].conclude(own._replace(scalar=scalar), stage)
+            for (name, own), scalar in zip(measured.items(), scalars, strict=True)
+        }
 
     def records(self) -> list[LossRecord]:
         """Return what the flight recorder holds; this waits for the device.
@@ -209,6 +249,7 @@ def _built(
     name: str,
     params: Mapping[str, Any] | Loss | None,
     prefer: Mapping[str, str] | None,
+    sync: Sync,
     registry: Registry,
 ) -> Loss:
     if isinstance(params, Loss):
@@ -224,4 +265,5 @@ def _built(
             f"{type(params).__name__}: {params!r}"
         )
     cls: type[Loss] = registry.load(LossSpec, name, prefer)
-    return cls.create(name.rpartition("/")[2], **(params or {}))
+    handed_on = {"sync": sync} if "sync" in parameters_of(cls) else {}
+    return cls.create(name.rpartition("/")[2], **{**handed_on, **(params or {})})

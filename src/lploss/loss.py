@@ -29,9 +29,11 @@ from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
     LossDefinitionError,
+    ShapeError,
     did_you_mean,
 )
 from lploss.inputs import missing_input
+from lploss.properties import Properties
 from lploss.reduction import Denominator, Method
 from lploss.specs import NAME
 from lploss.validity import Validity, left_out_and_valid, masks_of
@@ -63,6 +65,23 @@ class LossResult(NamedTuple):
     logs: list[LogEntry]
 
 
+class Measurement(NamedTuple):
+    """What steps 1 to 4 of a loss yield.
+
+    Attributes:
+        elementwise: the element-wise loss after steps 1 to 3.
+        valid: mask of the elements that count; ``None``: all do.
+        left_out: for each reason a mask of the elements left out; where several apply to one,
+            the first counts.
+        scalar: the unweighted scalar, over the elements of this process.
+    """
+
+    elementwise: Tensor
+    valid: Tensor | None
+    left_out: Mapping[str, Tensor]
+    scalar: Tensor
+
+
 class Evaluation(NamedTuple):
     """All that one evaluation of a loss yields.
 
@@ -71,7 +90,7 @@ class Evaluation(NamedTuple):
         valid: mask of the elements that count; ``None``: all do.
         left_out: for each reason a mask of the elements left out; where several apply to one,
             the first counts.
-        scalar: the unweighted scalar.
+        scalar: the unweighted scalar; over all processes where a factory has synchronised it.
         weighted: the weighted scalar.
         logs: the log entries.
     """
@@ -114,6 +133,7 @@ class Loss(nn.Module, ABC):
             element-wise loss is shorter than the batch by that number. 0: the order of the
             batch does not matter.
         config_paths: for a constructor's parameter, where a full config holds it.
+        properties: what changes of its inputs do to the loss; the conformance kit checks it.
         inputs: for each input, whether it is required; from the signatures.
 
     Example:
@@ -139,6 +159,7 @@ class Loss(nn.Module, ABC):
     annealed: ClassVar[bool] = False
     num_previous_frames: ClassVar[int] = 0
     config_paths: ClassVar[Mapping[str, str]] = {}
+    properties: ClassVar[Properties] = Properties()
     inputs: ClassVar[Mapping[str, bool]] = {}
 
     log_weight: Tensor
@@ -177,7 +198,7 @@ class Loss(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "annealed" in vars(cls):
             cls._says_annealed = True
-        for name in ("forward", "evaluate", "elementwise"):
+        for name in ("forward", "evaluate", "measure", "conclude", "elementwise"):
             if getattr(cls, name) is not getattr(Loss, name):
                 raise LossDefinitionError(
                     f"{cls.__qualname__}.{name} must not be overridden: the order of the steps "
@@ -210,6 +231,27 @@ class Loss(nn.Module, ABC):
         if "loss_name" in parameters_of(cls):
             params = {"loss_name": name, **params}
         return cls(**params)
+
+    @classmethod
+    def example(cls: type[L], name: str, /, **params: Any) -> L:
+        """Return a loss to try: how the conformance kit builds it.
+
+        A class whose constructor has arguments that must be given, such as labels to fit, gives
+        them here, and hands ``params`` on.
+
+        Args:
+            name: one of `loss_names`.
+            **params: arguments of the constructor that must be these.
+        """
+        return cls.create(name, **params)
+
+    @property
+    def axis_sizes(self) -> Mapping[str, int]:
+        """Sizes that the loss demands of axes, by name; batches of another size are refused.
+
+        A loss that was fitted to so many keypoints says it here: ``{"num_keypoints": 17}``.
+        """
+        return {}
 
     @property
     def weight(self) -> Tensor:
@@ -306,8 +348,18 @@ class Loss(nn.Module, ABC):
     @final
     def evaluate(self, batch: Mapping[str, Any], stage: Stage | None = None) -> Evaluation:
         """Run all steps and return everything that they yield; `forward` is thin over this."""
+        return self.conclude(self.measure(batch), stage)
+
+    @final
+    def measure(self, batch: Mapping[str, Any]) -> Measurement:
+        """Run steps 1 to 4: what can be done without the other processes of a training."""
         loss, valid, left_out = self._steps_1_to_3(batch)
-        scalar = self.reduce_loss(loss, valid)
+        return Measurement(loss, valid, left_out, self.reduce_loss(loss, valid))
+
+    @final
+    def conclude(self, measured: Measurement, stage: Stage | None = None) -> Evaluation:
+        """Run what follows step 4, on the scalar of this process or of all: log and weigh."""
+        loss, valid, left_out, scalar = measured
         logs = self.log_loss(scalar, stage)
         return Evaluation(loss, valid, left_out, scalar, self.weight * scalar, logs)
 
@@ -369,7 +421,7 @@ class Loss(nn.Module, ABC):
 
     def _declared_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         given: dict[str, Any] = {}
-        sizes: dict[str, int] = {}
+        sizes = dict(self.axis_sizes)
         for name, required in self.inputs.items():
             value = batch.get(name)
             if value is None:
@@ -378,9 +430,18 @@ class Loss(nn.Module, ABC):
                 continue
             axes = self._axes.get(name)
             if axes is not None:
-                axes.check(self.loss_name, name, value, sizes)
+                try:
+                    axes.check(self.loss_name, name, value, sizes)
+                except ShapeError as error:
+                    raise self._with_demands(error) from None
             given[name] = value
         return given
+
+    def _with_demands(self, error: ShapeError) -> ShapeError:
+        if not self.axis_sizes:
+            return error
+        demands = ", ".join(f"{name} = {size}" for name, size in self.axis_sizes.items())
+        return ShapeError(f"{error}. This loss is made for {demands}.")
 
     def _number(
         self, argument: str, value: Any, low: float = -math.inf, high: float = math.inf

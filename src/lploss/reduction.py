@@ -1,14 +1,19 @@
-"""From element-wise losses to one number, over the elements that count."""
+"""From element-wise losses to one number, over the elements that count: of one process or of all."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from lploss.errors import ArgumentValueError
 
 Denominator = Literal["valid", "all"]
 Method = Literal["mean", "sum"]
+Sync = Literal["auto"] | bool
 
 
 def masked_sum(loss: Tensor, valid: Tensor | None) -> Tensor:
@@ -42,3 +47,83 @@ def count(loss: Tensor, valid: Tensor | None, denominator: Denominator = "valid"
 def mean_of(total: Tensor, number: Tensor | int) -> Tensor:
     """Return ``total / number``, and an exact zero where there was nothing to sum."""
     return total / (number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1))
+
+
+def checked_sync(value: Any, whose: str = "") -> Sync:
+    """Return a value that says when to synchronise.
+
+    Args:
+        value: what was given.
+        whose: start of the error's message.
+
+    Raises:
+        ArgumentValueError: it is neither ``"auto"`` nor a truth value.
+
+    Example:
+        >>> checked_sync("auto")
+        'auto'
+    """
+    if value != "auto" and not isinstance(value, bool):
+        raise ArgumentValueError(f"{whose}sync must be 'auto', True or False, got {value!r}")
+    return value
+
+
+def has_processes(sync: Sync) -> bool:
+    """Return whether there are other processes to share with: for ``True``, one is enough."""
+    if sync is False or not (dist.is_available() and dist.is_initialized()):
+        return False
+    return sync is True or dist.get_world_size() > 1
+
+
+def across_processes(means: Sequence[Tensor], numbers: Sequence[Tensor | int]) -> list[Tensor]:
+    """Turn means over this process's elements into means over those of all processes.
+
+    All processes must call this with as many means. It is one all-reduce for all of them, and does
+    not wait for the device.
+
+    Args:
+        means: means of this process; one over nothing may be anything.
+        numbers: by how many elements each of them divides.
+
+    Returns:
+        For each a scalar with the value of the mean over all processes. Its gradient is that of
+        this process's part of that mean, times the number of processes: averaged over the
+        processes, as ``DistributedDataParallel`` does, it is the gradient of the mean.
+    """
+    device = means[0].device
+    # Sums over many frames, and numbers above 2 ** 24, need more than float32, if there is more.
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    local = torch.stack([mean.detach().to(device, dtype) for mean in means])
+    number = torch.stack(
+        [
+            n.to(device, dtype)
+            if isinstance(n, Tensor)
+            else torch.full((), n, dtype=dtype, device=device)
+            for n in numbers
+        ]
+    )
+    counts = number > 0
+    # What a process without elements calls their mean must not reach the others, not even NaN.
+    together = torch.cat([torch.where(counts, local * number, 0.0), number])
+    dist.all_reduce(together)
+    sums, total = together.chunk(2)
+    total = total.clamp(min=1)
+    values = sums / total
+    factors = dist.get_world_size() * number / total
+    shared = []
+    for mean, has_any, value, factor in zip(means, counts, values, factors, strict=True):
+        part = torch.where(has_any.to(mean.device), mean * factor.to(mean), 0.0)
+        # The value comes from the sum alone, so that it is the same in all processes to the bit.
+        shared.append(value.to(mean) + (part - part.detach()))
+    return shared
+
+
+def gather(value: Any) -> list[Any]:
+    """Return what each process holds, in the order of their ranks; all of them must call this.
+
+    Args:
+        value: anything that can be pickled.
+    """
+    held: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(held, value)
+    return held

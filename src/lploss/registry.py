@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lploss import discovery
@@ -224,6 +226,8 @@ class Registry:
             if requires and isinstance(error, ImportError):
                 extras = f"{entry.plugin.distribution}[{','.join(requires)}]"
                 hint = f' It needs extras: pip install "{extras}"'
+            if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType | type):
+                hint = did_you_mean(str(error.name), dir(error.obj))
             raise PluginError(
                 f"the {kind.kind} {name!r} of {_whose(entry.plugin)} cannot be loaded: "
                 f"{failure}.{hint}"
@@ -257,6 +261,10 @@ def _check_loss(name: str, loaded: Any) -> None:
 
     if not (isinstance(loaded, type) and issubclass(loaded, Loss)):
         raise PluginError(f"expected a subclass of lploss.Loss, got {loaded!r}")
+    if inspect.isabstract(loaded):
+        raise PluginError(
+            f"{loaded.__qualname__} does not define compute_loss, which every loss must have"
+        )
     if name not in loaded.loss_names:
         raise PluginError(
             f"the class says that its name is {' or '.join(map(repr, loaded.loss_names))}, "

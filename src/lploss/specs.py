@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from lploss.errors import SpecError
 
@@ -92,6 +92,14 @@ class InputSpec:
         derived_by: a function that computes it from other inputs, as
             ``"package.module:function"``; the parameters of the function are the names of the
             inputs that it needs. ``None``: it can only be given.
+        missing: what marks an entry that is not there: ``"nan"``, ``"zeros"`` (of a map, all of
+            it), or ``None``: all entries are always there.
+        coordinates: whether it holds coordinates of points in the ``"image"`` (pairs of x, y) or
+            in ``"space"`` (x, y, z), along its last axis. ``None``: it holds none.
+        strategy: how the conformance kit draws examples, as ``"package.module:function"``: a
+            function that returns a Hypothesis strategy of arrays. Its parameters name what it
+            needs: ``shape``, ``sizes`` (of the axes, by name), and inputs that are drawn before,
+            with a default. ``None``: numbers from a normal distribution.
 
     Raises:
         SpecError: a field is malformed.
@@ -106,6 +114,9 @@ class InputSpec:
     unit: str
     meaning: str
     derived_by: str | None = None
+    missing: Literal["nan", "zeros"] | None = "nan"
+    coordinates: Literal["image", "space"] | None = None
+    strategy: str | None = None
 
     kind: ClassVar[str] = "input"
 
@@ -114,8 +125,18 @@ class InputSpec:
         _check(self, "axes", "names of axes such as 'batch num_keypoints 2'")
         _check(self, "unit", "a text such as 'px'")
         _check(self, "meaning", "one line of text")
-        if self.derived_by is not None:
-            _check(self, "derived_by", "'package.module:function' or None", _TARGET)
+        for target in ("derived_by", "strategy"):
+            if getattr(self, target) is not None:
+                _check(self, target, "'package.module:function' or None", _TARGET)
+        for choice, known in (
+            ("missing", ("nan", "zeros", None)),
+            ("coordinates", ("image", "space", None)),
+        ):
+            if getattr(self, choice) not in known:
+                raise SpecError(
+                    f"InputSpec.{choice} must be {', '.join(map(repr, known[:-1]))} or None, got "
+                    f"{getattr(self, choice)!r}"
+                )
 
 
 Spec = LossSpec | ModelSpec | CommandSpec | InputSpec

@@ -207,6 +207,7 @@ def test_axes_are_read_off_annotations():
         "optional": ("batch 3", True),
         "older": ("batch 4", True),
         "oldest": ("batch 5", True),
+        "return": ("batch", True),
     }
 
 

@@ -183,7 +183,9 @@ def test_plugins_shows_what_loaded_and_what_failed(
         "failed",
         "ok",
     ]
-    assert rows["bad-one"]["failure"] == "import of the manifest: RuntimeError: no library"
+    assert rows["bad-one"]["failure"] == (
+        "import of the manifest bad_one_manifest: RuntimeError: no library"
+    )
     assert rows["good-one"]["provides"] == ["loss good"]
     assert rows["good-one"]["version"] == "1.0"
     assert rows["good-one"]["ms"] > 0
@@ -206,8 +208,8 @@ def test_a_plugin_that_fails_is_a_message_and_not_a_traceback(
     assert result.exit_code == 0
     assert "good" in result.stdout
     assert result.stderr == (
-        "warning: plugin bad-one 1.0 (bad_one) is left out: import of the manifest: "
-        "RuntimeError: no library. `lploss plugins` shows more.\n"
+        "warning: plugin bad-one 1.0 (bad_one) is left out: import of the manifest "
+        "bad_one_manifest: RuntimeError: no library. `lploss plugins` shows more.\n"
     )
 
 

@@ -7,7 +7,19 @@ import pytest
 from lploss import LossSpec, PluginLoadWarning
 from lploss.discovery import Plugin, discover, failure_of, normalise
 
-EMPTY = "import lploss"
+EMPTY = """
+    import lploss
+
+    @lploss.hookimpl
+    def lploss_losses():
+        return []
+"""
+
+
+NO_MANIFEST = (
+    "the entry point must name a manifest, a module with one of lploss_losses, lploss_inputs, "
+    "lploss_models, lploss_commands, marked by @lploss.hookimpl; got the"
+)
 
 
 def found(*sites, allow=None):
@@ -119,13 +131,18 @@ def test_what_is_not_allowed_is_not_imported(site):
     [
         (
             "import no_such_module",
-            "import of the manifest: ModuleNotFoundError: No module named 'no_such_module'",
+            "import of the manifest acme_manifest: ModuleNotFoundError: "
+            "No module named 'no_such_module'",
         ),
         (
             "raise RuntimeError('built against another ABI')",
-            "import of the manifest: RuntimeError: built against another ABI",
+            "import of the manifest acme_manifest: RuntimeError: built against another ABI",
         ),
-        ("def (", "import of the manifest: SyntaxError: invalid syntax (acme_manifest.py, line 1)"),
+        (
+            "def (",
+            "import of the manifest acme_manifest: SyntaxError: invalid syntax "
+            "(acme_manifest.py, line 1)",
+        ),
         (
             """
             import lploss
@@ -185,7 +202,12 @@ def test_what_is_not_allowed_is_not_imported(site):
             def lploss_losses(config):
                 return []
             """,
-            "check of the hooks: PluginValidationError: Plugin 'acme' for hook 'lploss_losses'",
+            "check of the hooks: PluginError: lploss_losses must take no arguments, "
+            "it takes config",
+        ),
+        (
+            "import lploss",
+            f"check of the hooks: PluginError: {NO_MANIFEST} module acme_manifest",
         ),
         (
             """
@@ -258,7 +280,22 @@ def test_an_entry_point_that_is_no_reference_is_recorded(site):
     site.install("acme", {"acme": "not a module!"})
     (plugin,) = found(site)
     assert (plugin.distribution, plugin.status) == ("acme", "failed")
-    assert plugin.failure.stage == "import of the manifest"
+    assert plugin.failure.stage == "import of the manifest not a module!"
+
+
+def test_an_entry_point_that_names_a_class_is_recorded(site):
+    source = """
+        import lploss
+
+        class Manifest:
+            @lploss.hookimpl
+            def lploss_losses(self):
+                return []
+    """
+    site.install("acme", {"acme": "acme_manifest:Manifest"}, {"acme_manifest": source})
+    (plugin,) = found(site)
+    failure = f"check of the hooks: PluginError: {NO_MANIFEST} class Manifest"
+    assert (plugin.status, str(plugin.failure)) == ("failed", failure)
 
 
 @pytest.mark.parametrize(

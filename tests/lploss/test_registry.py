@@ -31,7 +31,8 @@ from tests.conftest import LOSS_MODULE
 
 BROKEN = "raise RuntimeError('no driver')"
 BROKEN_WARNING = (
-    "plugin broken 1.0 (broken) is left out: import of the manifest: RuntimeError: no driver. "
+    "plugin broken 1.0 (broken) is left out: import of the manifest broken_manifest: RuntimeError: "
+    "no driver. "
     "`lploss plugins` shows more."
 )
 
@@ -137,7 +138,7 @@ def test_an_unknown_name_lists_close_matches_failures_and_what_is_blocked(site):
         "there is no loss 'distnace'. Did you mean 'distance'?\n"
         "Known: distance.\n"
         "These plugins failed to load, and may be the ones that provide it:\n"
-        "  broken 1.0 (broken): import of the manifest: RuntimeError: no driver\n"
+        "  broken 1.0 (broken): import of the manifest broken_manifest: RuntimeError: no driver\n"
         "These distributions are not on the allow-list (LPLOSS_PLUGINS): blocked."
     )
 
@@ -256,6 +257,17 @@ def test_two_statements_of_one_distribution_must_agree(site):
         ),
         ("raise RuntimeError('no driver')", "RuntimeError: no driver"),
         ("x = 1", "AttributeError: module 'acme_losses' has no attribute 'Distance'"),
+        (
+            """
+            from lploss import Loss
+
+            class Distance(Loss):
+                loss_name, kind = "distance", "supervised"
+
+                def compute(self, keypoints_pred): ...
+            """,
+            "PluginError: Distance does not define compute_loss, which every loss must have",
+        ),
         ("Distance = 3", "PluginError: expected a subclass of lploss.Loss, got 3"),
         (
             "class Distance: pass",
@@ -298,6 +310,13 @@ def test_a_target_that_cannot_be_loaded_is_told_with_its_cause(site, target, cau
     assert str(registry.failures["acme/distance"]) == cause
     assert "Traceback" in registry.failures["acme/distance"].traceback
     assert registry.load(LossSpec, "bone").loss_name == "bone"
+
+
+def test_a_misspelled_class_is_told_with_the_close_match(site):
+    site.install_loss("acme", "distance", target="class Distnace: ...")
+    assert str(load_failure(site.registry(), "distance")).endswith(
+        "module 'acme_losses' has no attribute 'Distance'. Did you mean 'Distnace'?"
+    )
 
 
 def test_an_import_error_names_the_extras_to_install(site):

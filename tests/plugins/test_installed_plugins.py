@@ -21,14 +21,28 @@ BROKEN = {
         def lploss_loses():
             return []
     """,
+    "returns": """
+        import lploss
+
+        @lploss.hookimpl
+        def lploss_losses():
+            return {"bone": "returns_losses:Distance"}
+    """,
+    "hookless": "lploss_version = 1",
 }
 
 CAUSES = {
-    "imports": "import of the manifest: ModuleNotFoundError: No module named 'no_such_module'",
-    "driver": "import of the manifest: RuntimeError: no driver",
+    "imports": "import of the manifest imports_manifest: ModuleNotFoundError: "
+    "No module named 'no_such_module'",
+    "driver": "import of the manifest driver_manifest: RuntimeError: no driver",
     "calls": "call of the hooks: ValueError: no losses today",
     "spells": "check of the hooks: PluginError: there is no hook lploss_loses; "
     "expected: lploss_losses",
+    "returns": "call of the hooks: PluginError: lploss_losses() must return a list of LossSpec, "
+    "got one that holds str: 'bone'",
+    "hookless": "check of the hooks: PluginError: the entry point must name a manifest, a module "
+    "with one of lploss_losses, lploss_inputs, lploss_models, lploss_commands, marked by "
+    "@lploss.hookimpl; got the module hookless_manifest",
 }
 
 USE = """

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lploss.errors import DataError
+from lploss.errors import DataError, first_line
+from lploss.reduction import gather
 from lploss_builtin.data.keypoint_files import read_keypoints
 
 
@@ -70,6 +71,56 @@ def labelled_keypoints(source: Any) -> LabelledKeypoints:
         "labelled keypoints must come as a tensor or array (frames, 2 * keypoints), a path of a "
         "label file, an object with labelled_keypoints(), or a Lightning data module; got "
         f"{type(source).__module__}.{type(source).__qualname__}"
+    )
+
+
+def labels_of_all(source: Any) -> LabelledKeypoints:
+    """Return the labelled keypoints that the sources of all processes hold.
+
+    All processes must call this. One without labels gives an array of no rows.
+
+    Args:
+        source: that of this process, see `labelled_keypoints`.
+
+    Returns:
+        The frames of all processes, in the order of their ranks; where all processes with frames
+        hold the very same ones, these.
+
+    Raises:
+        DataError: a source cannot be used, be it that of another process, or they hold different
+            keypoints.
+    """
+    own: LabelledKeypoints | Exception
+    try:
+        own = labelled_keypoints(source)
+    except Exception as error:
+        own = error
+    # An error goes round as well: nobody waits for a process that has stopped.
+    parts = gather(first_line(own) if isinstance(own, Exception) else own)
+    if isinstance(own, Exception):
+        raise own
+    for rank, part in enumerate(parts):
+        if isinstance(part, str):
+            raise DataError(f"process {rank} cannot give its labelled keypoints: {part}")
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[LabelledKeypoints]) -> LabelledKeypoints:
+    """Return the frames of all parts, in their order, or of one where all are the same."""
+    columns = [part.keypoints.shape[1] // 2 for part in parts]
+    with_frames = [part for part in parts if len(part.keypoints)] or parts[:1]
+    views = [part.num_views for part in with_frames]
+    names = list(dict.fromkeys(p.keypoint_names for p in parts if p.keypoint_names is not None))
+    if len(set(columns)) > 1 or len(set(views)) > 1 or len(names) > 1:
+        raise DataError(
+            "the labels of all processes must be of the same keypoints and views, got "
+            f"{columns} keypoints, {views} views and the names {[list(own) for own in names]}. "
+            f"A process without labels gives an array of shape (0, {2 * columns[0]})."
+        )
+    frames = [part.keypoints for part in with_frames]
+    are_same = all(np.array_equal(own, frames[0], equal_nan=True) for own in frames)
+    return LabelledKeypoints(
+        frames[0] if are_same else np.concatenate(frames), names[0] if names else None, views[0]
     )
 
 

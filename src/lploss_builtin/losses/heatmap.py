@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss import Loss, Reason
+from lploss import Loss, Properties, Reason
 from lploss.validity import Validity
 from lploss_builtin.ops import heatmaps
 
@@ -16,6 +16,7 @@ class _HeatmapLoss(Loss):
     """What the heatmap losses share: the masks of what is not labelled, or not finite."""
 
     kind = "supervised"
+    properties = Properties(keypoint_order=True, zero_at_target=True)
 
     def remove_nans(
         self,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss import Loss, Reason
+from lploss import Loss, Properties, Reason
 from lploss.errors import ArgumentValueError
 from lploss.validity import Validity
 from lploss_builtin.ops import gaussians, heatmaps, keypoints
@@ -57,6 +57,14 @@ class PairwiseProjectionsLoss(Loss):
     kind = "supervised"
     annealed = True
     unit = "calibration units"
+    properties = Properties(
+        keypoint_order=True,
+        view_order=True,
+        translation=True,
+        rotation=True,
+        scaling=1,
+        zero_at_target=True,
+    )
 
     def __init__(
         self,
@@ -148,6 +156,7 @@ class ReprojectionHeatmapLoss(Loss):
     kind = "supervised"
     annealed = True
     unit = "probability²"
+    properties = Properties(keypoint_order=True, view_order=True)
     config_paths: ClassVar[Mapping[str, str]] = {"downsample_factor": "data.downsample_factor"}
 
     def __init__(
@@ -194,7 +203,7 @@ class ReprojectionHeatmapLoss(Loss):
         if image_size is None:
             points = points / 2**self.downsample_factor
         else:
-            in_height, in_width = image_size.to(points)
+            in_height, in_width = image_size.detach().to(points)
             points = points * torch.stack([width / in_width, height / in_height])
         return gaussians.gaussian_squared_error(
             heatmaps_targ, points, (height, width), sigma=self.sigma
@@ -237,6 +246,7 @@ class MultiviewReprojectionLoss(Loss):
     loss_name = "multiview_reprojection"
     kind = "unsupervised"
     unit = "px"
+    properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def __init__(
         self,

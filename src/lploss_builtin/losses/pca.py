@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
+from lploss.reduction import Sync, checked_sync, has_processes
 from lploss.validity import Validity
 from lploss_builtin.data.calibration import read_calibration
-from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints
+from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints, labels_of_all
 from lploss_builtin.ops import keypoints, subspace
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
@@ -90,6 +91,10 @@ class PCALoss(Loss):
     checkpoint restores the loss without training data: build it with ``data_module=None`` and
     load the state.
 
+    Under ``torch.distributed`` the fit is to the labels of all processes, and the same in all of
+    them. So they must all build the loss, and where one of them has no labels, it gives an array
+    of no rows. Where all hold the very same labels, these count once.
+
     Args:
         loss_name: ``"pca_singleview"`` or ``"pca_multiview"``.
         components_to_keep: number of components (an integer of at least 1), or the share of
@@ -114,6 +119,8 @@ class PCALoss(Loss):
             percentile of the error of points that all of them see is above this; px.
         centering_method: for ``pca_singleview``: subtract from each pose the ``"mean"`` or
             ``"median"`` of its keypoints; ``None``: do not.
+        sync: whether the fit is to the labels of all processes of ``torch.distributed``:
+            ``"auto"`` and ``True``: where a process group is initialised; ``False``: never.
 
     Returns:
         Element-wise ``(batch, num_keypoints_used)``, px; for ``pca_multiview`` all keypoints
@@ -182,6 +189,7 @@ class PCALoss(Loss):
         centering_method: Literal["mean", "median"] | None = None,
         calibration: Cameras | str | PathLike[str] | None = None,
         max_deviation: float = 5.0,
+        sync: Sync = "auto",
     ) -> None:
         super().__init__(epsilon=0.0 if epsilon is None else epsilon, log_weight=log_weight)
         if loss_name not in self.loss_names:
@@ -207,8 +215,12 @@ class PCALoss(Loss):
         for name, dtype in self._FITTED.items():
             self.register_buffer(name, torch.zeros(0, dtype=dtype))
         self.max_deviation = self._number("max_deviation", max_deviation, 0.0)
-        labelled = None if data_module is None else labelled_keypoints(data_module)
+        checked_sync(sync, f"loss {loss_name!r}: ")
         cameras = self._checked_cameras(calibration)
+        labelled = None
+        if data_module is not None:
+            together = cameras is None and has_processes(sync)
+            labelled = (labels_of_all if together else labelled_keypoints)(data_module)
         views = self._checked_columns(
             mirrored_column_matches,
             columns_for_singleview_pca,
@@ -244,6 +256,21 @@ class PCALoss(Loss):
             float(self.negative_variance_share),
             float(self.epsilon),
         )
+
+    @classmethod
+    def example(cls, name: str, /, **params: Any) -> PCALoss:
+        """Return a loss that is fitted to poses of four keypoints, two in each of two views."""
+        generator = torch.Generator().manual_seed(0)
+        mixing = torch.randn(8, 8, generator=generator)
+        poses = 100 + 10 * torch.randn(64, 8, generator=generator) @ mixing
+        fitted = {"data_module": poses, "mirrored_column_matches": [[0, 1], [2, 3]]}
+        return cls.create(name, **{"epsilon": 0.0, **fitted, **params})
+
+    @property
+    def axis_sizes(self) -> Mapping[str, int]:
+        """The number of keypoints of the labels."""
+        fitted = len(self.missing_share)
+        return {"num_keypoints": fitted} if fitted and not self._is_from_cameras else {}
 
     def remove_nans(
         self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]
@@ -525,14 +552,11 @@ class PCALoss(Loss):
             )
 
     def _check_keypoints(self, num_keypoints: int) -> None:
-        """Check that a batch has the keypoints of the labels; all sizes are known to Python."""
-        fitted = len(self.missing_share)
         # Cameras alone do not say how many keypoints there are beyond those used.
-        if num_keypoints != fitted and not (self._is_from_cameras and num_keypoints > fitted):
+        if num_keypoints < len(self.missing_share):
             raise ShapeError(
-                f"loss {self.loss_name!r}: the subspace was fitted to labels with "
-                f"{len(self.missing_share)} keypoints, the batch has {num_keypoints}. Both must "
-                "hold the same keypoints in the same order."
+                f"loss {self.loss_name!r}: the keypoints of the views need indices up to "
+                f"{len(self.missing_share) - 1}, the batch has {num_keypoints} keypoints."
             )
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

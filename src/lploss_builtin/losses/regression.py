@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss import Loss, Reason
+from lploss import Loss, Properties, Reason
 from lploss.validity import Validity
 from lploss_builtin.ops import keypoints
 
@@ -43,6 +43,9 @@ class RegressionLoss(Loss):
     loss_name = "regression"
     kind = "supervised"
     unit = "px²"
+    properties = Properties(
+        keypoint_order=True, translation=True, rotation=True, scaling=2, zero_at_target=True
+    )
 
     def remove_nans(
         self,
@@ -95,6 +98,9 @@ class RMSELoss(RegressionLoss):
 
     loss_name = "rmse"
     unit = "px"
+    properties = Properties(
+        keypoint_order=True, translation=True, rotation=True, scaling=1, zero_at_target=True
+    )
 
     def compute_loss(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss import Loss, Reason
+from lploss import Loss, Properties, Reason
 from lploss.validity import Validity
 from lploss_builtin.ops import heatmaps, keypoints
 
@@ -21,6 +21,7 @@ class _TemporalLoss(Loss):
     kind = "unsupervised"
     denominator = "all"
     num_previous_frames = 1
+    properties = Properties(keypoint_order=True)
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class TemporalLoss(_TemporalLoss):
 
     loss_name = "temporal"
     unit = "px"
+    properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def remove_nans(
         self,

@@ -77,7 +77,7 @@ def kl_divergence(
 ) -> Float[Tensor, "batch num_keypoints"]:
     """Return the Kullback-Leibler divergence KL(target || prediction) of each map, nats.
 
-    Pixels that are not finite count as zero.
+    Pixels that are not finite, or below zero, count as zero.
 
     Example:
         >>> kl_divergence(torch.full((1, 1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.25))
@@ -93,7 +93,7 @@ def js_divergence(
 ) -> Float[Tensor, "batch num_keypoints"]:
     """Return the Jensen-Shannon divergence of each map, nats, at most ln 2.
 
-    Pixels that are not finite count as zero.
+    Pixels that are not finite, or below zero, count as zero.
 
     Example:
         >>> js_divergence(torch.full((1, 1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.25))
@@ -122,8 +122,8 @@ def temporal_kl_divergence(
 ) -> Float[Tensor, "batch_minus_1 num_keypoints"]:
     """Return KL(map || map of the frame before) of each map, nats.
 
-    The logarithm of each map is taken once, for both of its neighbours. Pixels that are not finite
-    count as zero.
+    The logarithm of each map is taken once, for both of its neighbours. Pixels that are not finite,
+    or below zero, count as zero.
 
     Example:
         >>> temporal_kl_divergence(torch.full((2, 1, 2, 2), 0.25))
@@ -157,5 +157,5 @@ def is_labelled(
 def _positive(
     heatmaps: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
 ) -> Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"]:
-    """Return the maps with finite logarithms where they are zero, or not finite."""
-    return at_least_float32(heatmaps).nan_to_num(0.0, 0.0, 0.0).add_(_SMALL)
+    """Return the maps with finite logarithms where they are zero, below it, or not finite."""
+    return at_least_float32(heatmaps).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0).add_(_SMALL)

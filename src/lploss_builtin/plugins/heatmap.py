@@ -6,6 +6,7 @@ from lploss import InputSpec, LossSpec, hookimpl
 
 _AXES = "batch num_keypoints heatmap_height heatmap_width"
 _LOSSES = "lploss_builtin.losses.heatmap"
+_STRATEGIES = "lploss_builtin.strategies"
 
 
 @hookimpl
@@ -25,14 +26,22 @@ def lploss_inputs() -> list[InputSpec]:
             _AXES,
             "probability, sums to 1 over a map",
             "target heatmaps; a map that is zero everywhere is not labelled",
+            missing="zeros",
+            strategy=f"{_STRATEGIES}:heatmaps",
         ),
         InputSpec(
-            "heatmaps_pred", _AXES, "probability, sums to 1 over a map", "predicted heatmaps"
+            "heatmaps_pred",
+            _AXES,
+            "probability, sums to 1 over a map",
+            "predicted heatmaps",
+            strategy=f"{_STRATEGIES}:heatmaps",
         ),
         InputSpec(
             "visibility",
             "batch num_keypoints",
             "0, 1 or 2",
             "of the labels: 0 not labelled, 1 occluded, 2 visible",
+            missing=None,
+            strategy=f"{_STRATEGIES}:visibility",
         ),
     ]

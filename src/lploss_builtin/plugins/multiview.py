@@ -6,6 +6,7 @@ from lploss import InputSpec, LossSpec, hookimpl
 
 _LOSSES = "lploss_builtin.losses.multiview"
 _INPUTS = "lploss_builtin.losses.multiview_inputs"
+_STRATEGIES = "lploss_builtin.strategies"
 
 
 @hookimpl
@@ -32,32 +33,54 @@ def lploss_losses() -> list[LossSpec]:
 @hookimpl
 def lploss_inputs() -> list[InputSpec]:
     return [
-        InputSpec("intrinsics", "batch views 3 3", "px", "camera matrices"),
+        InputSpec(
+            "intrinsics",
+            "batch views 3 3",
+            "px",
+            "camera matrices",
+            missing=None,
+            strategy=f"{_STRATEGIES}:intrinsics",
+        ),
         InputSpec(
             "extrinsics",
             "batch views 3 4",
             "translation in calibration units",
             "world to camera, X_cam = R X + t",
+            missing=None,
+            strategy=f"{_STRATEGIES}:extrinsics",
         ),
         InputSpec(
             "distortions",
             "batch views num_coefficients",
             "none",
             "0, 4, 5, 8, 12 or 14 coefficients in OpenCV's order k1 k2 p1 p2 k3 ...",
+            missing=None,
+            strategy=f"{_STRATEGIES}:distortions",
         ),
         InputSpec(
             "bbox",
             "batch views_x_4",
             "px in the original image",
             "x, y, height and width of each view's crop",
+            missing=None,
+            strategy=f"{_STRATEGIES}:bbox",
         ),
-        InputSpec("image_size", "2", "px", "height and width of the model's input image"),
+        InputSpec(
+            "image_size",
+            "2",
+            "px",
+            "height and width of the model's input image",
+            missing=None,
+            strategy=f"{_STRATEGIES}:image_size",
+        ),
         InputSpec(
             "keypoints_targ_3d",
             "batch num_keypoints 3",
             "calibration units",
             "labels in space; NaN is not labelled",
             derived_by=f"{_INPUTS}:keypoints_targ_3d",
+            coordinates="space",
+            strategy=f"{_STRATEGIES}:points_in_space",
         ),
         InputSpec(
             "keypoints_pred_3d",
@@ -66,6 +89,8 @@ def lploss_inputs() -> list[InputSpec]:
             "predictions in space, one for each pair of views, as itertools.combinations pairs "
             "them; NaN where a pair finds none",
             derived_by=f"{_INPUTS}:keypoints_pred_3d",
+            coordinates="space",
+            strategy=f"{_STRATEGIES}:points_in_space",
         ),
         InputSpec(
             "keypoints_pred_2d_reprojected",
@@ -73,6 +98,8 @@ def lploss_inputs() -> list[InputSpec]:
             "px in the model's input image",
             "the mean over the pairs as each view sees it",
             derived_by=f"{_INPUTS}:keypoints_pred_2d_reprojected",
+            coordinates="image",
+            strategy=f"{_STRATEGIES}:keypoints_in_small_image",
         ),
         InputSpec(
             "keypoints_pred_from_all_views",
@@ -80,5 +107,7 @@ def lploss_inputs() -> list[InputSpec]:
             "px in the original image",
             "the point on which all views agree best, as each view sees it",
             derived_by=f"{_INPUTS}:keypoints_pred_from_all_views",
+            coordinates="image",
+            strategy=f"{_STRATEGIES}:keypoints",
         ),
     ]

@@ -6,6 +6,7 @@ from lploss import InputSpec, LossSpec, hookimpl
 
 _AXES = "batch two_x_num_keypoints"
 _LOSSES = "lploss_builtin.losses.regression"
+_STRATEGIES = "lploss_builtin.strategies"
 
 
 @hookimpl
@@ -20,18 +21,27 @@ def lploss_losses() -> list[LossSpec]:
 def lploss_inputs() -> list[InputSpec]:
     return [
         InputSpec(
-            "keypoints_targ", _AXES, "px in the original image", "labels; NaN is not labelled"
+            "keypoints_targ",
+            _AXES,
+            "px in the original image",
+            "labels; NaN is not labelled",
+            coordinates="image",
+            strategy=f"{_STRATEGIES}:keypoints",
         ),
         InputSpec(
             "keypoints_pred",
             _AXES,
             "px in the original image",
             "predictions, augmentation undone; several views one after the other",
+            coordinates="image",
+            strategy=f"{_STRATEGIES}:keypoints",
         ),
         InputSpec(
             "keypoints_pred_augmented",
             _AXES,
             "px in the augmented image",
             "predictions as they match the heatmaps",
+            coordinates="image",
+            strategy=f"{_STRATEGIES}:keypoints",
         ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lploss import InputSpec, LossSpec, hookimpl
 
 _LOSSES = "lploss_builtin.losses.temporal"
+_STRATEGIES = "lploss_builtin.strategies"
 
 
 @hookimpl
@@ -27,5 +28,11 @@ def lploss_losses() -> list[LossSpec]:
 @hookimpl
 def lploss_inputs() -> list[InputSpec]:
     return [
-        InputSpec("confidences", "batch num_keypoints", "0 to 1", "how sure a prediction is"),
+        InputSpec(
+            "confidences",
+            "batch num_keypoints",
+            "0 to 1",
+            "how sure a prediction is",
+            strategy=f"{_STRATEGIES}:confidences",
+        ),
     ]

@@ -1,0 +1,1 @@
+"""A loss for lploss: bones are as long as in the labels."""

@@ -1,0 +1,196 @@
+"""What a check is, and what it works with."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import hypothesis
+import torch
+from hypothesis import HealthCheck, Phase, Verbosity
+from torch import Tensor
+
+from lploss.errors import LplossError
+from lploss.loss import Loss
+from lploss.testing.batches import Example, Wish, examples
+from lploss.testing.subject import LossInput, Subject
+
+_DRAWN = (Phase.generate, Phase.shrink)
+
+
+class CheckFailure(LplossError, AssertionError):  # noqa: N818
+    """A loss does not do what a check demands."""
+
+
+class NotApplicable(LplossError):  # noqa: N818  # nothing is wrong
+    """A check does not concern the loss; the message says why."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of the conformance kit.
+
+    Attributes:
+        name: ``check_...``.
+        why: why it matters, one sentence.
+        mend: how a loss that fails it is mended, one sentence.
+        shows: Python that shows the failure, after the loss and the batch were made.
+        run: does it.
+    """
+
+    name: str
+    why: str
+    mend: str
+    shows: str
+    run: Callable[[Case], None]
+
+
+#: All checks, by name, in the order in which they are run.
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    *, why: str, mend: str, shows: str = "print(loss(**batch).loss)"
+) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+    """Make a function a check; its name is that of the check.
+
+    Args:
+        why: why it matters, one sentence.
+        mend: how a loss that fails it is mended, one sentence.
+        shows: Python that shows the failure.
+    """
+
+    def register(function: Callable[[Case], None]) -> Callable[[Case], None]:
+        name = function.__name__
+        CHECKS[name] = Check(name, why, mend, shows, function)
+        return function
+
+    return register
+
+
+@dataclass
+class Case:
+    """What a check works with: a loss of its own, and examples.
+
+    Attributes:
+        subject: what is checked.
+        loss: the loss; each check has one of its own.
+        inputs: what the inputs of the loss are.
+        num_examples: how many examples a check tries that needs no fewer.
+        seed: of the examples.
+        shrinks: whether a failing example is made as small as possible.
+        example: the example that was tried last.
+        script: Python that shows the failure, where a check knows better than its `Check`.
+    """
+
+    subject: Subject
+    loss: Loss
+    inputs: Mapping[str, LossInput]
+    num_examples: int
+    seed: int
+    shrinks: bool = True
+    example: Example | None = field(default=None, init=False)
+    script: str | None = field(default=None, init=False)
+
+    def for_each(
+        self, body: Callable[[Example], None], wish: Wish | None = None, *, at_most: int = 10**6
+    ) -> None:
+        """Run a function on examples; the one at which it fails is made small and kept.
+
+        Args:
+            body: raises where the loss fails.
+            wish: what is wanted of the examples.
+            at_most: how many examples are tried at most.
+        """
+        strategy = examples(self.inputs, self.loss.axis_sizes, wish or Wish())
+
+        def run(example: Example) -> None:
+            self.example = example
+            body(example)
+
+        settings = hypothesis.settings(
+            max_examples=min(self.num_examples, at_most),
+            deadline=None,
+            database=None,
+            phases=_DRAWN if self.shrinks else _DRAWN[:1],
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        hypothesis.seed(self.seed)(settings(hypothesis.given(strategy)(run)))()
+        self.example = None
+
+    def required(self) -> Mapping[str, LossInput]:
+        """The inputs that the loss must have."""
+        return {name: i for name, i in self.inputs.items() if i.is_required}
+
+    def copy(self, **buffers: Tensor | float) -> Loss:
+        """Return a copy of the loss with other values in its buffers."""
+        other = copy.deepcopy(self.loss)
+        for name, value in buffers.items():
+            old = getattr(other, name)
+            setattr(other, name, torch.as_tensor(value, dtype=old.dtype, device=old.device))
+        return other
+
+
+def fail(message: str) -> NoReturn:
+    """Say that the loss fails the check.
+
+    Raises:
+        CheckFailure: always.
+    """
+    raise CheckFailure(message)
+
+
+def show(value: Any) -> str:
+    """Return a value as a text of one line, short enough to be read."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = value.item() if value.ndim == 0 else value.tolist()
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    text = re.sub(r"\s+", " ", str(value))
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def scalar_of(loss: Loss, example: Example) -> Tensor:
+    """Return the weighted scalar."""
+    return loss(**example.batch).loss
+
+
+def gradients_of(
+    loss: Loss, example: Example, value: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the weighted scalar, and its gradient for each input that has one.
+
+    Args:
+        loss: the loss.
+        example: the batch.
+        value: what to differentiate instead of the weighted scalar.
+    """
+    leaves = {
+        name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+        for name, tensor in example.batch.items()
+    }
+    result = loss(**leaves).loss if value is None else value(leaves)
+    differentiable = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+    if not result.requires_grad:
+        return result, {}
+    gradients = torch.autograd.grad(
+        result, list(differentiable.values()), allow_unused=True, retain_graph=False
+    )
+    return result.detach(), {
+        name: gradient
+        for name, gradient in zip(differentiable, gradients, strict=True)
+        if gradient is not None
+    }
+
+
+def is_close(first: Tensor, second: Tensor, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
+    """Return whether tensors are equal up to rounding, NaN being equal to NaN."""
+    return first.shape == second.shape and torch.allclose(
+        first.double(), second.double(), rtol=rtol, atol=atol, equal_nan=True
+    )

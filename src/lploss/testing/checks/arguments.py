@@ -1,0 +1,71 @@
+"""What the constructor takes, and what it refuses."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+from lploss.errors import ArgumentError, ArgumentValueError, LplossError
+from lploss.loss import parameters_of
+from lploss.testing.check import Case, check, fail
+
+_BAD_NUMBERS = (math.nan, "much")
+
+
+@check(
+    why="A misspelled or senseless argument that is taken in silence ruins days of training.",
+    mend="Hand epsilon and log_weight on to Loss.__init__ as they came, have no **kwargs, and "
+    "check every number of your own, NaN included, raising ArgumentValueError.",
+    shows="",
+)
+def check_arguments(case: Case) -> None:
+    known = parameters_of(case.subject.cls)
+    _demand_refused(case, {"epsilonn": 1.0}, ArgumentError)
+    wrong: list[tuple[str, Any]] = []
+    if "epsilon" in known:
+        wrong += [("epsilon", value) for value in (-1.0, math.inf, *_BAD_NUMBERS)]
+    if "log_weight" in known:
+        wrong += [("log_weight", value) for value in (math.inf, *_BAD_NUMBERS)]
+    for name, parameter in known.items():
+        if name not in ("epsilon", "log_weight") and _is_number(parameter):
+            wrong += [(name, value) for value in _BAD_NUMBERS]
+    for name, value in wrong:
+        _demand_refused(case, {name: value}, ArgumentValueError)
+    for name in ("epsilon", "log_weight"):
+        if name not in known:
+            fail(f"the constructor must take {name}, as those of all losses do")
+        loss = case.subject.build(**{name: 0.75})
+        if getattr(loss, name).ndim or getattr(loss, name).item() != 0.75:
+            fail(f"{name}=0.75 must be kept, the loss has {getattr(loss, name)}")
+
+
+def _is_number(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    names = {part.strip() for part in text.split("|")}
+    return bool(names & {"float", "int"}) and names <= {"float", "int", "None"}
+
+
+def _demand_refused(case: Case, params: dict[str, Any], expected: type[LplossError]) -> None:
+    ((name, value),) = params.items()
+    case.script = f"type(loss).example(loss.loss_name, {name}={_literal(value)})"
+    try:
+        case.subject.build(**params)
+    except expected as error:
+        if name not in str(error):
+            fail(f"the error must name the argument {name}, it says: {error}")
+    except Exception as error:
+        fail(
+            f"{name}={value!r} must raise {expected.__name__}, it raised "
+            f"{type(error).__name__}: {error}"
+        )
+    else:
+        fail(f"{name}={value!r} must raise {expected.__name__}, it was taken")
+    case.script = None
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    return repr(value)

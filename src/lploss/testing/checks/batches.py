@@ -1,0 +1,133 @@
+"""What a loss takes from a batch, and what it refuses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lploss.axes import axes_of
+from lploss.errors import InputTypeError, MissingInputError, ShapeError
+from lploss.testing.batches import GENERIC, Example
+from lploss.testing.check import Case, check, fail, is_close, scalar_of, show
+from lploss.testing.subject import LossInput
+
+
+@check(
+    why="A trainer hands the whole batch to every loss; a loss must take what it declares, and say "
+    "so where it is not there.",
+    mend="Name the inputs in compute_loss and remove_nans, and do not catch errors there.",
+)
+def check_batch_keys(case: Case) -> None:
+    def body(example: Example) -> None:
+        expected = scalar_of(case.loss, example)
+        more = {**example.batch, "images": torch.zeros(1, 3), "not_there": None, "index": 7}
+        value = case.loss(**more).loss
+        if not is_close(value, expected):
+            fail(
+                f"keys that it does not declare changed the loss from {show(expected)} to "
+                f"{show(value)}"
+            )
+        for name in case.required():
+            rest = {key: tensor for key, tensor in example.batch.items() if key != name}
+            for batch in (rest, {**rest, name: None}):
+                try:
+                    case.loss(**batch)
+                except MissingInputError as error:
+                    if name in str(error) and case.loss.loss_name in str(error):
+                        continue
+                    fail(f"the error must name the loss and the input {name}, it says: {error}")
+                except Exception as error:
+                    fail(
+                        f"without {name} it must raise MissingInputError, it raised "
+                        f"{type(error).__name__}: {error}"
+                    )
+                fail(f"without {name} it must raise MissingInputError, it returned a value")
+
+    case.for_each(body, GENERIC, at_most=3)
+
+
+@check(
+    why="A tensor of the wrong shape that is broadcast in silence trains on nonsense.",
+    mend="Annotate every parameter of compute_loss and remove_nans with jaxtyping, giving axes of "
+    "the same size the same name.",
+)
+def check_annotations(case: Case) -> None:
+    annotated = {**axes_of(case.loss.remove_nans), **axes_of(case.loss.compute_loss)}
+    for name, of_input in case.inputs.items():
+        if not of_input.is_annotated and not _has_annotation(case, name):
+            fail(f"{name} has no annotation, so any shape is taken")
+
+    def body(example: Example) -> None:
+        for name in example.batch:
+            if name in annotated:
+                for what, wrong in _wrong_shapes(case, example, name):
+                    _demand_refused(case, example, name, wrong, what)
+        elements = case.loss.evaluate(example.batch).elementwise
+        stated = axes_of(case.loss.compute_loss).get("return")
+        if stated is not None:
+            try:
+                stated.check(
+                    case.loss.loss_name, "the element-wise loss", elements, dict(example.sizes)
+                )
+            except ShapeError as error:
+                fail(f"the annotation of what compute_loss returns does not hold: {error}")
+
+    case.for_each(body, GENERIC, at_most=8)
+
+
+def _has_annotation(case: Case, name: str) -> bool:
+    for method in (case.loss.remove_nans, case.loss.compute_loss):
+        parameter = inspect.signature(method).parameters.get(name)
+        if parameter is not None and parameter.annotation is not parameter.empty:
+            return True
+    return False
+
+
+def _wrong_shapes(case: Case, example: Example, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield tensors that do not have the axes of an input, and what is wrong with each."""
+    value = example.batch[name]
+    of_input = case.inputs[name]
+    yield "one axis more", value[None]
+    yield "one axis less", value.flatten(0, 1) if value.ndim > 1 else value.sum()
+    if of_input.is_annotated:
+        for dim, axis in enumerate(of_input.axes.text.split()):
+            if _is_bound(case, example, of_input, dim):
+                longer = torch.cat([value, value.narrow(dim, 0, 1)], dim=dim)
+                yield f"{value.shape[dim] + 1} along {axis}", longer
+
+
+def _is_bound(case: Case, example: Example, of_input: LossInput, dim: int) -> bool:
+    """Whether another size of an axis contradicts something."""
+    factor = of_input.axes.factors[dim]
+    if factor is None:
+        return False
+    number, names = factor
+    if number > 1:
+        return True
+    others = [
+        (i.name, place)
+        for i in case.inputs.values()
+        if i.name in example.batch and i.is_annotated
+        for place, other in enumerate(i.axes.factors)
+        if other is not None and set(other[1]) & set(names)
+    ]
+    return bool(set(names) & set(case.loss.axis_sizes)) or others != [(of_input.name, dim)]
+
+
+def _demand_refused(case: Case, example: Example, name: str, wrong: Tensor, what: str) -> None:
+    case.script = f"""batch["{name}"] = torch.zeros{tuple(wrong.shape)}  # {what}
+loss(**batch)"""
+    try:
+        case.loss(**{**example.batch, name: wrong})
+    except (ShapeError, InputTypeError) as error:
+        text = str(error)
+        axes = case.inputs[name].axes.text.split()
+        if case.loss.loss_name not in text or not any(axis in text for axis in axes):
+            fail(f"the error must name the loss and the axis, it says: {text}")
+    except Exception as error:
+        fail(f"{name} with {what} must raise ShapeError, it raised {type(error).__name__}: {error}")
+    else:
+        fail(f"{name} with {what} must raise ShapeError, it was taken")

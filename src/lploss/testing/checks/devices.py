@@ -1,0 +1,44 @@
+"""What a loss asks of the device."""
+
+from __future__ import annotations
+
+from lploss.testing.batches import Example, Gaps, Likeness, Wish
+from lploss.testing.check import Case, CheckFailure, check, fail
+
+# Tensors of the device "meta" have shapes and no values.
+_MESSAGE = (
+    "on the device 'meta', where tensors have shapes and no values, it raised {}: {}. It asks for "
+    "a value, or for a shape that depends on values"
+)
+
+
+@check(
+    why="Each look at a value makes the host wait for the GPU, and stops compilers.",
+    mend="Use torch.where and masks instead of boolean indexing, `if tensor`, .item(), nonzero and "
+    "unique; make new tensors on the device of the inputs.",
+    shows="""loss = loss.to("meta")
+loss(**{name: value.detach().to("meta").requires_grad_() for name, value in batch.items()})""",
+)
+def check_no_synchronisation(case: Case) -> None:
+    loss = case.copy().to("meta")
+
+    def body(example: Example) -> None:
+        batch = {
+            name: value.to("meta").requires_grad_(value.is_floating_point())
+            for name, value in example.batch.items()
+        }
+        try:
+            result = loss(**batch)
+            loss.elementwise(**batch)
+            result.loss.backward()
+        except (RuntimeError, NotImplementedError) as error:
+            raise CheckFailure(
+                _MESSAGE.format(type(error).__name__, str(error).strip().split("\n")[0])
+            ) from error
+        for entry in result.logs:
+            if entry["value"].device.type != "meta":
+                fail(f"the logged {entry['name']} must stay on the device of the inputs")
+        if result.loss.device.type != "meta":
+            fail(f"the loss must stay on the device of the inputs, it is on {result.loss.device}")
+
+    case.for_each(body, Wish(likenesses=(Likeness.ANYWHERE,), gaps=(Gaps.NONE,)), at_most=5)

@@ -1,0 +1,68 @@
+"""The gradients of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lploss.testing.batches import GENERIC, Example
+from lploss.testing.check import Case, check, fail, gradients_of, show
+
+_SHOWS = """loss(**batch).loss.backward()
+print({name: value.grad for name, value in batch.items()})"""
+
+
+@check(
+    why="One gradient of NaN destroys all weights of a network, though the loss looked finite.",
+    mend="Replace what is not finite in remove_nans, before any arithmetic (0 times NaN is NaN), "
+    "and keep square roots, norms and logarithms from zero.",
+    shows=_SHOWS,
+)
+def check_gradients_finite(case: Case) -> None:
+    def body(example: Example) -> None:
+        value, gradients = gradients_of(case.loss, example)
+        if not gradients:
+            fail(
+                f"no gradient reaches any of {', '.join(example.batch)}: the loss is {show(value)} "
+                "and does not depend on them by differentiable operations"
+            )
+        for name, gradient in gradients.items():
+            if not gradient.isfinite().all():
+                fail(f"the gradient for {name} must be finite, it is {show(gradient)}")
+
+    case.for_each(body)
+
+
+@check(
+    why="A wrong gradient trains towards something else, and nobody sees it.",
+    mend="Use torch's own operations; of a torch.autograd.Function, compare backward with the "
+    "derivative of forward, and detach nothing but targets.",
+    shows=_SHOWS,
+)
+def check_gradcheck(case: Case) -> None:
+    loss = case.copy().double()
+
+    def body(example: Example) -> None:
+        example = example.to(torch.float64)
+        _, gradients = gradients_of(loss, example)
+        names = list(gradients)
+        leaves = [example.batch[name].clone().requires_grad_() for name in names]
+
+        def value(*tensors: Tensor) -> Tensor:
+            given: Mapping[str, Tensor] = dict(zip(names, tensors, strict=True))
+            result: Tensor = loss(**{**example.batch, **given}).loss
+            return result
+
+        try:
+            torch.autograd.gradcheck(
+                value, leaves, eps=1e-6, atol=1e-4, rtol=1e-3, fast_mode=True, nondet_tol=1e-9
+            )
+        except RuntimeError as error:
+            fail(
+                f"the gradient for {', '.join(names)} does not agree with finite differences in "
+                f"float64: {str(error).strip().splitlines()[0]}"
+            )
+
+    case.for_each(body, GENERIC, at_most=8)

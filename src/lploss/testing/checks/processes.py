@@ -1,0 +1,101 @@
+"""Distributed training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lploss.errors import LplossError
+from lploss.loss import Loss
+from lploss.testing.batches import Example, Gaps, Likeness, Wish
+from lploss.testing.check import Case, NotApplicable, check, fail, is_close, show
+from lploss.testing.processes import run_in_processes
+
+_NUM_PROCESSES = 2
+
+
+@check(
+    why="Processes that each leave out a different number of elements do not add up to the mean of "
+    "all, unless the loss can be put together from sums and counts.",
+    mend="Leave the mean to reduce_loss, and let remove_nans tell in its mask what does not count.",
+)
+def check_two_processes(case: Case) -> None:
+    if not any(i.has_batch for i in case.inputs.values()):
+        raise NotApplicable("no input has the axis batch")
+    parts: list[Example] = []
+    settings = [
+        (Gaps.NONE, {"batch": 3}),
+        (Gaps.SAMPLES, {"batch": 4}),
+    ]
+    for gaps, sizes in settings:
+        wish = Wish(
+            likenesses=(Likeness.ANYWHERE,), gaps=(gaps,), sizes=sizes, typical=True, optional=True
+        )
+        kept: list[Example] = []
+        case.for_each(kept.append, wish, at_most=1)
+        parts += kept
+    case.example = None
+    loss = case.loss.cpu()
+    try:
+        found = run_in_processes(
+            "lploss.testing.checks.processes:evaluate_part",
+            [(loss, part.batch) for part in parts],
+        )
+    except LplossError as error:
+        fail(f"in {_NUM_PROCESSES} processes: {error}")
+    values = [value for value, _ in found]
+    expected, gradients = _of_all(loss, parts)
+    value = torch.stack(values).mean()
+    if not is_close(value, expected):
+        fail(
+            f"the mean over {_NUM_PROCESSES} processes is {show(value)}, one process with all "
+            f"elements has {show(expected)}"
+        )
+    for rank, (_, of_rank) in enumerate(found):
+        for name, gradient in of_rank.items():
+            # What averages the gradients over the processes divides by their number.
+            if not is_close(gradient / _NUM_PROCESSES, gradients[rank][name]):
+                fail(
+                    f"the gradient for {name} in process {rank} is "
+                    f"{show(gradient / _NUM_PROCESSES)}, in one process with all elements "
+                    f"{show(gradients[rank][name])}"
+                )
+
+
+def evaluate_part(payload: tuple[Loss, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what one process finds of its part of the batch; run in that process."""
+    from lploss.factory import LossFactory
+
+    loss, batch = payload
+    factory = LossFactory({loss.loss_name: loss}, record=False)
+    leaves = {name: value.clone().requires_grad_() for name, value in batch.items()}
+    total = factory(**leaves).loss
+    total.backward()
+    gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    return total.detach(), gradients
+
+
+def _of_all(loss: Loss, parts: list[Example]) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """Return value and gradients of the mean over the elements of all parts."""
+    leaves: list[dict[str, Tensor]] = [
+        {name: value.clone().requires_grad_() for name, value in part.batch.items()}
+        for part in parts
+    ]
+    total: Any = 0.0
+    number: Any = 0
+    for batch in leaves:
+        evaluation = loss.evaluate(batch)
+        elements, valid = evaluation.elementwise, evaluation.valid
+        if valid is not None:
+            elements = torch.where(valid, elements, 0.0)
+        total = total + elements.sum()
+        counts = valid is not None and loss.denominator == "valid"
+        number = number + (valid.sum() if counts and valid is not None else elements.numel())
+    value = loss.weight * total / max(int(number), 1)
+    value.backward()
+    return value.detach(), [
+        {name: leaf.grad for name, leaf in batch.items() if leaf.grad is not None}
+        for batch in leaves
+    ]

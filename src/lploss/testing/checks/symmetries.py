@@ -1,0 +1,178 @@
+"""What the class states in `properties`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lploss.testing.batches import Example, Gaps, Likeness, Wish, points_of
+from lploss.testing.check import Case, NotApplicable, check, fail, is_close, scalar_of, show
+from lploss.testing.subject import LossInput
+
+_PLACED = Wish(
+    likenesses=(Likeness.ANYWHERE, Likeness.STILL),
+    gaps=(Gaps.NONE, Gaps.ITEMS, Gaps.SAMPLES),
+    optional=False,
+)
+
+
+@check(
+    why="Who relies on a loss that knows no order of keypoints may reorder the columns of a file.",
+    mend="Treat all keypoints alike, or do not state keypoint_order.",
+)
+def check_keypoint_order(case: Case) -> None:
+    _demand_stated(case, "keypoint_order")
+    _demand_axis(case, "num_keypoints")
+
+    def body(example: Example) -> None:
+        order = list(reversed(range(example.sizes["num_keypoints"])))
+        order = order[1:] + order[:1]
+        _demand_order(case, example, "num_keypoints", order)
+
+    case.for_each(body)
+
+
+@check(
+    why="Cameras have no order of their own.",
+    mend="Treat all views alike, or do not state view_order.",
+)
+def check_view_order(case: Case) -> None:
+    _demand_stated(case, "view_order")
+    _demand_axis(case, "views", "cam_pairs")
+
+    def body(example: Example) -> None:
+        order = list(range(example.sizes["views"]))
+        _demand_order(case, example, "views", order[1:] + order[:1])
+
+    case.for_each(body)
+
+
+def _demand_order(case: Case, example: Example, axis: str, order: Sequence[int]) -> None:
+    loss = case.loss
+    other = example.map(lambda i, value: reordered(i.axes.factors, value, axis, order, example))
+    before, after = scalar_of(loss, example), scalar_of(loss, other)
+    if not is_close(before, after):
+        fail(
+            f"in the order {list(order)} of {axis} the loss is {show(after)} instead of "
+            f"{show(before)}"
+        )
+    if axis == "num_keypoints":
+        elements, moved = loss.elementwise(**example.batch), loss.elementwise(**other.batch)
+        if elements.shape[-1] == len(order) and not is_close(elements[..., list(order)], moved):
+            fail(
+                f"in the order {list(order)} of {axis} the element-wise loss must be "
+                f"{show(elements[..., list(order)])}, it is {show(moved)}"
+            )
+
+
+def reordered(
+    factors: Sequence[tuple[int, tuple[str, ...]] | None],
+    value: Tensor,
+    axis: str,
+    order: Sequence[int],
+    example: Example,
+) -> Tensor:
+    """Return a tensor with another order along all axes that hold the axis of this name.
+
+    An axis may be a product, such as views and keypoints, the first being the slowest.
+    """
+    for dim, factor in enumerate(factors):
+        number, names = factor if factor is not None else (1, ())
+        if axis == "views" and names == ("cam_pairs",):
+            pairs = list(itertools.combinations(range(len(order)), 2))
+            wanted = [(min(order[a], order[b]), max(order[a], order[b])) for a, b in pairs]
+            value = value.index_select(dim, torch.tensor([pairs.index(pair) for pair in wanted]))
+        elif axis in names:
+            place = names.index(axis)
+            sizes = [example.sizes[name] for name in names]
+            slower, faster = math.prod(sizes[:place]), math.prod(sizes[place + 1 :]) * number
+            split = value.reshape(
+                *value.shape[:dim], slower, len(order), faster, *value.shape[dim + 1 :]
+            )
+            value = split.index_select(dim + 1, torch.tensor(list(order))).flatten(dim, dim + 2)
+    return value
+
+
+@check(
+    why="The same pose elsewhere in the image, or in the room, must cost the same.",
+    mend="Use differences of coordinates only, or do not state translation.",
+)
+def check_translation(case: Case) -> None:
+    _demand_stated(case, "translation")
+
+    def move(points: Tensor) -> Tensor:
+        return points + points.new_tensor([32.0, -16.0, 8.0])[: points.shape[-1]]
+
+    _demand_change(case, move, 1.0, "moved by (32, -16, 8)")
+
+
+@check(
+    why="The same pose seen at another angle must cost the same.",
+    mend="Use distances of points rather than single coordinates, or do not state rotation.",
+)
+def check_rotation(case: Case) -> None:
+    _demand_stated(case, "rotation")
+
+    def turn(points: Tensor) -> Tensor:
+        cos, sin = math.cos(0.7), math.sin(0.7)
+        matrix = points.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        dim = points.shape[-1]
+        return points @ matrix[:dim, :dim].T
+
+    _demand_change(case, turn, 1.0, "turned by 0.7 rad")
+
+
+@check(
+    why="Who changes the unit of the coordinates must know what becomes of weight and epsilon.",
+    mend="State the power of the coordinates that the loss has as `scaling`, or None.",
+)
+def check_scaling(case: Case) -> None:
+    power = case.loss.properties.scaling
+    if power is None:
+        raise NotApplicable("properties.scaling is not stated")
+    _demand_change(case, lambda points: 2.0 * points, 2.0**power, "twice as large")
+
+
+def _demand_change(
+    case: Case, change: Callable[[Tensor], Tensor], factor: float, what: str
+) -> None:
+    if not any(i.coordinates for i in case.inputs.values()):
+        fail(
+            "it is stated what becomes of coordinates, but no InputSpec of "
+            f"{', '.join(case.inputs)} says that it holds coordinates"
+        )
+    loss = case.copy(epsilon=0.0).double()
+
+    def changed(of_input: LossInput, value: Tensor) -> Tensor:
+        if not of_input.coordinates:
+            return value
+        return change(points_of(of_input, value)).reshape(value.shape)
+
+    def body(example: Example) -> None:
+        example = example.to(torch.float64)
+        before = scalar_of(loss, example)
+        after = scalar_of(loss, example.map(changed))
+        if not is_close(after, factor * before):
+            fail(
+                f"with all coordinates {what} the loss must be {show(factor * before)}, it is "
+                f"{show(after)}"
+            )
+
+    case.for_each(body, _PLACED)
+
+
+def _demand_stated(case: Case, name: str) -> None:
+    if not getattr(case.loss.properties, name):
+        raise NotApplicable(f"properties.{name} is not stated")
+
+
+def _demand_axis(case: Case, *names: str) -> None:
+    for of_input in case.inputs.values():
+        for factor in of_input.axes.factors:
+            if factor is not None and set(names) & set(factor[1]):
+                return
+    fail(f"it is stated what becomes of another order of {names[0]}, but no input has this axis")

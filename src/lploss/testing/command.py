@@ -1,0 +1,92 @@
+"""What ``lploss check`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from lploss.discovery import normalise
+from lploss.errors import LplossError, UnknownLossError
+from lploss.registry import Registry
+from lploss.specs import LossSpec
+from lploss.testing.check import CHECKS
+from lploss.testing.conformance import MINIMUM, Conformance
+from lploss.testing.report import ConformanceReport
+
+
+@dataclass(frozen=True)
+class Uncheckable:
+    """A loss that cannot even be built, and why."""
+
+    loss: str
+    error: str
+
+    @property
+    def ok(self) -> bool:
+        """Never."""
+        return False
+
+    def print_table(self) -> None:
+        """Print nothing: no check was run."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON holds."""
+        return {"loss": self.loss, "ok": False, "error": self.error}
+
+    def __str__(self) -> str:
+        return f"{self.loss}: cannot be checked: {self.error}"
+
+
+def names_to_check(names: Sequence[str], distribution: str | None, registry: Registry) -> list[str]:
+    """Return ``distribution/name`` of what is asked for; of all losses unless names are given.
+
+    Raises:
+        UnknownLossError: there is no such loss, or the distribution has none.
+        AmbiguousNameError: several distributions have a loss of a name.
+    """
+    if names:
+        prefix = f"{distribution}/" if distribution else ""
+        asked = [f"{prefix}{name}" for name in names]
+        return [registry.find(LossSpec, name).qualified_name for name in asked]
+    entries = registry.entries(LossSpec)
+    if distribution is None:
+        return list(dict.fromkeys(entry.qualified_name for entry in entries))
+    found = [e for e in entries if e.plugin.distribution == normalise(distribution)]
+    if not found:
+        having = sorted({entry.plugin.distribution for entry in entries})
+        raise UnknownLossError(
+            f"the distribution {distribution!r} has no loss. These have: {', '.join(having)}."
+        )
+    return list(dict.fromkeys(entry.qualified_name for entry in found))
+
+
+def check_losses(
+    names: Sequence[str],
+    *,
+    num_examples: int,
+    seed: int,
+    only: Sequence[str],
+    registry: Registry,
+) -> Iterator[ConformanceReport | Uncheckable]:
+    """Check losses one after the other, showing on a terminal where it is."""
+    with Console(stderr=True).status("") as status:
+        for name in names:
+            status.update(f"{name}: building")
+            try:
+                conformance = Conformance(
+                    name,
+                    num_examples=num_examples,
+                    seed=seed,
+                    minimum=0 if only else MINIMUM,
+                    registry=registry,
+                )
+            except LplossError as error:
+                yield Uncheckable(name, str(error))
+                continue
+            for check in only or CHECKS:
+                status.update(f"{name}: {check}")
+                conformance.record(check)
+            yield conformance.report(only or None)

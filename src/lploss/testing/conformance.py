@@ -1,0 +1,212 @@
+"""Running the checks over a loss."""
+
+from __future__ import annotations
+
+import copy
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import lploss
+from lploss.errors import ArgumentValueError, LplossError, did_you_mean, first_line
+from lploss.loss import Loss
+from lploss.registry import Registry, default_registry
+from lploss.testing.check import CHECKS, Case, Check, CheckFailure, NotApplicable
+from lploss.testing.report import CheckRecord, ConformanceReport
+from lploss.testing.reproduce import script_of
+from lploss.testing.subject import LossInput, Subject, Target
+
+NUM_EXAMPLES = 25
+MINIMUM = 20
+
+
+class Conformance:
+    """The checks of one loss, each run when it is asked for, once.
+
+    Args:
+        target: a loss, its class, its name, or a function without arguments that returns one.
+        num_examples: how many examples a check tries that needs no fewer.
+        seed: of the examples.
+        expected_failures: for checks that the loss is known to fail, why.
+        minimum: how many checks must run.
+        shrinks: whether a failing example is made as small as possible.
+        registry: where names are looked up.
+
+    Raises:
+        LplossError: there is no such loss, or it cannot be built, or an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        num_examples: int = NUM_EXAMPLES,
+        seed: int = 0,
+        expected_failures: Mapping[str, str] | None = None,
+        minimum: int = MINIMUM,
+        shrinks: bool = True,
+        registry: Registry = default_registry,
+    ) -> None:
+        if num_examples < 1:
+            raise ArgumentValueError(f"examples must be at least 1, got {num_examples}")
+        self._expected = dict(expected_failures or {})
+        for name, reason in self._expected.items():
+            _check_name(name)
+            if not isinstance(reason, str) or not reason.strip():
+                raise ArgumentValueError(
+                    f"expected_failures must say why {name} is expected to fail, got {reason!r}"
+                )
+        self._num_examples, self._seed = num_examples, seed
+        self._minimum, self._shrinks = minimum, shrinks
+        self._subject = Subject.of(target, registry)
+        self._loss: Loss = self._subject.built()
+        self._inputs: Mapping[str, LossInput] = self._subject.inputs()
+        self._records: dict[str, CheckRecord] = {}
+
+    def record(self, name: str) -> CheckRecord:
+        """Return what a check found; runs it the first time.
+
+        Raises:
+            ArgumentValueError: there is no such check.
+        """
+        _check_name(name)
+        if name not in self._records:
+            started = time.perf_counter()
+            record = self._run(CHECKS[name])
+            if name in self._expected:
+                record = self._as_expected(record, self._expected[name])
+            self._records[name] = record._replace(seconds=time.perf_counter() - started)
+        return self._records[name]
+
+    def report(self, checks: Iterable[str] | None = None) -> ConformanceReport:
+        """Return what all checks found, or some of them."""
+        names = list(CHECKS) if checks is None else list(checks)
+        return ConformanceReport(
+            self._subject.name,
+            tuple(map(self.record, names)),
+            self._minimum,
+            self._num_examples,
+            self._seed,
+        )
+
+    def _run(self, check: Check) -> CheckRecord:
+        try:
+            loss = copy.deepcopy(self._loss)
+        except Exception:
+            loss = self._loss  # check_copies tells
+        case = Case(
+            self._subject, loss, self._inputs, self._num_examples, self._seed, self._shrinks
+        )
+        try:
+            with warnings.catch_warnings():
+                # What a loss warns of is for its users; here each example would repeat it.
+                warnings.simplefilter("ignore")
+                check.run(case)
+        except NotApplicable as reason:
+            return CheckRecord(check.name, "not_applicable", str(reason))
+        except Exception as error:
+            return CheckRecord(check.name, "failed", self._message(check, case, error))
+        return CheckRecord(check.name, "passed", "")
+
+    def _message(self, check: Check, case: Case, error: Exception) -> str:
+        is_told = isinstance(error, CheckFailure)
+        what = str(error) if is_told else f"{_raised(error)}{_where(error)}"
+        script = script_of(self._subject.code, case.example, case.script or check.shows)
+        return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
+
+    @staticmethod
+    def _as_expected(record: CheckRecord, reason: str) -> CheckRecord:
+        if record.status == "failed":
+            return record._replace(status="expected_failure", message=reason)
+        if record.status == "passed":
+            message = f"passed, though it was expected to fail: {reason}. Remove the expectation."
+        else:
+            message = (
+                f"does not apply ({record.message}), though it was expected to fail: {reason}. "
+                "Remove the expectation."
+            )
+        return record._replace(status="failed", message=message)
+
+
+def check_loss(
+    loss: Target,
+    *,
+    examples: int = NUM_EXAMPLES,
+    seed: int = 0,
+    checks: Iterable[str] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    minimum: int | None = None,
+    shrink: bool = True,
+    registry: Registry = default_registry,
+) -> ConformanceReport:
+    """Check all that a loss must do to work in any trainer.
+
+    Examples are drawn from the axes and meanings of the loss's inputs, so no test data are needed.
+
+    Args:
+        loss: a loss, its class, its name (or ``distribution/name``), or a function without
+            arguments that returns a loss.
+        examples: how many examples a check tries, at least 1; some need fewer.
+        seed: of the examples; the same seed draws the same ones.
+        checks: names of the checks to run; all unless given.
+        expected_failures: for checks that the loss is known to fail, why. Such a check that does
+            not fail is a failure.
+        minimum: how many checks must run for the report to be good; 20 where all are asked for,
+            else none.
+        shrink: whether a failing example is made as small as possible, which takes time.
+        registry: where names are looked up.
+
+    Returns:
+        The report: ``.ok``, and ``.records`` of ``(check, status, message, seconds)``.
+
+    Raises:
+        LplossError: there is no such loss or check, or the loss cannot be built.
+
+    Example:
+        >>> from lploss.testing import check_loss
+        >>> report = check_loss("rmse", checks=["check_scalar", "check_view_order"])
+        >>> [(record.check, record.status) for record in report.records]
+        [('check_scalar', 'passed'), ('check_view_order', 'not_applicable')]
+        >>> report.ok
+        True
+    """
+    if minimum is None:
+        minimum = MINIMUM if checks is None else 0
+    conformance = Conformance(
+        loss,
+        num_examples=examples,
+        seed=seed,
+        expected_failures=expected_failures,
+        minimum=minimum,
+        shrinks=shrink,
+        registry=registry,
+    )
+    return conformance.report(checks)
+
+
+def _check_name(name: str) -> None:
+    if name not in CHECKS:
+        raise ArgumentValueError(
+            f"there is no check {name!r}.{did_you_mean(name, CHECKS)} Known: {', '.join(CHECKS)}."
+        )
+
+
+def _raised(error: Exception) -> str:
+    text = str(error) if isinstance(error, LplossError) else first_line(error)
+    return text if isinstance(error, LplossError) else f"it raised {text}"
+
+
+def _where(error: Exception) -> str:
+    """Say in which line of the loss's own source an error was raised."""
+    own = Path(lploss.__file__).parent
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if own not in Path(frame.filename).parents
+        and not {"torch", "hypothesis", "jaxtyping", "einops"} & set(Path(frame.filename).parts)
+    ]
+    if not frames:
+        return ""
+    return f"\n  in {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}"

@@ -1,0 +1,50 @@
+"""A failing example as a few lines of Python that need no kit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lploss.testing.batches import Example
+
+_PRECISIONS = {torch.float32: "", torch.float64: ", dtype=torch.float64"}
+
+
+def script_of(build: tuple[str, ...], example: Example | None, shows: str) -> str:
+    """Return Python that builds the loss and the batch, and shows what is wrong.
+
+    Args:
+        build: lines that build the loss.
+        example: the batch.
+        shows: lines that show what is wrong.
+    """
+    if example is None:
+        return "\n".join([*build, shows])
+    literals = {name: _literal(value) for name, value in example.batch.items()}
+    lines = ["import torch", *build]
+    names = [name for name in ("nan", "inf") if any(name in text for text in literals.values())]
+    if names:
+        lines.append(f"{', '.join(names)} = " + ", ".join(f'float("{name}")' for name in names))
+    lines.append("batch = {")
+    lines += [f'    "{name}": {literal},' for name, literal in literals.items()]
+    lines += ["}", shows]
+    return "\n".join(lines)
+
+
+def _literal(value: Tensor) -> str:
+    dtype = _PRECISIONS.get(value.dtype, f", dtype={value.dtype}")
+    if value.device.type != "cpu" or not value.numel():
+        device = "" if value.device.type == "cpu" else f', device="{value.device}"'
+        return f"torch.zeros({tuple(value.shape)}{dtype}{device})"
+    needs_gradient = ", requires_grad=True" if value.dtype.is_floating_point else ""
+    return f"torch.tensor({_nested(value.detach().numpy())}{dtype}{needs_gradient})"
+
+
+def _nested(values: np.ndarray[Any, Any]) -> str:
+    if values.ndim:
+        return f"[{', '.join(map(_nested, values))}]"
+    # NumPy writes the fewest digits that give the very number in its precision.
+    return str(values[()])

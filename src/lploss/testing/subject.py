@@ -1,0 +1,243 @@
+"""The loss under test: how it is built anew, who provides it, and what its inputs are."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, TypeAlias
+
+from lploss.axes import Axes, axes_of
+from lploss.errors import (
+    ArgumentError,
+    LossDefinitionError,
+    LplossError,
+    PluginError,
+    UnknownInputError,
+)
+from lploss.loss import Loss
+from lploss.registry import Entry, Registry, default_registry
+from lploss.specs import InputSpec, LossSpec
+
+#: A loss, its class, its name, or a function without arguments that returns one.
+Target: TypeAlias = "str | Loss | type[Loss] | Callable[[], Loss]"
+
+
+@dataclass(frozen=True)
+class LossInput:
+    """One input of the loss.
+
+    Attributes:
+        name: its key in the batch.
+        axes: its axes, as the loss annotates them, or else as its `InputSpec` says.
+        is_required: whether the batch must hold it.
+        is_annotated: whether the loss annotates it.
+        spec: what a plugin says of it.
+        distribution: whose the spec is.
+    """
+
+    name: str
+    axes: Axes
+    is_required: bool
+    is_annotated: bool
+    spec: InputSpec | None
+    distribution: str = ""
+
+    @property
+    def missing(self) -> str | None:
+        """What marks an entry that is not there: ``"nan"``, ``"zeros"``, or nothing."""
+        if not self.has_batch:
+            return None
+        return "nan" if self.spec is None else self.spec.missing
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether its first axis is the batch."""
+        return bool(self.axes.factors) and self.axes.factors[0] == (1, ("batch",))
+
+    @property
+    def coordinates(self) -> int:
+        """How many coordinates a point has: 2, 3, or 0 for what is no points."""
+        kind = None if self.spec is None else self.spec.coordinates
+        return {None: 0, "image": 2, "space": 3}[kind]
+
+    def strategy(self) -> Callable[..., Any] | None:
+        """Import the strategy that the spec names.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
+        if self.spec is None or self.spec.strategy is None:
+            return None
+        module, _, attribute = self.spec.strategy.partition(":")
+        try:
+            found: Any = import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except Exception as error:
+            raise PluginError(
+                f"the strategy {self.spec.strategy} of the input {self.name!r} of "
+                f"{self.distribution} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+        strategy: Callable[..., Any] = found
+        return strategy
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The loss under test.
+
+    Attributes:
+        name: as it is asked for.
+        cls: its class.
+        build: builds it anew, with other arguments where some are given.
+        entry: its spec and plugin; ``None`` for a loss that no plugin provides.
+        code: Python that builds it.
+        registry: where its inputs are looked up.
+    """
+
+    name: str
+    cls: type[Loss]
+    build: Callable[..., Loss]
+    code: tuple[str, ...]
+    entry: Entry[LossSpec] | None = None
+    registry: Registry = field(default=default_registry, repr=False)
+
+    @classmethod
+    def of(cls, target: Target, registry: Registry = default_registry) -> Subject:
+        """Return the subject that a target stands for.
+
+        Raises:
+            LplossError: there is no such loss, or it cannot be built.
+        """
+        if isinstance(target, str):
+            entry = registry.find(LossSpec, target)
+            loaded: type[Loss] = registry.load(LossSpec, target)
+            return cls._of_class(loaded, entry.spec.name, target, entry, registry)
+        if isinstance(target, type) and issubclass(target, Loss):
+            if len(target.loss_names) != 1:
+                raise ArgumentError(
+                    f"{target.__qualname__} serves several losses, {', '.join(target.loss_names)}: "
+                    "check them by name"
+                )
+            name = target.loss_names[0]
+            return cls._of_class(target, name, name, _entry_of(target, name, registry), registry)
+        if isinstance(target, Loss):
+            original = target
+            return cls(
+                name=target.loss_name,
+                cls=type(target),
+                build=lambda **params: (
+                    type(original).example(original.loss_name, **params)
+                    if params
+                    else copy.deepcopy(original)
+                ),
+                code=(f"loss = ...  # {_one_line(target)}",),
+                entry=_entry_of(type(target), target.loss_name, registry),
+                registry=registry,
+            )
+        built = target() if callable(target) else target
+        if not isinstance(built, Loss):
+            raise ArgumentError(
+                "expected a loss, its class, its name, or a function that returns a loss, got "
+                f"{built!r}" + (f" from {target!r}" if callable(target) else "")
+            )
+        function = getattr(target, "__qualname__", "function")
+        subject = cls.of(built, registry)
+        code = (f"from {target.__module__} import {function}", f"loss = {function}()")
+        return cls(subject.name, subject.cls, subject.build, code, subject.entry, registry)
+
+    @classmethod
+    def _of_class(
+        cls,
+        loaded: type[Loss],
+        plain: str,
+        name: str,
+        entry: Entry[LossSpec] | None,
+        registry: Registry,
+    ) -> Subject:
+        def build(**params: Any) -> Loss:
+            return loaded.example(plain, **params)
+
+        if entry is None:
+            code = (
+                f"from {loaded.__module__} import {loaded.__qualname__}",
+                f"loss = {loaded.__qualname__}.example({plain!r})",
+            )
+        else:
+            code = (
+                "import lploss",
+                f"loss = lploss.load_loss({entry.qualified_name!r}).example({plain!r})",
+            )
+        return cls(name, loaded, build, code, entry, registry)
+
+    def built(self) -> Loss:
+        """Build the loss, or say what it takes to do so.
+
+        Raises:
+            LossDefinitionError: the class cannot be built without arguments.
+        """
+        try:
+            return self.build()
+        except LplossError:
+            raise
+        except TypeError as error:
+            raise LossDefinitionError(
+                f"loss {self.name!r} cannot be built for the checks: {error}. Override the class "
+                "method `example(cls, name, /, **params)` so that it gives the arguments that are "
+                "needed, such as labels to fit."
+            ) from error
+
+    def inputs(self) -> Mapping[str, LossInput]:
+        """Return the inputs of the loss, by name.
+
+        Raises:
+            LossDefinitionError: nothing says which axes an input has.
+        """
+        annotated = {**axes_of(self.cls.remove_nans), **axes_of(self.cls.compute_loss)}
+        found = {}
+        for name, is_required in self.cls.inputs.items():
+            entry = self._input_entry(name)
+            spec = None if entry is None else entry.spec
+            axes = annotated.get(name)
+            if axes is None and spec is not None:
+                axes = Axes.parse(spec.axes, floating=True)
+            if axes is None:
+                raise LossDefinitionError(
+                    f"loss {self.name!r}: nothing says which axes {name!r} has, so no example can "
+                    "be drawn. Annotate the parameter of compute_loss, e.g. "
+                    f'{name}: Float[Tensor, "batch num_keypoints"], or describe the input by an '
+                    "InputSpec."
+                )
+            distribution = "" if entry is None else entry.plugin.distribution
+            found[name] = LossInput(name, axes, is_required, name in annotated, spec, distribution)
+        return found
+
+    def _input_entry(self, name: str) -> Entry[InputSpec] | None:
+        """Return who describes an input; the loss's own distribution goes first."""
+        own = "" if self.entry is None else self.entry.plugin.distribution
+        for candidate in ([f"{own}/{name}"] if own else []) + [name]:
+            try:
+                return self.registry.find(InputSpec, candidate)
+            except UnknownInputError:
+                continue
+        return None
+
+
+def _entry_of(cls: type[Loss], name: str, registry: Registry) -> Entry[LossSpec] | None:
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    for entry in registry.entries(LossSpec):
+        if entry.spec.name == name and entry.spec.target == target:
+            return entry
+    return None
+
+
+def _one_line(loss: Loss) -> str:
+    return " ".join(repr(loss).split())
+
+
+def takes(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's parameters."""
+    return list(inspect.signature(function).parameters)
