@@ -32,7 +32,7 @@ def pca_loss(module: ModuleType, labels: Tensor, device: torch.device, **params:
         pca.data_arr = labels
 
     with mock.patch.object(module.KeypointPCA, "_get_data", take_labels):
-        return module.PCALoss(data_module=labels, device=device, **params)
+        return module.PCALoss(data_module=object(), device=device, **params)
 
 
 def geometry() -> SimpleNamespace | None:

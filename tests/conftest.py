@@ -138,6 +138,15 @@ def site(make_site: Callable[[str], Site]) -> Site:
 
 
 @pytest.fixture
+def group_of_one(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process alone."""
+    group = (tmp_path / "group").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=group, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a program in an interpreter of its own."""
 

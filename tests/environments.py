@@ -48,11 +48,12 @@ class Environment:
         return self.run("-m", "pytest", *args, cwd=cwd)
 
     def _run(self, command: list[str], cwd: Path | None) -> str:
-        environment = {**os.environ, "COLUMNS": "100", "PIP_NO_INDEX": "1"}
+        # Threads are kept from crowding out those of other tests.
+        settings = {"COLUMNS": "100", "PIP_NO_INDEX": "1", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             command,
             cwd=cwd,
-            env=environment,
+            env={**os.environ, **settings},
             capture_output=True,
             text=True,
             timeout=180,

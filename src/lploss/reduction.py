@@ -1,4 +1,4 @@
-"""From element-wise losses to one number, over the elements that count: of one process or of all."""
+"""From element-wise losses to one number: over what counts, in one process or in all."""
 
 from __future__ import annotations
 
@@ -69,7 +69,12 @@ def checked_sync(value: Any, whose: str = "") -> Sync:
 
 
 def has_processes(sync: Sync) -> bool:
-    """Return whether there are other processes to share with: for ``True``, one is enough."""
+    """Return whether there is a group of processes to share with; ``"auto"`` wants several.
+
+    Example:
+        >>> has_processes("auto")
+        False
+    """
     if sync is False or not (dist.is_available() and dist.is_initialized()):
         return False
     return sync is True or dist.get_world_size() > 1

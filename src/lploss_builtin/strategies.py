@@ -19,10 +19,10 @@ from lploss_builtin.ops.geometry import Cameras, project_points
 Arrays = st.SearchStrategy[NDArray[np.floating]]
 
 # A scene as small as it can be: all points lie in a ball of this radius, at the origin, and all
-# cameras look there.
+# cameras look there. The nearest one sees the ball 500 / sqrt(5^2 - 1^2) = 102 px around.
 _RADIUS = 1.0
 _DISTANCES = (5.0, 8.0)
-_FOCAL_LENGTH = 600.0
+_FOCAL_LENGTH = 500.0
 _IMAGE_SIZE = 256.0
 
 

@@ -203,4 +203,3 @@ def compiled_step(batch: Batch) -> dict[str, Tensor]:
     dist.all_reduce(gradient)
     logs = {entry["name"]: entry["value"] for entry in result.logs}
     return {"gradient": gradient / dist.get_world_size(), **logs}
-

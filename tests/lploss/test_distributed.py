@@ -5,9 +5,6 @@ The oracle pools the element-wise losses of all shards in one process; it knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,6 +17,8 @@ from lploss.testing.processes import run_in_processes
 from tests.lploss import data_parallel
 from tests.lploss.data_parallel import ANNEAL_WEIGHT, Batch, shard
 
+WORK = "tests.lploss.data_parallel"
+TIMEOUT = 300.0  # most of it for machines that are busy otherwise
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # Of both precisions, what the sum over a batch may differ by for being summed in another order.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -74,7 +73,7 @@ def processes() -> dict[int, list[dict]]:
             {name: given[rank] for name, given in trainings.items()}
             for rank in range(num_processes)
         ]
-        found[num_processes] = run_in_processes("tests.lploss.data_parallel:steps", payloads)
+        found[num_processes] = run_in_processes(f"{WORK}:steps", payloads, timeout=TIMEOUT)
     return found
 
 
@@ -204,19 +203,10 @@ def test_a_compiled_factory_is_synchronised_as_well() -> None:
         parts = [loss.elementwise(**data_parallel.inputs(net, own)[0]).flatten() for own in shards]
         expected = expected + loss.weight * torch.cat(parts).nanmean()
     expected.backward()
-    found = run_in_processes("tests.lploss.data_parallel:compiled_step", shards, timeout=120)
+    found = run_in_processes(f"{WORK}:compiled_step", shards, timeout=TIMEOUT)
     for own in found:
         assert relative(own["gradient"], data_parallel.flat_gradient(net)) < 1e-6
         assert own["train_total_loss"].item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-@pytest.fixture
-def group_of_one(tmp_path: Path) -> Iterator[None]:
-    """A process group of this process alone."""
-    path = (tmp_path / "group").as_uri()
-    dist.init_process_group("gloo", init_method=path, rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 BATCH = {

@@ -505,7 +505,7 @@ def test_unsupervised_losses_are_annealed_unless_they_say_otherwise(bases, attri
         assert define(identity, cls, kind="unsupervised").annealed is annealed
 
 
-@pytest.mark.parametrize("step", ["forward", "evaluate", "elementwise"])
+@pytest.mark.parametrize("step", ["forward", "evaluate", "measure", "conclude", "elementwise"])
 @pytest.mark.parametrize("mixed_in", [False, True])
 def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
     method = {step: lambda self, **inputs: None}

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lploss.reduction import count, masked_sum, mean_of
+from lploss import reduction
+from lploss.reduction import across_processes, count, masked_sum, mean_of
 
 NAN = math.nan
 
@@ -110,3 +111,50 @@ def test_double_precision_is_kept():
     loss = torch.full((3,), 0.1, dtype=torch.float64)
     assert masked_sum(loss, None).item() == pytest.approx(0.3, abs=1e-16)
     assert masked_sum(loss, loss > 0).dtype == torch.float64
+
+
+@pytest.fixture
+def shared_with(monkeypatch):
+    """Let there be one more process, with the given sums and numbers."""
+
+    def pretend(*numbers):
+        monkeypatch.setattr(reduction.dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(
+            reduction.dist,
+            "all_reduce",
+            lambda tensor: tensor.add_(torch.tensor(numbers, dtype=torch.float64)),
+        )
+
+    return pretend
+
+
+def test_means_across_two_processes_by_hand(shared_with):
+    # Here the mean of three elements is 4, there the sum of five is 28; and 6 / 2, and 0 / 6.
+    shared_with(28.0, 0.0, 5.0, 6.0)
+    means = [torch.tensor(4.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)]
+    first, second = across_processes(means, [3, torch.tensor(2)])
+    assert (first.item(), second.item()) == (5.0, 0.75)
+    (first + second).backward()
+    # Of the mean over all, an element here counts 1 / 8; twice that, to be averaged over two.
+    assert [mean.grad.item() for mean in means] == [2 * 3 / 8, 2 * 2 / 8]
+
+
+@pytest.mark.parametrize("own", [NAN, math.inf, 7.0])
+def test_a_mean_over_nothing_has_no_influence(shared_with, own):
+    shared_with(28.0, 4.0)
+    mean = torch.tensor(own, requires_grad=True)
+    (shared,) = across_processes([mean], [torch.tensor(0)])
+    shared.backward()
+    assert (shared.item(), mean.grad.item()) == (7.0, 0.0)
+    shared_with(0.0, 0.0)
+    assert across_processes([mean], [0])[0].item() == 0.0
+
+
+def test_each_shared_mean_keeps_its_precision(shared_with):
+    shared_with(0.0, 0.0, 0.0, 2.0**25)
+    means = [torch.tensor(1 / 3), torch.tensor(1.0, dtype=torch.float64)]
+    first, second = across_processes(means, [1, 1])
+    assert (first.dtype, second.dtype) == (torch.float32, torch.float64)
+    assert first.item() == torch.tensor(1 / 3).item()
+    # In single precision, 2 ** 25 + 1 elements would be one fewer.
+    assert second.item() == 1 / (2**25 + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import io
 import re
@@ -86,7 +87,14 @@ def _numbers_agree(first: str, second: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if any(b.language == "python" for b in blocks_of(p))], ids=page_name
+    "page",
+    # test_add_a_loss.py follows the tutorial, which has files and commands between its Python.
+    [
+        page
+        for page in PAGES
+        if page.name != "add_a_loss.md" and any(b.language == "python" for b in blocks_of(page))
+    ],
+    ids=page_name,
 )
 def test_python_runs_and_prints_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,10 +161,10 @@ def test_every_hook_is_documented_with_a_complete_plugin(hook: str) -> None:
     assert any(f"@lploss.hookimpl\ndef {hook}(" in code for code in manifests)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "plugins.md"], ids=page_name)
-def test_the_plugins_of_a_page_work_as_they_stand(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_plugins_of_the_page_work_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    page = DOCS / "plugins.md"
     for block in blocks_of(page):
         if block.language == "python" and (path := re.match(r"# (acme\w+/\w+\.py)\n", block.code)):
             target = tmp_path / path[1]
@@ -182,6 +190,9 @@ def test_the_plugins_of_a_page_work_as_they_stand(
     assert specs
     for plugin, spec in specs:
         registry.load(type(spec), f"{plugin.distribution}/{spec.name}")
+        if isinstance(spec, InputSpec):
+            module, _, function = str(spec.strategy).partition(":")
+            assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_the_vocabulary_of_inputs_is_complete() -> None:
@@ -257,9 +268,9 @@ def options_of(command: click.Command) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "parts", [pytest.param(parts, id=where) for where, parts in command_lines()]
+    ("where", "parts"), [pytest.param(*line, id=line[0]) for line in command_lines()]
 )
-def test_command_lines_exist(parts: list[str]) -> None:
+def test_command_lines_exist(where: str, parts: list[str]) -> None:
     program, *rest = parts
     if program == "lploss":
         while rest and rest[0].startswith("-"):
@@ -280,6 +291,8 @@ def test_command_lines_exist(parts: list[str]) -> None:
             assert set(asked.split(",")) <= set(extras)
     elif program == "python":
         assert (ROOT / rest[0]).is_file()
+    elif program in ("cd", "pytest"):
+        assert page_name(DOCS / "add_a_loss.md") in where  # which is followed to the letter
     else:
         pytest.fail(f"nothing checks the command {program!r}")
 

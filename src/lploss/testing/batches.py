@@ -239,6 +239,8 @@ def _aligned(target: NDArray[np.floating], target_axes: str, axes: str) -> NDArr
 
 def points_of(of_input: LossInput, value: Any) -> Any:
     """Return coordinates as points along the last axis but one."""
+    if of_input.axes.factors[-1] == (of_input.coordinates, ()):
+        return value
     *others, last = value.shape  # -1 would not do where there are no elements
     return value.reshape(*others, last // of_input.coordinates, of_input.coordinates)
 

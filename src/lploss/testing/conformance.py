@@ -10,9 +10,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import lploss
-from lploss.errors import ArgumentValueError, LplossError, did_you_mean, first_line
+from lploss.errors import (
+    ArgumentValueError,
+    LplossError,
+    PluginError,
+    did_you_mean,
+    first_line,
+)
 from lploss.loss import Loss
 from lploss.registry import Registry, default_registry
+from lploss.testing.batches import Wish
 from lploss.testing.check import CHECKS, Case, Check, CheckFailure, NotApplicable
 from lploss.testing.report import CheckRecord, ConformanceReport
 from lploss.testing.reproduce import script_of
@@ -35,7 +42,8 @@ class Conformance:
         registry: where names are looked up.
 
     Raises:
-        LplossError: there is no such loss, or it cannot be built, or an argument cannot be used.
+        LplossError: there is no such loss, or it cannot be built, or no example can be drawn, or
+            an argument cannot be used.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Conformance:
         self._loss: Loss = self._subject.built()
         self._inputs: Mapping[str, LossInput] = self._subject.inputs()
         self._records: dict[str, CheckRecord] = {}
+        self._demand_examples()
 
     def record(self, name: str) -> CheckRecord:
         """Return what a check found; runs it the first time.
@@ -81,8 +90,14 @@ class Conformance:
         return self._records[name]
 
     def report(self, checks: Iterable[str] | None = None) -> ConformanceReport:
-        """Return what all checks found, or some of them."""
+        """Return what all checks found, or some of them.
+
+        Raises:
+            ArgumentValueError: there is no such check.
+        """
         names = list(CHECKS) if checks is None else list(checks)
+        for name in names:
+            _check_name(name)
         return ConformanceReport(
             self._subject.name,
             tuple(map(self.record, names)),
@@ -91,14 +106,29 @@ class Conformance:
             self._seed,
         )
 
+    def _demand_examples(self) -> None:
+        """Demand that examples can be drawn: else no check could tell anything of the loss."""
+        try:
+            self._case(self._loss).for_each(lambda example: None, Wish(optional=True), at_most=1)
+        except LplossError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"no example can be drawn for the loss {self._subject.name!r}: "
+                f"{first_line(error)}{origin_of(error)}"
+            ) from error
+
+    def _case(self, loss: Loss) -> Case:
+        return Case(
+            self._subject, loss, self._inputs, self._num_examples, self._seed, self._shrinks
+        )
+
     def _run(self, check: Check) -> CheckRecord:
         try:
             loss = copy.deepcopy(self._loss)
         except Exception:
             loss = self._loss  # check_copies tells
-        case = Case(
-            self._subject, loss, self._inputs, self._num_examples, self._seed, self._shrinks
-        )
+        case = self._case(loss)
         try:
             with warnings.catch_warnings():
                 # What a loss warns of is for its users; here each example would repeat it.
@@ -112,7 +142,7 @@ class Conformance:
 
     def _message(self, check: Check, case: Case, error: Exception) -> str:
         is_told = isinstance(error, CheckFailure)
-        what = str(error) if is_told else f"{_raised(error)}{_where(error)}"
+        what = str(error) if is_told else f"{_raised(error)}{origin_of(error)}"
         script = script_of(self._subject.code, case.example, case.script or check.shows)
         return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
 
@@ -162,7 +192,8 @@ def check_loss(
         The report: ``.ok``, and ``.records`` of ``(check, status, message, seconds)``.
 
     Raises:
-        LplossError: there is no such loss or check, or the loss cannot be built.
+        LplossError: there is no such loss or check, or the loss cannot be built, or no example
+            can be drawn.
 
     Example:
         >>> from lploss.testing import check_loss
@@ -186,20 +217,8 @@ def check_loss(
     return conformance.report(checks)
 
 
-def _check_name(name: str) -> None:
-    if name not in CHECKS:
-        raise ArgumentValueError(
-            f"there is no check {name!r}.{did_you_mean(name, CHECKS)} Known: {', '.join(CHECKS)}."
-        )
-
-
-def _raised(error: Exception) -> str:
-    text = str(error) if isinstance(error, LplossError) else first_line(error)
-    return text if isinstance(error, LplossError) else f"it raised {text}"
-
-
-def _where(error: Exception) -> str:
-    """Say in which line of the loss's own source an error was raised."""
+def origin_of(error: BaseException) -> str:
+    """Say in which line of the loss's own source an error was raised, or nothing."""
     own = Path(lploss.__file__).parent
     frames = [
         frame
@@ -210,3 +229,15 @@ def _where(error: Exception) -> str:
     if not frames:
         return ""
     return f"\n  in {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}"
+
+
+def _check_name(name: str) -> None:
+    if name not in CHECKS:
+        raise ArgumentValueError(
+            f"there is no check {name!r}.{did_you_mean(name, CHECKS)} Known: {', '.join(CHECKS)}."
+        )
+
+
+def _raised(error: Exception) -> str:
+    text = str(error) if isinstance(error, LplossError) else first_line(error)
+    return text if isinstance(error, LplossError) else f"it raised {text}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lploss.errors import MissingDependencyError
+from lploss.errors import LplossError, MissingDependencyError
 from lploss.testing.check import CHECKS
-from lploss.testing.conformance import MINIMUM, NUM_EXAMPLES, Conformance
+from lploss.testing.conformance import MINIMUM, NUM_EXAMPLES, Conformance, origin_of
 from lploss.testing.subject import Target
 
 try:
@@ -47,20 +47,26 @@ def loss_checks(
         ... def test_conformance(check):
         ...     check()
     """
-    made: list[Conformance] = []
+    made: list[Conformance | str] = []
+
+    def make() -> Conformance | str:
+        try:
+            return Conformance(
+                loss,
+                num_examples=examples,
+                seed=seed,
+                expected_failures=expected_failures,
+                minimum=minimum,
+            )
+        except LplossError as error:
+            return f"the loss cannot be checked: {error}{origin_of(error.__cause__ or error)}"
 
     def conformance() -> Conformance:
         # Not before the first test runs: a loss that cannot be built is no error of collection.
         if not made:
-            made.append(
-                Conformance(
-                    loss,
-                    num_examples=examples,
-                    seed=seed,
-                    expected_failures=expected_failures,
-                    minimum=minimum,
-                )
-            )
+            made.append(make())
+        if isinstance(made[0], str):
+            pytest.fail(made[0], pytrace=False)
         return made[0]
 
     def test_of(name: str) -> Callable[[], None]:

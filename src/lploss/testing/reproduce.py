@@ -36,10 +36,10 @@ def script_of(build: tuple[str, ...], example: Example | None, shows: str) -> st
 
 def _literal(value: Tensor) -> str:
     dtype = _PRECISIONS.get(value.dtype, f", dtype={value.dtype}")
+    needs_gradient = ", requires_grad=True" if value.dtype.is_floating_point else ""
     if value.device.type != "cpu" or not value.numel():
         device = "" if value.device.type == "cpu" else f', device="{value.device}"'
-        return f"torch.zeros({tuple(value.shape)}{dtype}{device})"
-    needs_gradient = ", requires_grad=True" if value.dtype.is_floating_point else ""
+        return f"torch.zeros({tuple(value.shape)}{dtype}{device}{needs_gradient})"
     return f"torch.tensor({_nested(value.detach().numpy())}{dtype}{needs_gradient})"
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from torch import nn
+
 from lploss.axes import Axes, axes_of
 from lploss.errors import (
     ArgumentError,
@@ -117,6 +119,11 @@ class Subject:
             loaded: type[Loss] = registry.load(LossSpec, target)
             return cls._of_class(loaded, entry.spec.name, target, entry, registry)
         if isinstance(target, type) and issubclass(target, Loss):
+            if inspect.isabstract(target):
+                raise LossDefinitionError(
+                    f"{target.__qualname__} does not define compute_loss, which every loss must "
+                    "have"
+                )
             if len(target.loss_names) != 1:
                 raise ArgumentError(
                     f"{target.__qualname__} serves several losses, {', '.join(target.loss_names)}: "
@@ -138,15 +145,18 @@ class Subject:
                 entry=_entry_of(type(target), target.loss_name, registry),
                 registry=registry,
             )
-        built = target() if callable(target) else target
+        is_function = callable(target) and not isinstance(target, nn.Module)
+        built = target() if is_function else target
         if not isinstance(built, Loss):
             raise ArgumentError(
                 "expected a loss, its class, its name, or a function that returns a loss, got "
-                f"{built!r}" + (f" from {target!r}" if callable(target) else "")
+                f"{built!r}" + (f" from {target!r}" if is_function else "")
             )
-        function = getattr(target, "__qualname__", "function")
         subject = cls.of(built, registry)
-        code = (f"from {target.__module__} import {function}", f"loss = {function}()")
+        function = getattr(target, "__qualname__", "<unnamed>")
+        code = subject.code
+        if "<" not in function:  # else nothing can import it
+            code = (_import_of(target), f"loss = {function}()")
         return cls(subject.name, subject.cls, subject.build, code, subject.entry, registry)
 
     @classmethod
@@ -161,16 +171,15 @@ class Subject:
         def build(**params: Any) -> Loss:
             return loaded.example(plain, **params)
 
-        if entry is None:
-            code = (
-                f"from {loaded.__module__} import {loaded.__qualname__}",
-                f"loss = {loaded.__qualname__}.example({plain!r})",
-            )
+        example = f"{loaded.__qualname__}.example({plain!r})"
+        code: tuple[str, ...]
+        if entry is not None:
+            found = f"lploss.load_loss({entry.qualified_name!r})"
+            code = ("import lploss", f"loss = {found}.example({plain!r})")
+        elif "<" in loaded.__qualname__:  # nothing can import it
+            code = (f"loss = ...  # {example}",)
         else:
-            code = (
-                "import lploss",
-                f"loss = lploss.load_loss({entry.qualified_name!r}).example({plain!r})",
-            )
+            code = (_import_of(loaded), f"loss = {example}")
         return cls(name, loaded, build, code, entry, registry)
 
     def built(self) -> Loss:
@@ -232,6 +241,10 @@ def _entry_of(cls: type[Loss], name: str, registry: Registry) -> Entry[LossSpec]
         if entry.spec.name == name and entry.spec.target == target:
             return entry
     return None
+
+
+def _import_of(target: Callable[..., Any]) -> str:
+    return f"from {target.__module__} import {target.__qualname__.partition('.')[0]}"
 
 
 def _one_line(loss: Loss) -> str:

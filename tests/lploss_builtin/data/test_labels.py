@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from lploss.errors import DataError
-from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints
+from lploss_builtin.data import labels
+from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints, labels_of_all
 
 POSES = np.arange(24.0).reshape(6, 4)
 CSV = """scorer,me,me,me,me
@@ -105,3 +106,52 @@ def test_keypoints_that_a_dataset_keeps_are_taken_before_augmentation() -> None:
 def test_a_source_without_keypoints_is_refused(source: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         labelled_keypoints(source)
+
+
+def given_by(monkeypatch: pytest.MonkeyPatch, *others: object) -> None:
+    """Let other processes hold this; the own comes first."""
+    monkeypatch.setattr(labels, "gather", lambda own: [own, *others])
+
+
+def test_labels_of_several_processes_are_joined_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nobody = LabelledKeypoints(POSES[:0])
+    other = LabelledKeypoints(POSES[2:5], ("nose", "tail"), 2)
+    given_by(monkeypatch, nobody, other)
+    joined = labels_of_all(LabelledKeypoints(POSES[:2], None, 2))
+    np.testing.assert_array_equal(joined.keypoints, POSES[:5])
+    assert (joined.keypoint_names, joined.num_views) == (("nose", "tail"), 2)
+    joined = labels_of_all(POSES[:0])
+    np.testing.assert_array_equal(joined.keypoints, POSES[2:5])
+    assert (joined.keypoint_names, joined.num_views) == (("nose", "tail"), 2)
+
+
+def test_what_all_processes_hold_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    poses = np.where(POSES == 7, np.nan, POSES)
+    given_by(monkeypatch, LabelledKeypoints(poses.copy()), LabelledKeypoints(poses[:0]))
+    np.testing.assert_array_equal(labels_of_all(poses).keypoints, poses)
+    given_by(monkeypatch, LabelledKeypoints(poses[:0]))
+    assert labels_of_all(poses[:0]).keypoints.shape == (0, 4)
+
+
+def test_labels_of_different_views_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_by(monkeypatch, LabelledKeypoints(POSES, None, 2))
+    with pytest.raises(DataError, match=r"got \[2, 2\] keypoints, \[1, 2\] views"):
+        labels_of_all(POSES)
+
+
+def test_an_error_goes_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_by(monkeypatch, "DataError: the file is empty")
+    with pytest.raises(DataError) as caught:
+        labels_of_all(POSES)
+    assert str(caught.value) == (
+        "process 1 cannot give its labelled keypoints: DataError: the file is empty"
+    )
+    with pytest.raises(DataError, match=r"got builtins\.int"):
+        labels_of_all(3)
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_one_process_has_its_own_labels() -> None:
+    np.testing.assert_array_equal(labels_of_all(POSES).keypoints, POSES)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lploss.loss import Loss
-from lploss.testing.batches import Example, Gaps, Likeness, Wish
+from lploss.testing.batches import GENERIC, Example, Gaps, Likeness, Wish
 from lploss.testing.check import (
     Case,
     CheckFailure,
@@ -74,14 +75,18 @@ def check_one_frame(case: Case) -> None:
     if not any(i.has_batch for i in case.inputs.values()):
         raise NotApplicable("no input has the axis batch")
 
+    before = case.loss.num_previous_frames
+
     def body(example: Example) -> None:
-        if case.loss.num_previous_frames:
-            _demand_nothing(case.loss, example, "there is no frame before the only one")
+        if before:
+            _demand_nothing(case.loss, example, "there is no frame with all those before it")
         value, gradients = gradients_of(case.loss, example)
         if not value.isfinite() or not all(g.isfinite().all() for g in gradients.values()):
             fail(f"one frame must give a finite loss and finite gradients, gave {show(value)}")
 
-    case.for_each(body, Wish(sizes={"batch": 1}))
+    for num_frames in range(1, max(before, 1) + 1):
+        wish = replace(GENERIC, sizes={"batch": num_frames})
+        case.for_each(body, wish, at_most=10)
 
 
 def _demand_nothing(loss: Loss, example: Example, where: str) -> None:

@@ -1,0 +1,88 @@
+"""Losses that take from a batch what they must not, or refuse what they must take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lploss import LossResult, MissingInputError
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Distance, Keypoints
+
+
+@faulty("check_batch_keys")
+class LeftOutInSilence(Distance):
+    """Is zero where an input is missing."""
+
+    def __call__(self, **batch: Any) -> LossResult:
+        try:
+            return super().__call__(**batch)
+        except MissingInputError:
+            return LossResult(0.0 * self.weight, [])
+
+
+@faulty("check_batch_keys")
+class RefusesOtherKeys(Distance):
+    """Takes its own inputs only."""
+
+    def __call__(self, *, keypoints_targ=None, keypoints_pred=None, stage=None) -> LossResult:
+        return super().__call__(
+            keypoints_targ=keypoints_targ, keypoints_pred=keypoints_pred, stage=stage
+        )
+
+
+@faulty("check_batch_keys")
+class NeedsWhatIsOptional(Distance):
+    """Says that confidences are optional, and multiplies by them."""
+
+    def compute_loss(
+        self,
+        keypoints_targ: Keypoints,
+        keypoints_pred: Keypoints,
+        confidences: Float[Tensor, "batch num_keypoints"] | None = None,
+    ) -> Tensor:
+        return super().compute_loss(keypoints_targ, keypoints_pred) * confidences.nan_to_num(0.0)
+
+
+@faulty("check_annotations")
+class NotAnnotated(Distance):
+    """Says of one input only which axes it has."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred):
+        return super().remove_nans(keypoints_targ, keypoints_pred)
+
+    def compute_loss(self, keypoints_targ: Keypoints, keypoints_pred):
+        return super().compute_loss(keypoints_targ, keypoints_pred)
+
+
+@faulty("check_annotations")
+class AnnotatedAsTensor(Distance):
+    """Says that its inputs are tensors, and not which axes they have."""
+
+    def remove_nans(self, keypoints_targ: Tensor, keypoints_pred: Tensor):
+        return super().remove_nans(keypoints_targ, keypoints_pred)
+
+    def compute_loss(self, keypoints_targ: Tensor, keypoints_pred: Tensor) -> Tensor:
+        return super().compute_loss(keypoints_targ, keypoints_pred)
+
+
+@faulty("check_annotations")
+class ReturnsSomethingElse(Distance):
+    """Returns other axes than it says."""
+
+    def compute_loss(
+        self, keypoints_targ: Keypoints, keypoints_pred: Keypoints
+    ) -> Float[Tensor, "batch two_x_num_keypoints"]:
+        return super().compute_loss(keypoints_targ, keypoints_pred)
+
+
+@faulty("check_annotations")
+class ChecksNothing(Distance):
+    """Takes the axes that it states for a comment."""
+
+    def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        nn.Module.__init__
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self._axes = {}

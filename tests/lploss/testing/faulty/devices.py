@@ -1,0 +1,69 @@
+"""Losses that ask for values, or know one device only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Distance
+
+
+@faulty("check_no_synchronisation")
+class PicksByMask(Distance):
+    """Picks what is far by boolean indexing."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        is_far = distances > 0
+        found = torch.zeros_like(distances)
+        found[is_far] = distances[is_far]
+        return found
+
+
+@faulty("check_no_synchronisation")
+class AsksForAValue(Distance):
+    """Asks whether there is anything to do."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        return distances if distances.sum().item() > 0.0 else 0.0 * distances
+
+
+@faulty("check_no_synchronisation")
+class BranchesOnATensor(Distance):
+    """Raises where a prediction is not finite, as a precaution."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        if not torch.isfinite(pred).all():
+            raise ValueError("a prediction is not finite")
+        return super().between(targ, pred)
+
+
+@faulty("check_no_synchronisation")
+class AssertsTheDevice(Distance):
+    """Remembers where it was made."""
+
+    def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.device = self.epsilon.device
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        assert pred.device == self.device
+        return super().between(targ, pred)
+
+
+@faulty("check_no_synchronisation")
+class WeightsOnTheHost(Distance):
+    """Makes a new tensor where no device was said."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred) * torch.full((pred.shape[1],), 2.0)
+
+
+@faulty("check_no_synchronisation")
+class FetchesAll(Distance):
+    """Computes on the host."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ.cpu(), pred.cpu())

@@ -1,0 +1,118 @@
+"""Losses whose gradients are wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lploss import Properties
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Distance, MapError
+
+_NOT_ZERO_AT_TARGET = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
+
+
+@faulty("check_gradients_finite")
+class SquareRoot(Distance):
+    """Takes a root whose slope at zero is infinite."""
+
+    properties = _NOT_ZERO_AT_TARGET
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return (pred - targ).square().sum(dim=-1).sqrt()
+
+
+@faulty("check_gradients_finite")
+class NaNTimesZero(Distance):
+    """Multiplies by the mask what it should have replaced."""
+
+    def remove_nans(self, keypoints_targ, keypoints_pred):
+        _, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        return {}, valid
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        is_there = (targ.isfinite() & pred.isfinite()).all(dim=-1)
+        return super().between(targ, pred) * is_there
+
+
+@faulty("check_gradients_finite")
+class LogarithmOfZero(MapError):
+    """Takes the logarithm of a map of which some pixels are zero."""
+
+    properties = Properties(keypoint_order=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return torch.where(targ > 0, -targ * pred.log(), 0.0)
+
+
+@faulty("check_gradients_finite")
+class Detached(Distance):
+    """Detaches the prediction instead of the target."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred.detach())
+
+
+@faulty("check_gradients_finite")
+class PeakOfTheMap(MapError):
+    """Compares the places of the peaks, which have no gradient."""
+
+    properties = Properties(keypoint_order=True)
+
+    def compute_loss(self, heatmaps_targ, heatmaps_pred):
+        targ, pred = (maps.flatten(2).argmax(dim=-1) for maps in (heatmaps_targ, heatmaps_pred))
+        return (pred - targ).abs().to(heatmaps_pred.dtype)
+
+
+@faulty("check_gradients_finite")
+class WritesIntoItsResult(Distance):
+    """Writes into a result of which the backward pass needs the old values."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        return distances.masked_fill_(distances < 1e-3, 0.0)
+
+
+class _HalfTheGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, difference: Tensor) -> Tensor:
+        ctx.save_for_backward(difference)
+        return difference.square()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (difference,) = ctx.saved_tensors
+        return gradients[0] * difference
+
+
+@faulty("check_gradcheck")
+class WrongBackward(Distance):
+    """Forgets a factor in a backward pass of its own."""
+
+    properties = Properties(translation=True, rotation=True, scaling=2, zero_at_target=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return _HalfTheGradient.apply(pred - targ).sum(dim=-1)
+
+
+@faulty("check_gradcheck")
+class DetachedFactor(Distance):
+    """Detaches one of two factors that both depend on the prediction."""
+
+    properties = Properties(translation=True, rotation=True, scaling=2, zero_at_target=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        return distances.detach() * distances
+
+
+@faulty("check_gradcheck")
+class StraightThrough(Distance):
+    """Rounds to whole px, with the gradient of what was not rounded."""
+
+    properties = Properties(keypoint_order=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred + (pred.round() - pred).detach())

@@ -1,0 +1,102 @@
+"""Losses that are wrong where elements, or all of them, do not count."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lploss import Properties, reduction
+from lploss_builtin.ops.keypoints import is_present
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, Step
+
+
+@faulty("check_nothing_valid")
+class PullsToTheCorner(Distance):
+    """Takes what is not labelled for a label in the corner of the image."""
+
+    properties = Properties(keypoint_order=True, rotation=True, scaling=1)
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, _ = super().remove_nans(keypoints_targ, keypoints_pred)
+        return cleaned, None
+
+
+@faulty("check_nothing_valid")
+class MeanOfNothing(Distance):
+    """Divides by the number of valid elements, which may be zero."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        total = super().reduce_loss(loss, valid, "sum")
+        return total if method == "sum" else total / valid.count_nonzero()
+
+
+@faulty("check_nothing_valid")
+class MeanOfPicked(Distance):
+    """Picks the valid elements by boolean indexing."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        picked = loss[valid]
+        return picked.sum() if method == "sum" else picked.mean()
+
+
+@faulty("check_empty_batch")
+class GuessesAnAxis(Distance):
+    """Lets reshape guess the size of an axis."""
+
+    def compute_loss(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Tensor:
+        targ, pred = (k.reshape(len(k), -1, 2) for k in (keypoints_targ, keypoints_pred))
+        return self.between(targ, pred)
+
+
+@faulty("check_empty_batch")
+class LargestOfNothing(Distance):
+    """Looks for the largest element, of which there may be none."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        return torch.minimum(distances, distances.max())
+
+
+@faulty("check_one_frame")
+class Squeezes(Distance):
+    """Drops the axis of the batch where there is but one frame."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred).squeeze(0)
+
+
+@faulty("check_one_frame")
+class AloneFromTheCorner(Step):
+    """Compares a frame that is alone with the corner of the image."""
+
+    def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, valid = super().remove_nans(keypoints_pred)
+        return cleaned, is_present(keypoints_pred) if len(keypoints_pred) == 1 else valid
+
+    def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
+        if len(keypoints_pred) == 1:
+            keypoints_pred = torch.cat([torch.zeros_like(keypoints_pred), keypoints_pred])
+        return super().compute_loss(keypoints_pred)
+
+
+@faulty("check_invalid_has_no_influence")
+class ReplacesNaNOnly(Distance):
+    """Replaces NaN, and forgets infinity."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        _, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        return {
+            "keypoints_targ": torch.where(keypoints_targ.isnan(), 0.0, keypoints_targ),
+            "keypoints_pred": torch.where(keypoints_pred.isnan(), 0.0, keypoints_pred),
+        }, valid
+
+
+@faulty("check_invalid_has_no_influence")
+class SumsWhatDoesNotCount(Distance):
+    """Divides by the number of valid elements, and sums all."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        if method == "sum":
+            return loss.sum()
+        return reduction.mean_of(loss.sum(), reduction.count(loss, valid))

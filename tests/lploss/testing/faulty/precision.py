@@ -1,0 +1,65 @@
+"""Losses that lose digits, or break, in lower precisions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lploss import Properties
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Distance
+
+
+@faulty("check_float32")
+class ExpandedSquare(Distance):
+    """Subtracts the squares of large numbers."""
+
+    properties = Properties(keypoint_order=True, rotation=True, scaling=2)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        squares = targ.square() + pred.square() - 2.0 * targ * pred
+        return squares.sum(dim=-1).clamp(min=0.0)
+
+
+@faulty("check_float32")
+class LogCosh(Distance):
+    """Is linear where large, but by way of a number too large for float32."""
+
+    properties = Properties(keypoint_order=True, translation=True, zero_at_target=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return (pred - targ).cosh().log().sum(dim=-1)
+
+
+@faulty("check_float32")
+class HalfPrecision(Distance):
+    """Saves memory."""
+
+    properties = Properties(keypoint_order=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ.half(), pred.half()).to(pred.dtype)
+
+
+@faulty("check_autocast")
+class TurnsPoints(Distance):
+    """Multiplies points by a matrix, which autocast does in bfloat16."""
+
+    def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.register_buffer("turn", torch.tensor([[0.8, -0.6], [0.6, 0.8]]))
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        turn = self.turn.to(pred.dtype)
+        return super().between(targ @ turn, pred @ turn)
+
+
+@faulty("check_autocast")
+class GramDeterminant(Distance):
+    """Hands a matrix product on to what knows no bfloat16."""
+
+    properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=2)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        difference = (pred - targ)[..., None]
+        return torch.linalg.det(difference.mT @ difference)

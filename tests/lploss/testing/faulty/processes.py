@@ -1,0 +1,30 @@
+"""Losses that are wrong where several processes train."""
+
+from __future__ import annotations
+
+import torch.distributed as dist
+
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Distance
+
+
+@faulty("check_two_processes")
+class AveragesByItself(Distance):
+    """Averages over the processes by itself, as if each had as many elements."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        own = super().reduce_loss(loss, valid, method)
+        if not dist.is_initialized():
+            return own
+        total = own.detach().clone()
+        dist.all_reduce(total)
+        return own + (total / dist.get_world_size() - own.detach())
+
+
+@faulty("check_two_processes")
+class CountsInTheFirst(Distance):
+    """Counts in the first process only."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        own = super().reduce_loss(loss, valid, method)
+        return own if not dist.is_initialized() or dist.get_rank() == 0 else 0.0 * own

@@ -1,0 +1,151 @@
+"""Losses whose value is wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lploss import Properties
+from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.sound import Distance, MapError
+
+
+@faulty("check_scalar")
+class InDoublePrecision(Distance):
+    """Computes in float64 and stays there."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ.double(), pred.double())
+
+
+@faulty("check_scalar")
+class InSinglePrecision(Distance):
+    """Computes in float32, whatever came."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ.float(), pred.float())
+
+
+@faulty("check_scalar")
+class OneNumberInABox(Distance):
+    """Returns a tensor with an axis instead of a number."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        return super().reduce_loss(loss, valid, method).reshape(1)
+
+
+@faulty("check_scalar")
+class Exponential(Distance):
+    """Grows beyond all numbers."""
+
+    properties = Properties(translation=True, rotation=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred).exp()
+
+
+@faulty("check_elementwise_agrees")
+class HalfOfTheMean(Distance):
+    """Has the half of a squared error's formula in the reduction."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        return super().reduce_loss(loss, valid, method) / 2
+
+
+@faulty("check_elementwise_agrees")
+class Worst(Distance):
+    """Trains the worst keypoint alone."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        return loss.amax() if loss.numel() else loss.sum()
+
+
+@faulty("check_elementwise_agrees")
+class RootOfTheMean(Distance):
+    """Takes the root after the mean."""
+
+    properties = Properties()
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        return (super().reduce_loss(loss, valid, method) + 1e-12).sqrt()
+
+
+@faulty("check_elementwise_agrees")
+class MeanOverAll(Distance):
+    """Divides by all elements though it says that it divides by the valid ones."""
+
+    def reduce_loss(self, loss, valid=None, method="mean"):
+        total = super().reduce_loss(loss, valid, "sum")
+        return total if method == "sum" else total / max(loss.numel(), 1)
+
+
+@faulty("check_deterministic")
+class Noisy(Distance):
+    """Adds noise, to be robust."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred + 0.1 * torch.randn_like(pred))
+
+
+@faulty("check_deterministic")
+class NoisyInPrivate(Distance):
+    """Adds noise from a generator of its own."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        generator = torch.Generator()
+        generator.seed()
+        noise = torch.rand(pred.shape, generator=generator).to(pred)
+        return super().between(targ, pred + 0.1 * noise)
+
+
+@faulty("check_deterministic")
+class WarmsUp(Distance):
+    """Counts its calls."""
+
+    num_calls = 0
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        self.num_calls += 1
+        return super().between(targ, pred) * min(self.num_calls / 1000, 1.0)
+
+
+@faulty("check_deterministic")
+class ScaledByTheFirstBatch(Distance):
+    """Takes its unit from the first batch that it sees."""
+
+    properties = Properties()
+
+    def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.register_buffer("unit", None)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        if self.unit is None and targ.numel():
+            self.unit = targ.detach().abs().mean() + 1.0
+        return super().between(targ, pred) / (1.0 if self.unit is None else self.unit)
+
+
+@faulty("check_zero_at_target")
+class Charbonnier(Distance):
+    """Rounds off the tip, and leaves what that adds."""
+
+    properties = Properties(translation=True, rotation=True, zero_at_target=True)
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return ((pred - targ).square().sum(dim=-1) + 1.0).sqrt()
+
+
+@faulty("check_zero_at_target")
+class SafeRoot(Distance):
+    """Keeps the root from zero by a small number, which remains."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return ((pred - targ).square().sum(dim=-1) + 1e-8).sqrt()
+
+
+@faulty("check_zero_at_target")
+class CrossEntropy(MapError):
+    """Is at its target the entropy of the target, not zero."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return -targ * pred.clamp(min=1e-6).log()
