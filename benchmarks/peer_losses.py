@@ -23,7 +23,6 @@ from lploss.errors import MissingDependencyError
 from lploss.loss import LogEntry, Stage
 from lploss.reduction import Method
 from lploss.validity import Validity
-from lploss_builtin.ops import heatmaps
 
 # Pixels of the image and of the heatmaps, for the one loss that wants to know.
 _HEATMAP = {"heatmap_height": 5, "heatmap_width": 6}
@@ -273,8 +272,7 @@ class PeerReprojectionHeatmapLoss(PeerLoss):
         keypoints_pred_2d_reprojected: Float[Tensor, "batch views_x_num_keypoints 2"],
     ) -> tuple[Mapping[str, Tensor], Validity]:
         """Tell what the peer's step 1, which comes later, is going to drop: all-zero targets."""
-        is_labelled = heatmaps.is_labelled(heatmaps_targ)
-        return {}, is_labelled[..., None, None].expand_as(heatmaps_targ)
+        return {}, (heatmaps_targ != 0).any(-1).any(-1)[..., None, None].expand_as(heatmaps_targ)
 
     def compute_loss(
         self,

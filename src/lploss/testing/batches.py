@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 from lploss.errors import PluginError
 from lploss.testing.axis_sizes import axis_sizes, shape_of
 from lploss.testing.subject import LossInput, takes
+
+# Hypothesis's own type of it is a protocol, which run-time type checks cannot read.
+Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
 _SEEDS = st.integers(0, 2**32 - 1)
 # The input that is being drawn: two inputs of one seed must differ.
@@ -123,7 +126,7 @@ def _generator(seed: int) -> np.random.Generator:
 
 @st.composite
 def examples(
-    draw: st.DrawFn,
+    draw: Draw,
     inputs: Mapping[str, LossInput],
     fixed_sizes: Mapping[str, int],
     wish: Wish,
@@ -168,7 +171,7 @@ def examples(
 
 
 def _draw_values(
-    draw: st.DrawFn,
+    draw: Draw,
     name: str,
     inputs: Mapping[str, LossInput],
     sizes: Mapping[str, int],

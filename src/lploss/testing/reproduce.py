@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +42,7 @@ def _literal(value: Tensor) -> str:
     return f"torch.tensor({_nested(value.detach().numpy())}{dtype}{needs_gradient})"
 
 
-def _nested(values: np.ndarray[Any, Any]) -> str:
+def _nested(values: Any) -> str:
     if values.ndim:
         return f"[{', '.join(map(_nested, values))}]"
     # NumPy writes the fewest digits that give the very number in its precision.

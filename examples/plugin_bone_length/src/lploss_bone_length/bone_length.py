@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError
+from lploss.reduction import Sync, has_processes
 from lploss_bone_length.distances import keypoint_distances_pred
-from lploss_builtin.data.labels import labelled_keypoints
+from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints, labels_of_all
 
 
 class BoneLengthLoss(Loss):
@@ -35,6 +36,8 @@ class BoneLengthLoss(Loss):
         epsilon: deviations of at most this cost nothing; at least 0, px; one number, or one a
             bone.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        sync: whether the ranges are those of the labels of all processes: ``"auto"`` and ``True``
+            where there are several, ``False`` never.
 
     Returns:
         Element-wise ``(batch, num_bones)``, px.
@@ -73,6 +76,7 @@ class BoneLengthLoss(Loss):
         data_module: Any = None,
         epsilon: float | Sequence[float] = 0.0,
         log_weight: float = 0.0,
+        sync: Sync = "auto",
     ) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight)
         self.keypoint_names = tuple(keypoint_names)
@@ -92,11 +96,11 @@ class BoneLengthLoss(Loss):
         self.register_buffer("ends", torch.tensor(ends).T, persistent=False)
         self.register_buffer("ranges", torch.zeros(2, 0))
         if data_module is not None:
-            self.fit(data_module)
+            labels = labels_of_all if has_processes(sync) else labelled_keypoints
+            self.fit(labels(data_module))
 
-    def fit(self, data_module: Any) -> None:
+    def fit(self, labelled: LabelledKeypoints) -> None:
         """Take the range of each bone's length from labelled poses; NaN is not labelled."""
-        labelled = labelled_keypoints(data_module)
         num_keypoints = labelled.keypoints.shape[1] // 2
         names = labelled.keypoint_names
         if num_keypoints != len(self.keypoint_names) or names not in (None, self.keypoint_names):
