@@ -52,7 +52,9 @@ class PeerLoss(lploss.Loss):
 
     def _build(self, module: ModuleType) -> Any:
         """Return the peer's object."""
-        classes = [c for c in vars(module).values() if getattr(c, "loss_name", "") == self.loss_name]
+        classes = [
+            c for c in vars(module).values() if getattr(c, "loss_name", "") == self.loss_name
+        ]
         return classes[0]()
 
     def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -272,27 +274,41 @@ class PeerReprojectionHeatmapLoss(PeerLoss):
         keypoints_pred_2d_reprojected: Float[Tensor, "batch views_x_num_keypoints 2"],
     ) -> tuple[Mapping[str, Tensor], Validity]:
         """Tell what the peer's step 1, which comes later, is going to drop: all-zero targets."""
-        return {}, (heatmaps_targ != 0).any(-1).any(-1)[..., None, None].expand_as(heatmaps_targ)
+        is_labelled = (heatmaps_targ != 0).any(dim=-1).any(dim=-1)
+        return {}, is_labelled[:, None, None, :].expand_as(heatmaps_targ.movedim(1, -1))
 
     def compute_loss(
         self,
         heatmaps_targ: Float[Tensor, "batch views_x_num_keypoints heatmap_height heatmap_width"],
         keypoints_pred_2d_reprojected: Float[Tensor, "batch views_x_num_keypoints 2"],
     ) -> Tensor:
-        """Step 2."""
+        """Step 2; the axis of the keypoints goes last, as `lploss` wants it."""
         predictions = self._generate_heatmaps(
             keypoints_pred_2d_reprojected, *_IMAGE, tuple(_HEATMAP.values()), keep_gradients=True
         )
-        return self._call("compute_loss", targets=heatmaps_targ, predictions=predictions)
+        loss = self._call("compute_loss", targets=heatmaps_targ, predictions=predictions)
+        return loss.movedim(1, -1)
 
     def reduce_loss(
         self, loss: Tensor, valid: Tensor | None = None, method: Method = "mean"
     ) -> Tensor:
         """Steps 1 and 4; the former reads of the targets only which of them are zero."""
-        left = self._call("remove_nans", loss=loss, targets=valid.to(loss))
-        return super().reduce_loss(left, method=method)
+        loss, targets = loss.movedim(-1, 1), valid.movedim(-1, 1).to(loss)
+        return super().reduce_loss(
+            self._call("remove_nans", loss=loss, targets=targets), method=method
+        )
 
 
-ALL: Mapping[str, type[PeerLoss]] = {
-    name: cls for cls in PeerLoss.__subclasses__() for name in cls.loss_names
-}
+_CLASSES = {name: cls for cls in PeerLoss.__subclasses__() for name in cls.loss_names}
+
+#: Names of the losses.
+LOSSES = tuple(_CLASSES)
+
+
+def wrapped(name: str) -> PeerLoss:
+    """Return a loss of the peer.
+
+    Raises:
+        MissingDependencyError: the peer is not installed.
+    """
+    return _CLASSES[name](name)

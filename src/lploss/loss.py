@@ -258,10 +258,10 @@ class Loss(nn.Module, ABC):
         """The weight ``1 / (2 * exp(log_weight))``."""
         return torch.exp(-self.log_weight) * 0.5
 
-    def remove_nans(self, **inputs: Tensor) -> tuple[Mapping[str, Tensor], Validity]:
+    def remove_nans(self, *args: Any, **inputs: Any) -> tuple[Mapping[str, Tensor], Validity]:
         """Step 1: replace what is not usable by harmless finite values, before any maths.
 
-        A subclass names its inputs instead of ``**inputs``.
+        A subclass names its inputs instead of ``*args, **inputs``.
 
         Returns:
             The inputs to replace, by name; and which elements of the element-wise loss count:

@@ -44,6 +44,10 @@ def test_wheel_holds_both_packages_their_types_and_the_entry_points(wheel: Path)
         "lploss",
         "lploss_builtin",
     }
+    templates = {name for name in names if name.startswith("lploss/templates/")}
+    assert templates == {
+        str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.template")
+    }
     for plugin in ("heatmap", "regression", "temporal", "pca", "score"):
         assert f"{plugin} = lploss_builtin.plugins.{plugin}" in points
     assert "lploss = lploss.cli:main" in points

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import io
 import re
 import shlex
@@ -24,8 +23,9 @@ import yaml
 import lploss
 from lploss.cli import app
 from lploss.discovery import GROUP, HOOKS
-from lploss.registry import Registry, default_registry
+from lploss.registry import default_registry
 from lploss.specs import CommandSpec, InputSpec, LossSpec
+from tests.conftest import Site
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -161,30 +161,23 @@ def test_every_hook_is_documented_with_a_complete_plugin(hook: str) -> None:
     assert any(f"@lploss.hookimpl\ndef {hook}(" in code for code in manifests)
 
 
-def test_the_plugins_of_the_page_work_as_they_stand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plugins_of_the_page_work_as_they_stand(site: Site) -> None:
     page = DOCS / "plugins.md"
     for block in blocks_of(page):
         if block.language == "python" and (path := re.match(r"# (acme\w+/\w+\.py)\n", block.code)):
-            target = tmp_path / path[1]
+            target = site.folder / path[1]
             target.parent.mkdir(exist_ok=True)
             target.write_text(block.code, encoding="utf-8")
     stated: dict[str, str] = {}
     for block in blocks_of(page):
         if block.language == "toml":
             stated |= tomllib.loads(block.code)["project"]["entry-points"][GROUP]
-    assert {f"{p.parent.name}.manifest" for p in tmp_path.glob("*/manifest.py")} == set(
+    assert {f"{p.parent.name}.manifest" for p in site.folder.glob("*/manifest.py")} == set(
         stated.values()
     )
-    info = tmp_path / "acme-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-    points = "".join(f"{name} = {value}\n" for name, value in stated.items())
-    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{points}")
-    monkeypatch.syspath_prepend(tmp_path)
+    site.install("acme", stated)
 
-    registry = Registry(importlib.metadata.distributions(path=[str(tmp_path)]), strict=True)
+    registry = site.registry(strict=True)
 
     specs = [(plugin, spec) for plugin in registry.plugins for spec in plugin.specs]
     assert specs

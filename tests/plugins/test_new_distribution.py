@@ -30,10 +30,9 @@ def losses(environment):
 
 
 def test_it_passes_its_own_tests(environment, folder, pytestconfig):
-    # These two take as long as all others, and the tutorial's loss, which is much the same, goes
-    # through them.
-    left_out = ["-k", "not check_compile and not check_two_processes"]
-    chosen = [] if pytestconfig.getoption("--slow") else left_out
+    # What takes longest is left to the tutorial, whose loss is much the same.
+    long = ["check_compile", "check_two_processes", "enough_checks_were_run"]
+    chosen = [] if pytestconfig.getoption("--slow") else ["-k", f"not ({' or '.join(long)})"]
     printed = environment.pytest("-q", *chosen, cwd=folder / "lploss-gait-phase")
     (passed,) = re.search(r"(\d+) passed, ", printed).groups()
     assert int(passed) >= 28

@@ -229,6 +229,10 @@ def _placed(
     if likeness is Likeness.COLLAPSED and of_input.coordinates:
         points = points_of(of_input, value)
         return np.broadcast_to(points[..., :1, :], points.shape).reshape(value.shape)
+    if likeness is Likeness.COLLAPSED and _is_map(of_input, value):
+        # All in the highest pixel, as where a softmax runs out of digits.
+        is_highest = value == value.max(axis=(-2, -1), keepdims=True, initial=-np.inf)
+        return np.where(is_highest, value.sum(axis=(-2, -1), keepdims=True), 0.0)
     return value
 
 
@@ -238,6 +242,10 @@ def _aligned(target: NDArray[np.floating], target_axes: str, axes: str) -> NDArr
     if [name for name in names if name in own] != own:
         return target
     return target.reshape([target.shape[own.index(name)] if name in own else 1 for name in names])
+
+
+def _is_map(of_input: LossInput, value: NDArray[np.floating]) -> bool:
+    return value.ndim >= 4 and not of_input.coordinates
 
 
 def points_of(of_input: LossInput, value: Any) -> Any:
@@ -259,7 +267,6 @@ def _with_gaps(
     value: NDArray[np.floating], of_input: LossInput, gaps: Gaps, random: np.random.Generator
 ) -> NDArray[np.floating]:
     shape = value.shape
-    is_map = value.ndim >= 4 and not of_input.coordinates
     if gaps is Gaps.ALL:
         lacks = np.ones(shape, bool)
     elif gaps is Gaps.SAMPLES:
@@ -267,7 +274,7 @@ def _with_gaps(
         lacks = np.broadcast_to(lacks.reshape(-1, *[1] * (value.ndim - 1)), shape)
     elif gaps is Gaps.COORDINATES and of_input.missing == "nan":
         lacks = random.random(shape) < 0.2
-    elif is_map:
+    elif _is_map(of_input, value):
         lacks = np.broadcast_to((random.random(shape[:2]) < 0.4)[..., None, None], shape)
     elif of_input.coordinates:
         points = points_of(of_input, value)

@@ -40,7 +40,7 @@ def examples_of(
     target: Target,
     wish: Wish | None = None,
     *,
-    number: int = 60,
+    number: int = 40,
     seed: int = 0,
     registry: Registry = default_registry,
 ) -> list[Example]:

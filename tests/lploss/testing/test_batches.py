@@ -83,7 +83,7 @@ class Muscles(Loss):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_axes_of_one_name_have_one_size_across_inputs(name: str) -> None:
     loss = Subject.of(name).built()
-    for example in examples_of(name, number=25):
+    for example in examples_of(name, number=12):
         sizes = dict(loss.axis_sizes)
         for of_input in example.batch:
             axes = example.inputs[of_input].axes
@@ -128,7 +128,7 @@ def test_inputs_stand_in_the_order_of_the_loss_in_single_precision() -> None:
 
 def test_the_same_seed_draws_the_same_examples() -> None:
     first, second = (examples_of("temporal", seed=3) for _ in range(2))
-    assert len(first) == len(second) == 60
+    assert len(first) == len(second) == 40
     for one, other in zip(first, second, strict=True):
         assert list(one.batch) == list(other.batch)
         for name, value in one.batch.items():
@@ -147,7 +147,7 @@ def test_the_same_seed_draws_the_same_examples() -> None:
 def test_heatmaps_are_distributions() -> None:
     wish = Wish(gaps=(Gaps.NONE,))
     for name in ("heatmap_mse", "temporal_heatmap_kl", "supervised_reprojection_heatmap_mse"):
-        for example in examples_of(name, wish, number=40):
+        for example in examples_of(name, wish, number=15):
             for of_input, value in example.batch.items():
                 if of_input.startswith("heatmaps"):
                     assert value.min() > 0
@@ -185,7 +185,7 @@ def seen(example: Example) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def test_cameras_look_at_the_scene() -> None:
-    examples = examples_of(Scene, ANYWHERE, number=100)
+    examples = examples_of(Scene, ANYWHERE, number=40)
     assert {example.sizes["views"] for example in examples} == {2, 3}
     for example in examples:
         pixels, depths = seen(example)
@@ -195,7 +195,7 @@ def test_cameras_look_at_the_scene() -> None:
 
 
 def test_every_camera_sees_the_whole_ball_in_which_points_lie() -> None:
-    for example in examples_of(Scene, ANYWHERE, number=100):
+    for example in examples_of(Scene, ANYWHERE, number=40):
         directions = np.random.default_rng(0).normal(
             size=(len(example.batch["intrinsics"]), 500, 3)
         )

@@ -15,7 +15,7 @@ _BAD_NUMBERS = (math.nan, "much")
 
 @check(
     why="A misspelled or senseless argument that is taken in silence ruins days of training.",
-    mend="Hand epsilon and log_weight on to Loss.__init__ as they came, have no **kwargs, and "
+    mend="Hand epsilon and log_weight on to `Loss.__init__` as they came, have no `**kwargs`, and "
     "check every number of your own, NaN included, raising ArgumentValueError.",
     shows="",
 )
@@ -41,8 +41,12 @@ def check_arguments(case: Case) -> None:
 
 
 def _is_number(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    annotation: Any = parameter.annotation
+    if annotation is parameter.empty:
+        return isinstance(parameter.default, float | int) and not isinstance(
+            parameter.default, bool
+        )
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     names = {part.strip() for part in text.split("|")}
     return bool(names & {"float", "int"}) and names <= {"float", "int", "None"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import typing
 from collections.abc import Iterator
 
 import torch
@@ -23,14 +23,17 @@ from lploss.testing.subject import LossInput
 def check_batch_keys(case: Case) -> None:
     def body(example: Example) -> None:
         expected = scalar_of(case.loss, example)
-        more = {**example.batch, "images": torch.zeros(1, 3), "not_there": None, "index": 7}
+        more = {"images": torch.zeros(1, 3), "not_there": None, "index": 7, **example.batch}
         value = case.loss(**more).loss
         if not is_close(value, expected):
             fail(
                 f"keys that it does not declare changed the loss from {show(expected)} to "
                 f"{show(value)}"
             )
-        for name in case.required():
+        required = {name: example.batch[name] for name in case.required()}
+        if not case.loss(**required).loss.isfinite():
+            fail("without its optional inputs the loss must be finite")
+        for name in required:
             rest = {key: tensor for key, tensor in example.batch.items() if key != name}
             for batch in (rest, {**rest, name: None}):
                 try:
@@ -57,8 +60,8 @@ def check_batch_keys(case: Case) -> None:
 def check_annotations(case: Case) -> None:
     annotated = {**axes_of(case.loss.remove_nans), **axes_of(case.loss.compute_loss)}
     for name, of_input in case.inputs.items():
-        if not of_input.is_annotated and not _has_annotation(case, name):
-            fail(f"{name} has no annotation, so any shape is taken")
+        if not of_input.is_annotated and not _says_axes(case, name):
+            fail(f"{name} has no annotation that says its axes, so any shape is taken")
 
     def body(example: Example) -> None:
         for name in example.batch:
@@ -78,10 +81,14 @@ def check_annotations(case: Case) -> None:
     case.for_each(body, GENERIC, at_most=8)
 
 
-def _has_annotation(case: Case, name: str) -> bool:
+def _says_axes(case: Case, name: str) -> bool:
+    """Return whether an annotation says which axes there are, perhaps in a form not checked."""
     for method in (case.loss.remove_nans, case.loss.compute_loss):
-        parameter = inspect.signature(method).parameters.get(name)
-        if parameter is not None and parameter.annotation is not parameter.empty:
+        try:
+            hint = typing.get_type_hints(method).get(name)
+        except Exception:
+            continue  # one that cannot be resolved is as good as none
+        if any(hasattr(option, "dim_str") for option in (hint, *typing.get_args(hint))):
             return True
     return False
 

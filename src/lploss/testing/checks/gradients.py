@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lploss.testing.batches import GENERIC, Example
-from lploss.testing.check import Case, check, fail, gradients_of, show
+from lploss.testing.check import Case, NotApplicable, check, fail, gradients_of, show
 
 _SHOWS = """loss(**batch).loss.backward()
 print({name: value.grad for name, value in batch.items()})"""
@@ -27,6 +27,12 @@ def check_gradients_finite(case: Case) -> None:
             fail(
                 f"no gradient reaches any of {', '.join(example.batch)}: the loss is {show(value)} "
                 "and does not depend on them by differentiable operations"
+            )
+        predictions = [name for name in example.batch if "_pred" in name]
+        if predictions and not any(name in gradients for name in predictions):
+            fail(
+                f"no gradient reaches {', '.join(predictions)}, only {', '.join(gradients)}: "
+                "nothing can be learned"
             )
         for name, gradient in gradients.items():
             if not gradient.isfinite().all():
@@ -47,6 +53,8 @@ def check_gradcheck(case: Case) -> None:
     def body(example: Example) -> None:
         example = example.to(torch.float64)
         _, gradients = gradients_of(loss, example)
+        if not gradients:
+            raise NotApplicable("there is no gradient, as check_gradients_finite tells")
         names = list(gradients)
         leaves = [example.batch[name].clone().requires_grad_() for name in names]
 

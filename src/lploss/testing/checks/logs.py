@@ -27,6 +27,9 @@ def check_logs(case: Case) -> None:
             for entry in result.logs:
                 _demand_form(entry)
             values = {entry["name"]: entry["value"] for entry in result.logs}
+            if len(values) < len(result.logs):
+                names = [entry["name"] for entry in result.logs]
+                fail(f"each name must be logged once, the logs hold {', '.join(names)}")
             prefix = f"{stage}_" if stage else ""
             expected = {
                 f"{prefix}{loss.loss_name}_loss": result.loss / loss.weight,

@@ -6,21 +6,9 @@ import os
 import subprocess
 import sys
 
+from lploss.discovery import HEAVY
 from lploss.testing.check import Case, NotApplicable, check, fail
 
-_HEAVY = (
-    "torch",
-    "numpy",
-    "scipy",
-    "pandas",
-    "matplotlib",
-    "jaxtyping",
-    "omegaconf",
-    "kornia",
-    "timm",
-    "lightning",
-    "cv2",
-)
 _PROGRAM = """
 import importlib, sys
 import lploss.hookspecs
@@ -43,7 +31,7 @@ def check_manifest_light(case: Case) -> None:
     manifest = entry.plugin.value.partition(":")[0]
     case.script = f'# python -X importtime -c "import {manifest}"'
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, manifest, *_HEAVY],
+        [sys.executable, "-c", _PROGRAM, manifest, *HEAVY],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,

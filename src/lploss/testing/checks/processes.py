@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ _NUM_PROCESSES = 2
 def check_two_processes(case: Case) -> None:
     if not any(i.has_batch for i in case.inputs.values()):
         raise NotApplicable("no input has the axis batch")
+    if case.subject.cls.__module__ == "__main__":
+        raise NotApplicable("the class is in __main__, which other processes cannot import")
+    try:
+        pickle.dumps(case.loss)
+    except Exception:
+        raise NotApplicable("the loss cannot be pickled, as check_copies tells") from None
     parts: list[Example] = []
     settings = [
         (Gaps.NONE, {"batch": 3}),

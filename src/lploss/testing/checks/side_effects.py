@@ -37,6 +37,8 @@ def check_inputs_untouched(case: Case) -> None:
         for name, value in example.batch.items():
             if not is_close(given[name], value, rtol=0.0, atol=0.0):
                 fail(f"{name} was changed from {show(value)} to {show(given[name])}")
+            if given[name].requires_grad != value.requires_grad:
+                fail(f"{name} was made to require a gradient")
 
     case.for_each(body)
 
@@ -47,20 +49,47 @@ def check_inputs_untouched(case: Case) -> None:
     "few lines, an argument instead of a default.",
 )
 def check_global_state_untouched(case: Case) -> None:
+    _demand_untouched(case.subject.build, "to build it")
+
     def body(example: Example) -> None:
-        before = {name: setting.get() for name, setting in _SETTINGS.items()}
-        changed = []
-        try:
-            case.loss(**example.batch)
-        finally:
-            for name, setting in _SETTINGS.items():
-                if not _same(setting.get(), before[name]):
-                    changed.append(name)
-                    setting.put(before[name])  # else the checks that follow were spoilt
-        if changed:
-            fail(f"a call changed {', '.join(changed)}")
+        _demand_untouched(lambda: case.loss(**example.batch), "a call")
 
     case.for_each(body, at_most=10)
+
+
+def _demand_untouched(function: Callable[[], Any], what: str) -> None:
+    kept = _state()
+    try:
+        # What is set to what it happens to be shows only where it is something else.
+        for unusual in ({}, _unusual()):
+            for name, value in unusual.items():
+                _SETTINGS[name].put(value)
+            before = _state()
+            function()
+            after = _state()
+            changed = [name for name in before if not _same(after[name], before[name])]
+            if changed:
+                fail(f"{what} changed {', '.join(changed)}")
+    finally:
+        # Else the checks that follow were spoilt. To set all would import half of torch.
+        for name, value in _state().items():
+            if not _same(value, kept[name]):
+                _SETTINGS[name].put(kept[name])
+
+
+def _state() -> dict[str, Any]:
+    return {name: setting.get() for name, setting in _SETTINGS.items()}
+
+
+def _unusual() -> dict[str, Any]:
+    return {
+        "torch's random state": torch.Generator().manual_seed(1729).get_state(),
+        "numpy's random state": np.random.RandomState(1729).get_state(),
+        "Python's random state": random.Random(1729).getstate(),
+        "the gradient mode": not torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads() + 1,
+        "the precision of matrix products": "medium",
+    }
 
 
 class _Setting(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -36,7 +37,14 @@ def check_buffers(case: Case) -> None:
 
 def _plain_tensors(module: nn.Module) -> Iterator[str]:
     for name, child in module.named_modules():
-        for attribute, value in vars(child).items():
+        of_classes = {
+            attribute: value
+            for base in type(child).__mro__
+            if not base.__module__.startswith("torch.")
+            for attribute, value in vars(base).items()
+            if not attribute.startswith("__")
+        }
+        for attribute, value in {**of_classes, **vars(child)}.items():
             if attribute not in ("_buffers", "_parameters", "_modules"):
                 for path in _tensors_in(value, attribute, set()):
                     yield f"{name}.{path}" if name else path
@@ -51,12 +59,18 @@ def _tensors_in(value: Any, path: str, seen: set[int]) -> Iterator[str]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _tensors_in(inner, f"{path}[{key!r}]", seen)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | set | frozenset):
         for place, inner in enumerate(value):
             yield from _tensors_in(inner, f"{path}[{place}]", seen)
-    elif hasattr(value, "__dict__") and not isinstance(value, type | nn.Module):
-        for name, inner in vars(value).items():
-            yield from _tensors_in(inner, f"{path}.{name}", seen)
+    elif not isinstance(value, type | nn.Module | ModuleType):
+        for name in [*getattr(value, "__dict__", ()), *_slots_of(value)]:
+            yield from _tensors_in(getattr(value, name, None), f"{path}.{name}", seen)
+
+
+def _slots_of(value: Any) -> Iterator[str]:
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        yield from (slots,) if isinstance(slots, str) else slots
 
 
 @check(

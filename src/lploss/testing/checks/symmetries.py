@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lploss.testing.batches import Example, Gaps, Likeness, Wish, points_of
+from lploss.testing.batches import GENERIC, Example, Gaps, Likeness, Wish, points_of
 from lploss.testing.check import Case, NotApplicable, check, fail, is_close, scalar_of, show
 from lploss.testing.subject import LossInput
 
+_NUM_KEYPOINTS = 3
 _PLACED = Wish(
     likenesses=(Likeness.ANYWHERE, Likeness.STILL),
     gaps=(Gaps.NONE, Gaps.ITEMS, Gaps.SAMPLES),
@@ -34,6 +36,75 @@ def check_keypoint_order(case: Case) -> None:
         _demand_order(case, example, "num_keypoints", order)
 
     case.for_each(body)
+
+
+@check(
+    why="A mean that grows with the number of keypoints, or maps, makes log_weight mean something "
+    "else for each animal.",
+    mend="Leave the sum and the division to reduce_loss, and multiply by no size of an axis.",
+)
+def check_duplicated_keypoints(case: Case) -> None:
+    if not case.loss.properties.keypoint_order:
+        raise NotApplicable("properties.keypoint_order is not stated")
+    if "num_keypoints" in case.loss.axis_sizes:
+        raise NotApplicable("the loss is made for so many keypoints")
+    each, tried = list(range(_NUM_KEYPOINTS)), 0
+
+    def body(example: Example) -> None:
+        nonlocal tried
+        if not _is_each_alone(case, example, each):
+            return
+        tried += 1
+        case.script = _script(example, each * 2)
+        once = scalar_of(case.loss, example)
+        doubled = scalar_of(case.loss, _with_keypoints(example, each * 2))
+        if not is_close(once, doubled):
+            fail(
+                f"the mean over {_NUM_KEYPOINTS} keypoints is {show(once)}, that over these and "
+                f"their copies {show(doubled)}"
+            )
+        case.script = None
+
+    case.for_each(body, replace(GENERIC, sizes={"num_keypoints": _NUM_KEYPOINTS}), at_most=8)
+    if not tried:
+        raise NotApplicable("an element depends on other keypoints than its own")
+
+
+def _is_each_alone(case: Case, example: Example, each: list[int]) -> bool:
+    """Return whether each element depends on its own keypoint only."""
+    elements = case.loss.elementwise(**example.batch)
+    number, rest = divmod(elements.shape[-1], len(each))
+    if rest:
+        return False
+    for place in each:
+        # Another keypoint takes the place of this one.
+        other = [each[place - 1] if own == place else own for own in each]
+        now = case.loss.elementwise(**_with_keypoints(example, other).batch)
+        if now.shape != elements.shape:
+            return False
+        others = [own for own in each if own != place]
+        before, after = (e.unflatten(-1, (number, len(each)))[..., others] for e in (elements, now))
+        if not is_close(before, after):
+            return False
+    return True
+
+
+def _with_keypoints(example: Example, order: list[int]) -> Example:
+    return example.map(
+        lambda i, value: reordered(i.axes.factors, value, "num_keypoints", order, example)
+    )
+
+
+def _script(example: Example, order: list[int]) -> str:
+    lines = ["twice = dict(batch)"]
+    for name, value in example.batch.items():
+        for dim, factor in enumerate(example.inputs[name].axes.factors):
+            if factor is not None and "num_keypoints" in factor[1]:
+                places = torch.arange(value.shape[dim])
+                of_both = reordered([factor], places, "num_keypoints", order, example).tolist()
+                index = f"torch.tensor({of_both})"
+                lines.append(f'twice["{name}"] = twice["{name}"].index_select({dim}, {index})')
+    return "\n".join([*lines, "print(loss(**batch).loss, loss(**twice).loss)"])
 
 
 @check(
@@ -78,7 +149,8 @@ def reordered(
 ) -> Tensor:
     """Return a tensor with another order along all axes that hold the axis of this name.
 
-    An axis may be a product, such as views and keypoints, the first being the slowest.
+    An axis may be a product, such as views and keypoints, the first being the slowest. The order
+    may leave entries out, and hold others twice.
     """
     for dim, factor in enumerate(factors):
         number, names = factor if factor is not None else (1, ())
@@ -91,7 +163,7 @@ def reordered(
             sizes = [example.sizes[name] for name in names]
             slower, faster = math.prod(sizes[:place]), math.prod(sizes[place + 1 :]) * number
             split = value.reshape(
-                *value.shape[:dim], slower, len(order), faster, *value.shape[dim + 1 :]
+                *value.shape[:dim], slower, sizes[place], faster, *value.shape[dim + 1 :]
             )
             value = split.index_select(dim + 1, torch.tensor(list(order))).flatten(dim, dim + 2)
     return value

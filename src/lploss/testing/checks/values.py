@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from lploss.testing.batches import Example, Likeness, Wish
@@ -61,11 +63,19 @@ def check_elementwise_agrees(case: Case) -> None:
     shows="print(loss(**batch).loss, loss(**batch).loss)",
 )
 def check_deterministic(case: Case) -> None:
+    untouched = case.copy()
+
     def body(example: Example) -> None:
         first, gradients = gradients_of(case.loss, example)
         second, again = gradients_of(case.loss, example)
         if not is_close(first, second, rtol=0.0, atol=0.0):
             fail(f"two calls with one batch gave {show(first)} and {show(second)}")
+        of_new, _ = gradients_of(copy.deepcopy(untouched), example)
+        if not is_close(first, of_new, rtol=0.0, atol=0.0):
+            fail(
+                f"after calls with other batches the loss is {show(first)}, a new one gives "
+                f"{show(of_new)}"
+            )
         for name, gradient in gradients.items():
             if not is_close(gradient, again[name], rtol=0.0, atol=0.0):
                 fail(f"two calls with one batch gave different gradients for {name}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lploss import LossResult, MissingInputError
 from tests.lploss.testing.faulty.fault import because, faulty
 from tests.lploss.testing.faulty.sound import Distance, Keypoints
+
+if TYPE_CHECKING:
+    from tests.lploss.testing.faulty.sound import Keypoints as OnlyForTypeCheckers
 
 
 @faulty("check_batch_keys")
@@ -69,6 +72,17 @@ class AnnotatedAsTensor(Distance):
 
 
 @faulty("check_annotations")
+class AnnotatedByWhatIsNotThere(Distance):
+    """Imports for type checkers only what it needs to say its axes."""
+
+    def remove_nans(self, keypoints_targ: OnlyForTypeCheckers, keypoints_pred: Keypoints):
+        return super().remove_nans(keypoints_targ, keypoints_pred)
+
+    def compute_loss(self, keypoints_targ: OnlyForTypeCheckers, keypoints_pred: Keypoints):
+        return super().compute_loss(keypoints_targ, keypoints_pred)
+
+
+@faulty("check_annotations")
 class ReturnsSomethingElse(Distance):
     """Returns other axes than it says."""
 
@@ -83,6 +97,5 @@ class ChecksNothing(Distance):
     """Takes the axes that it states for a comment."""
 
     def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
-        nn.Module.__init__
         super().__init__(epsilon=epsilon, log_weight=log_weight)
         self._axes = {}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lploss import Properties
 from tests.lploss.testing.faulty.fault import because, faulty
-from tests.lploss.testing.faulty.sound import Distance, MapError
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, MapError, Maps
 
 _NOT_ZERO_AT_TARGET = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
@@ -39,12 +39,16 @@ class NaNTimesZero(Distance):
 
 @faulty("check_gradients_finite")
 class LogarithmOfZero(MapError):
-    """Takes the logarithm of a map of which some pixels are zero."""
+    """Takes the logarithm of a map of which some pixels may be zero."""
 
     properties = Properties(keypoint_order=True)
 
+    def remove_nans(self, heatmaps_targ: Maps, heatmaps_pred: Maps) -> Cleaned:
+        cleaned, left_out = super().remove_nans(heatmaps_targ, heatmaps_pred)
+        return {**cleaned, "heatmaps_pred": heatmaps_pred.nan_to_num(1.0, 1.0, 1.0)}, left_out
+
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        return torch.where(targ > 0, -targ * pred.log(), 0.0)
+        return -targ * pred.log()
 
 
 @faulty("check_gradients_finite")

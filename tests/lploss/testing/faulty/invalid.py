@@ -70,6 +70,8 @@ class Squeezes(Distance):
 class AloneFromTheCorner(Step):
     """Compares a frame that is alone with the corner of the image."""
 
+    properties = Properties(keypoint_order=True, rotation=True, scaling=1)
+
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
         cleaned, valid = super().remove_nans(keypoints_pred)
         return cleaned, is_present(keypoints_pred) if len(keypoints_pred) == 1 else valid
@@ -95,6 +97,8 @@ class ReplacesNaNOnly(Distance):
 @faulty("check_invalid_has_no_influence")
 class SumsWhatDoesNotCount(Distance):
     """Divides by the number of valid elements, and sums all."""
+
+    properties = Properties(keypoint_order=True, scaling=1)
 
     def reduce_loss(self, loss, valid=None, method="mean"):
         if method == "sum":

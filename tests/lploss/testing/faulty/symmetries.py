@@ -31,6 +31,22 @@ class FromTheLast(Distance):
         return super().between(targ, pred).flip(-1)
 
 
+@faulty("check_duplicated_keypoints")
+class GrowsWithTheMaps(MapError):
+    """Takes the number of maps for the height of a map."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred) * (pred.shape[1] / pred.shape[3])
+
+
+@faulty("check_duplicated_keypoints")
+class SharedAmongKeypoints(Distance):
+    """Divides by the number of keypoints, and then the mean does again."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred) / pred.shape[1]
+
+
 @faulty("check_view_order")
 class FirstPairCountsMost(PairDistance):
     """Trusts the pair of the first two cameras more."""
@@ -85,7 +101,8 @@ class Huber(Distance):
     """Is a squared length where small and a length where large, and says that it is a length."""
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        return torch.nn.functional.smooth_l1_loss(pred, targ, reduction="none", beta=100.0).sum(-1)
+        distances = super().between(targ, pred)
+        return torch.where(distances < 100.0, distances.square() / 200.0, distances - 50.0)
 
 
 @faulty("check_scaling")

@@ -57,6 +57,7 @@ class Worst(Distance):
     """Trains the worst keypoint alone."""
 
     def reduce_loss(self, loss, valid=None, method="mean"):
+        loss = torch.where(valid, loss, 0.0)
         return loss.amax() if loss.numel() else loss.sum()
 
 
@@ -67,7 +68,8 @@ class RootOfTheMean(Distance):
     properties = Properties()
 
     def reduce_loss(self, loss, valid=None, method="mean"):
-        return (super().reduce_loss(loss, valid, method) + 1e-12).sqrt()
+        mean = super().reduce_loss(loss, valid, method)
+        return mean / (mean + 1e-12).sqrt()
 
 
 @faulty("check_elementwise_agrees")
@@ -87,15 +89,21 @@ class Noisy(Distance):
         return super().between(targ, pred + 0.1 * torch.randn_like(pred))
 
 
+def _noise_on(gradient: Tensor) -> Tensor:
+    generator = torch.Generator()
+    generator.seed()
+    return gradient * (1.0 + torch.rand(gradient.shape, generator=generator).to(gradient))
+
+
 @faulty("check_deterministic")
-class NoisyInPrivate(Distance):
-    """Adds noise from a generator of its own."""
+class NoisyGradient(Distance):
+    """Adds noise to the gradient, from a generator of its own."""
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        generator = torch.Generator()
-        generator.seed()
-        noise = torch.rand(pred.shape, generator=generator).to(pred)
-        return super().between(targ, pred + 0.1 * noise)
+        distances = super().between(targ, pred)
+        if distances.requires_grad:
+            distances.register_hook(_noise_on)
+        return distances
 
 
 @faulty("check_deterministic")
@@ -117,12 +125,12 @@ class ScaledByTheFirstBatch(Distance):
 
     def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight)
-        self.register_buffer("unit", None)
+        self.register_buffer("scale", None)
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        if self.unit is None and targ.numel():
-            self.unit = targ.detach().abs().mean() + 1.0
-        return super().between(targ, pred) / (1.0 if self.unit is None else self.unit)
+        if self.scale is None:
+            self.scale = targ.detach().abs().mean() + 1.0
+        return super().between(targ, pred) / self.scale
 
 
 @faulty("check_zero_at_target")
