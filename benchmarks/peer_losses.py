@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,12 @@ class PeerLoss(lploss.Loss):
         loss_name: name of the loss, here and there.
         epsilon: handed to the peer's object.
         log_weight: handed to the peer's object.
+
+    Attributes:
+        takes_epsilon: whether the peer's ``__call__`` has step 3; most leave it out.
     """
+
+    takes_epsilon: ClassVar[bool] = False
 
     def __init__(self, loss_name: str, *, epsilon: float = 0.0, log_weight: float = 0.0) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight)
@@ -65,17 +70,17 @@ class PeerLoss(lploss.Loss):
         return result
 
     def rectify_epsilon(self, loss: Tensor) -> Tensor:
-        """Return the argument: most of the peer's ``__call__`` leave this step out."""
-        return loss
+        """Step 3, where the peer has it."""
+        return self._call("rectify_epsilon", loss) if self.takes_epsilon else loss
 
     def reduce_loss(
         self, loss: Tensor, valid: Tensor | None = None, method: Method = "mean"
     ) -> Tensor:
-        """Return what the peer makes of the elements."""
+        """Step 4."""
         return self._call("reduce_loss", loss, method=method)
 
     def log_loss(self, loss: Tensor, stage: Stage | None = None) -> list[LogEntry]:
-        """Return what the peer logs."""
+        """Step 5."""
         return self._call("log_loss", loss, stage=stage)
 
 
@@ -137,8 +142,8 @@ class PeerTemporalLoss(PeerLoss):
     """The loss between consecutive keypoints: compute_loss, remove_nans, rectify_epsilon, ..."""
 
     loss_name = "temporal"
-    loss_names = ("temporal",)
     kind = "unsupervised"
+    takes_epsilon = True
     num_previous_frames = 1
 
     def _build(self, module: ModuleType) -> Any:
@@ -155,16 +160,13 @@ class PeerTemporalLoss(PeerLoss):
             return loss
         return self._call("remove_nans", loss=loss, confidences=confidences)
 
-    def rectify_epsilon(self, loss: Tensor) -> Tensor:
-        """Step 3."""
-        return self._call("rectify_epsilon", loss=loss)
-
 
 class PeerTemporalHeatmapLoss(PeerLoss):
     """Losses between consecutive heatmaps: compute_loss, remove_nans, rectify_epsilon, ..."""
 
     loss_names = ("temporal_heatmap_mse", "temporal_heatmap_kl")
     kind = "unsupervised"
+    takes_epsilon = True
     num_previous_frames = 1
 
     def _build(self, module: ModuleType) -> Any:
@@ -179,10 +181,6 @@ class PeerTemporalHeatmapLoss(PeerLoss):
         loss = self._call("compute_loss", predictions=heatmaps_pred)
         return self._call("remove_nans", loss=loss, confidences=confidences)
 
-    def rectify_epsilon(self, loss: Tensor) -> Tensor:
-        """Step 3."""
-        return self._call("rectify_epsilon", loss=loss)
-
 
 class PeerPCALoss(PeerLoss):
     """Losses against poses outside a subspace: compute_loss, rectify_epsilon, reduce_loss.
@@ -192,6 +190,7 @@ class PeerPCALoss(PeerLoss):
 
     loss_names = ("pca_singleview", "pca_multiview")
     kind = "unsupervised"
+    takes_epsilon = True
 
     @property
     def axis_sizes(self) -> Mapping[str, int]:
@@ -217,16 +216,11 @@ class PeerPCALoss(PeerLoss):
         rows = self._peer.pca._format_data(data_arr=keypoints_pred)
         return self._call("compute_loss", predictions=rows)
 
-    def rectify_epsilon(self, loss: Tensor) -> Tensor:
-        """Step 3."""
-        return self._call("rectify_epsilon", loss=loss)
-
 
 class PeerPairwiseProjectionsLoss(PeerLoss):
     """The loss between points in space: compute_loss, remove_nans, reduce_loss."""
 
     loss_name = "supervised_pairwise_projections"
-    loss_names = ("supervised_pairwise_projections",)
     kind = "supervised"
 
     def remove_nans(
@@ -256,7 +250,6 @@ class PeerReprojectionHeatmapLoss(PeerLoss):
     """The loss of what the views find in space: compute_loss, remove_nans, reduce_loss."""
 
     loss_name = "supervised_reprojection_heatmap_mse"
-    loss_names = ("supervised_reprojection_heatmap_mse",)
     kind = "supervised"
 
     @property

@@ -99,6 +99,31 @@ class Wish:
     typical: bool = False
     optional: bool | None = None
 
+    @property
+    def is_generic(self) -> bool:
+        """Whether there are no special cases."""
+        return self.likenesses == (Likeness.ANYWHERE,) and self.gaps == (Gaps.NONE,)
+
+    def parts(self) -> list[Wish]:
+        """Return wishes of typical size: one for each likeness, and for each kind of gaps.
+
+        An example of each is tried whatever the seed, for what is drawn by chance may lack one.
+        """
+        usual = Likeness.ANYWHERE if Likeness.ANYWHERE in self.likenesses else self.likenesses[0]
+        none = Gaps.NONE if Gaps.NONE in self.gaps else self.gaps[0]
+        kinds = [(likeness, none) for likeness in self.likenesses]
+        kinds += [(usual, gaps) for gaps in self.gaps if gaps is not none]
+        return [
+            dataclasses.replace(
+                self,
+                likenesses=(likeness,),
+                gaps=(gaps,),
+                typical=True,
+                optional=place % 2 == 0 if self.optional is None else self.optional,
+            )
+            for place, (likeness, gaps) in enumerate(kinds)
+        ]
+
 
 #: Values without special cases: nothing is missing, no two things lie at the same place.
 GENERIC = Wish(likenesses=(Likeness.ANYWHERE,), gaps=(Gaps.NONE,))
@@ -149,7 +174,7 @@ def examples(
         if is_there:
             there[name] = of_input
     # A generic number has too many digits to lie on an edge by chance.
-    decimals = 3 if wish == GENERIC else draw(st.sampled_from([1, 3]))
+    decimals = 3 if wish.is_generic else draw(st.sampled_from([1, 3]))
     values: dict[str, NDArray[np.floating]] = {}
     for name in there:
         _draw_values(draw, name, there, sizes, values, ())

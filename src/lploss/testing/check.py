@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import hypothesis
 import torch
 from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis.errors import HypothesisDeprecationWarning
 from torch import Tensor
 
 from lploss.errors import LplossError
@@ -105,14 +107,22 @@ class Case:
             wish: what is wanted of the examples.
             at_most: how many examples are tried at most.
         """
-        strategy = examples(self.inputs, self.loss.axis_sizes, wish or Wish())
+        wish, number = wish or Wish(), min(self.num_examples, at_most)
+        parts = wish.parts()[: number // 2]
+        self._for_each(body, wish, number - len(parts))
+        for part in parts:
+            self._for_each(body, part, 1)
+        self.example = None
+
+    def _for_each(self, body: Callable[[Example], None], wish: Wish, number: int) -> None:
+        strategy = examples(self.inputs, self.loss.axis_sizes, wish)
 
         def run(example: Example) -> None:
             self.example = example
             body(example)
 
         settings = hypothesis.settings(
-            max_examples=min(self.num_examples, at_most),
+            max_examples=number,
             deadline=None,
             database=None,
             phases=_DRAWN if self.shrinks else _DRAWN[:1],
@@ -120,8 +130,10 @@ class Case:
             suppress_health_check=list(HealthCheck),
             verbosity=Verbosity.quiet,
         )
-        hypothesis.seed(self.seed)(settings(hypothesis.given(strategy)(run)))()
-        self.example = None
+        with warnings.catch_warnings():
+            # Run-time type checks take random numbers, which strategies should not.
+            warnings.simplefilter("ignore", HypothesisDeprecationWarning)
+            hypothesis.seed(self.seed)(settings(hypothesis.given(strategy)(run)))()
 
     def required(self) -> Mapping[str, LossInput]:
         """The inputs that the loss must have."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lploss.errors import DataError, first_line
-from lploss.reduction import gather
+from lploss.reduction import Sync, gather, has_processes
 from lploss_builtin.data.keypoint_files import read_keypoints
 
 
@@ -74,13 +74,15 @@ def labelled_keypoints(source: Any) -> LabelledKeypoints:
     )
 
 
-def labels_of_all(source: Any) -> LabelledKeypoints:
+def labels_of_all(source: Any, sync: Sync = "auto") -> LabelledKeypoints:
     """Return the labelled keypoints that the sources of all processes hold.
 
-    All processes must call this. One without labels gives an array of no rows.
+    Where there are several processes, all of them must call this; one without labels gives an
+    array of no rows. Else these are the labels of the source.
 
     Args:
         source: that of this process, see `labelled_keypoints`.
+        sync: ``False`` for those of this process alone.
 
     Returns:
         The frames of all processes, in the order of their ranks; where all processes with frames
@@ -90,6 +92,8 @@ def labels_of_all(source: Any) -> LabelledKeypoints:
         DataError: a source cannot be used, be it that of another process, or they hold different
             keypoints.
     """
+    if not has_processes(sync):
+        return labelled_keypoints(source)
     own: LabelledKeypoints | Exception
     try:
         own = labelled_keypoints(source)

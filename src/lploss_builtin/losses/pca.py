@@ -16,10 +16,10 @@ from torch import Tensor
 
 from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
-from lploss.reduction import Sync, checked_sync, has_processes
+from lploss.reduction import Sync, checked_sync
 from lploss.validity import Validity
 from lploss_builtin.data.calibration import read_calibration
-from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints, labels_of_all
+from lploss_builtin.data.labels import LabelledKeypoints, labels_of_all
 from lploss_builtin.ops import keypoints, subspace
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
@@ -219,8 +219,8 @@ class PCALoss(Loss):
         cameras = self._checked_cameras(calibration)
         labelled = None
         if data_module is not None:
-            together = cameras is None and has_processes(sync)
-            labelled = (labels_of_all if together else labelled_keypoints)(data_module)
+            # With cameras nothing is fitted to the labels.
+            labelled = labels_of_all(data_module, sync if cameras is None else False)
         views = self._checked_columns(
             mirrored_column_matches,
             columns_for_singleview_pca,

@@ -15,7 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lploss import Loss, Properties
-from lploss.errors import ArgumentValueError, LossDefinitionError, UnknownLossError
+from lploss.errors import (
+    ArgumentValueError,
+    LossDefinitionError,
+    UnknownLossError,
+)
 from lploss.testing import CheckRecord, check_loss
 from lploss.testing import conformance as conformance_module
 from lploss.testing.check import CHECKS, Case, Check
@@ -104,6 +108,7 @@ def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------- a report
 
 
+@pytest.mark.mistyped  # check_arguments does
 def test_a_sound_loss_passes_what_applies(few_checks: None) -> None:
     report = check_loss(Drift)
     assert report.ok, str(report)
@@ -260,7 +265,7 @@ def test_a_loss_that_cannot_be_built_is_an_error_and_no_report() -> None:
 def test_an_expected_failure_is_good() -> None:
     report = check_loss(
         SpoiltByTwo,
-        checks=["check_scalar", "check_arguments"],
+        checks=["check_scalar", "check_copies"],
         expected_failures={"check_scalar": "the formula has a pole"},
     )
     assert report.ok
@@ -379,6 +384,21 @@ def test_the_script_of_a_failure_runs_by_itself(
     assert record.status == "failed"
     done = run_python(record.message.partition("\n\n")[2], PYTHONPATH=str(site.folder))
     assert done.stdout.startswith("tensor(nan"), done.stderr
+
+
+class InMain(Drift):
+    """A loss of a notebook."""
+
+    loss_name = "in_main"
+    __module__ = "__main__"
+
+
+def test_a_class_of_a_notebook_is_not_sent_to_other_processes() -> None:
+    record = only(InMain, "check_two_processes")
+    assert (record.status, record.message) == (
+        "not_applicable",
+        "the class is in __main__, which other processes cannot import",
+    )
 
 
 def test_a_loss_that_cannot_be_copied_is_checked_all_the_same() -> None:

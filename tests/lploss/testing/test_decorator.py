@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ CHOSEN = (
     "check_inputs_untouched",
     "check_rotation",
     "check_scaling",
-    "check_arguments",
+    "check_logs",
 )
 
 
@@ -129,8 +130,8 @@ def test_a_failure_shows_the_message_and_nothing_of_the_kit(
 def test_an_expected_failure_that_does_not_come_fails(
     few_checks: None, pytester: pytest.Pytester
 ) -> None:
-    expected = 'expected_failures={"check_arguments": "later"}'
-    result = run(pytester, written(f'"rmse", {expected}'), "-k", "check_arguments")
+    expected = 'expected_failures={"check_logs": "later"}'
+    result = run(pytester, written(f'"rmse", {expected}'), "-k", "check_logs")
     result.assert_outcomes(failed=1, deselected=6)
     result.stdout.fnmatch_lines(
         ["passed, though it was expected to fail: later. Remove the expectation."]
@@ -220,10 +221,13 @@ def test_a_broken_plugin_fails_in_tests_and_not_in_collection(
     few_checks: None, pytester: pytest.Pytester, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.install_loss("acme", "acme_loss", target=BROKEN)
-    monkeypatch.setattr("lploss.registry.default_registry", site.registry())
-    monkeypatch.setattr(
-        decorator, "Conformance", with_registry(conformance.Conformance, site.registry())
-    )
+    registry = site.registry()
+
+    class Here(conformance.Conformance):
+        def __init__(self, target: str, **options: Any) -> None:
+            super().__init__(target, **options, registry=registry)
+
+    monkeypatch.setattr(decorator, "Conformance", Here)
     source = written('"acme_loss"') + "\n\ndef test_another():\n    assert 1 + 1 == 2\n"
     result = run(pytester, source, "-v")
     result.assert_outcomes(passed=1, failed=7)
@@ -235,10 +239,6 @@ def test_a_broken_plugin_fails_in_tests_and_not_in_collection(
         ]
     )
     assert "lploss/testing" not in result.stdout.str()
-
-
-def with_registry(cls: type, registry: object) -> object:
-    return lambda *args, **options: cls(*args, **options, registry=registry)
 
 
 def test_an_unknown_loss_fails_in_tests_and_not_in_collection(

@@ -110,6 +110,7 @@ def test_a_source_without_keypoints_is_refused(source: object, message: str) -> 
 
 def given_by(monkeypatch: pytest.MonkeyPatch, *others: object) -> None:
     """Let other processes hold this; the own comes first."""
+    monkeypatch.setattr(labels, "has_processes", bool)
     monkeypatch.setattr(labels, "gather", lambda own: [own, *others])
 
 
@@ -125,6 +126,11 @@ def test_labels_of_several_processes_are_joined_in_their_order(
     joined = labels_of_all(POSES[:0])
     np.testing.assert_array_equal(joined.keypoints, POSES[2:5])
     assert (joined.keypoint_names, joined.num_views) == (("nose", "tail"), 2)
+
+
+def test_labels_are_not_shared_where_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_by(monkeypatch, LabelledKeypoints(POSES))
+    np.testing.assert_array_equal(labels_of_all(POSES[:2], sync=False).keypoints, POSES[:2])
 
 
 def test_what_all_processes_hold_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError
-from lploss.reduction import Sync, has_processes
+from lploss.reduction import Sync
 from lploss_bone_length.distances import keypoint_distances_pred
-from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints, labels_of_all
+from lploss_builtin.data.labels import LabelledKeypoints, labels_of_all
 
 
 class BoneLengthLoss(Loss):
@@ -96,8 +96,7 @@ class BoneLengthLoss(Loss):
         self.register_buffer("ends", torch.tensor(ends).T, persistent=False)
         self.register_buffer("ranges", torch.zeros(2, 0))
         if data_module is not None:
-            labels = labels_of_all if has_processes(sync) else labelled_keypoints
-            self.fit(labels(data_module))
+            self.fit(labels_of_all(data_module, sync))
 
     def fit(self, labelled: LabelledKeypoints) -> None:
         """Take the range of each bone's length from labelled poses; NaN is not labelled."""

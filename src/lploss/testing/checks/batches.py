@@ -125,7 +125,7 @@ def _is_bound(case: Case, example: Example, of_input: LossInput, dim: int) -> bo
 
 
 def _demand_refused(case: Case, example: Example, name: str, wrong: Tensor, what: str) -> None:
-    case.script = f"""batch["{name}"] = torch.zeros{tuple(wrong.shape)}  # {what}
+    case.script = f"""batch["{name}"] = torch.zeros({tuple(wrong.shape)})  # {what}
 loss(**batch)"""
     try:
         case.loss(**{**example.batch, name: wrong})
@@ -138,3 +138,4 @@ loss(**batch)"""
         fail(f"{name} with {what} must raise ShapeError, it raised {type(error).__name__}: {error}")
     else:
         fail(f"{name} with {what} must raise ShapeError, it was taken")
+    case.script = None

@@ -15,8 +15,9 @@ _NEAR_AND_FAR = Wish(likenesses=(Likeness.NEAR, Likeness.ANYWHERE), gaps=(Gaps.N
     why="Networks are trained in float32; a formula that needs float64 loses its digits there.",
     mend="Subtract large numbers before squaring them rather than after, and compute what needs "
     "it in float64 inside.",
-    shows="print(loss(**batch).loss)\n"
-    "print(loss.double()(**{name: value.double() for name, value in batch.items()}).loss)",
+    shows="print(loss.elementwise(**batch))\n"
+    "batch = {name: value.double() for name, value in batch.items()}\n"
+    "print(loss.double().elementwise(**batch))",
 )
 def check_float32(case: Case) -> None:
     double = case.copy().double()
@@ -26,6 +27,14 @@ def check_float32(case: Case) -> None:
         exact = scalar_of(double, example.to(torch.float64))
         if not is_close(single, exact, rtol=1e-3, atol=1e-5):
             fail(f"in float32 the loss is {show(single)}, in float64 {show(exact)}")
+        # Errors of single elements may cancel in the mean.
+        elements = case.loss.elementwise(**example.batch)
+        exact_ones = double.elementwise(**example.to(torch.float64).batch)
+        if not is_close(elements, exact_ones, rtol=1e-3, atol=1e-5):
+            fail(
+                f"in float32 the element-wise loss is {show(elements)}, in float64 "
+                f"{show(exact_ones)}"
+            )
 
     case.for_each(body, _NEAR_AND_FAR)
 

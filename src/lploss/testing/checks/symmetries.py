@@ -83,7 +83,9 @@ def _is_each_alone(case: Case, example: Example, each: list[int]) -> bool:
         if now.shape != elements.shape:
             return False
         others = [own for own in each if own != place]
-        before, after = (e.unflatten(-1, (number, len(each)))[..., others] for e in (elements, now))
+        before, after = (
+            torch.unflatten(e, -1, (number, len(each)))[..., others] for e in (elements, now)
+        )
         if not is_close(before, after):
             return False
     return True

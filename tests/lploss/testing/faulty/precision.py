@@ -31,16 +31,6 @@ class LogCosh(Distance):
         return (pred - targ).cosh().log().sum(dim=-1)
 
 
-@faulty("check_float32")
-class HalfPrecision(Distance):
-    """Saves memory."""
-
-    properties = Properties(keypoint_order=True)
-
-    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        return super().between(targ.half(), pred.half()).to(pred.dtype)
-
-
 @faulty("check_autocast")
 class TurnsPoints(Distance):
     """Multiplies points by a matrix, which autocast does in bfloat16."""
