@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 
-from lploss.testing.batches import Example, Likeness, Wish
-from lploss.testing.check import Case, NotApplicable, check, fail, gradients_of, is_close, show
+from lploss.testing.batches import GENERIC, Example, Likeness, Wish
+from lploss.testing.check import (
+    Case,
+    NotApplicable,
+    check,
+    fail,
+    gradients_of,
+    is_close,
+    scalar_of,
+    show,
+)
 
 
 @check(
@@ -55,6 +65,24 @@ def check_elementwise_agrees(case: Case) -> None:
             )
 
     case.for_each(body)
+
+
+@check(
+    why="A loss that is 0 whatever is predicted trains nothing, and passes all other checks.",
+    mend="Look for a mask that leaves out everything, or a clip that takes everything; if only rare "
+    "predictions cost something, give the InputSpec a strategy that draws them.",
+    shows="print(loss(**batch).loss)",
+)
+def check_costs_something(case: Case) -> None:
+    loss = case.copy(epsilon=0.0)
+    values: list[float] = []
+
+    def body(example: Example) -> None:
+        values.append(scalar_of(loss, example).item())
+
+    case.for_each(body, replace(GENERIC, sizes={"batch": 4 + loss.num_previous_frames}))
+    if values and not any(values):
+        fail(f"without epsilon the loss was 0 in all of {len(values)} examples")
 
 
 @check(

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from lploss import Properties
 from tests.lploss.testing.faulty.fault import because, faulty
-from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError, PairDistance, Step
+from tests.lploss.testing.faulty.sound import (
+    Cleaned,
+    Distance,
+    Keypoints,
+    MapError,
+    PairDistance,
+    Step,
+)
 
 
 @faulty("check_keypoint_order")

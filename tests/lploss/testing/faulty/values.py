@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from lploss import Properties
+from lploss_builtin.ops.keypoints import split_xy
 from tests.lploss.testing.faulty.fault import because, faulty
-from tests.lploss.testing.faulty.sound import Distance, MapError
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError
 
 
 @faulty("check_scalar")
@@ -79,6 +80,30 @@ class MeanOverAll(Distance):
     def reduce_loss(self, loss, valid=None, method="mean"):
         total = super().reduce_loss(loss, valid, "sum")
         return total if method == "sum" else total / max(loss.numel(), 1)
+
+
+@faulty("check_costs_something")
+class WithinTolerance(Distance):
+    """Takes a share of the image for a tolerance in px."""
+
+    properties = Properties()
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return torch.relu(super().between(targ, pred) / 256.0 - 20.0)
+
+
+@faulty("check_costs_something")
+class MaskTheWrongWayRound(Distance):
+    """Leaves out what is labelled, and counts what is not: replaced by zeros, it costs nothing."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        inputs, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        spoilt = ~valid[..., None]
+        cleaned = {
+            name: torch.where(spoilt, 0.0, split_xy(value)).flatten(1)
+            for name, value in inputs.items()
+        }
+        return cleaned, ~valid
 
 
 @faulty("check_deterministic")
