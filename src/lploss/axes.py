@@ -25,15 +25,20 @@ class Axes:
         text: the annotation's axes, e.g. ``"batch two_x_num_keypoints"``.
         factors: for each axis the factors of its size: names, and one number. ``None`` for an
             axis that may have any size.
-        floating: whether the tensor must hold floating-point numbers.
+        kind: ``"float"``, ``"int"`` or ``"bool"`` where the annotation names one of them.
     """
 
     text: str
     factors: tuple[tuple[int, tuple[str, ...]] | None, ...]
-    floating: bool
+    kind: str | None = None
+
+    @property
+    def floating(self) -> bool:
+        """Whether the tensor must hold floating-point numbers."""
+        return self.kind == "float"
 
     @classmethod
-    def parse(cls, text: str, floating: bool = False) -> Axes | None:
+    def parse(cls, text: str, kind: str | None = None) -> Axes | None:
         """Return the axes, or ``None`` where they hold something that is not checked here.
 
         Example:
@@ -54,7 +59,7 @@ class Axes:
                 factors.append((math.prod(numbers), names))
             else:
                 return None
-        return cls(text, tuple(factors), floating)
+        return cls(text, tuple(factors), kind)
 
     def check(self, loss: str, name: str, value: Any, sizes: dict[str, int]) -> None:
         """Check one input against the axes.
@@ -125,6 +130,15 @@ class Axes:
 
 def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
     """Return the axes of parameters, and of ``return``, that a jaxtyping annotation describes."""
+    parsed = {
+        name: Axes.parse(hint.dim_str, _kind(hint.dtypes))
+        for name, hint in annotations_of(function).items()
+    }
+    return {name: axes for name, axes in parsed.items() if axes is not None}
+
+
+def annotations_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the jaxtyping annotations, of a form that can be checked here or not."""
     try:
         hints = typing.get_type_hints(function)
     except Exception:
@@ -135,12 +149,16 @@ def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
         options = typing.get_args(hint) if _is_union(hint) else (hint,)
         described = [option for option in options if hasattr(option, "dim_str")]
         if len(described) == 1:
-            dtypes = described[0].dtypes
-            floating = isinstance(dtypes, list | tuple) and all("float" in str(d) for d in dtypes)
-            axes = Axes.parse(described[0].dim_str, floating)
-            if axes is not None:
-                found[name] = axes
+            found[name] = described[0]
     return found
+
+
+def _kind(dtypes: Any) -> str | None:
+    if isinstance(dtypes, list | tuple):
+        for kind in ("float", "int", "bool"):
+            if all(kind in str(dtype) for dtype in dtypes):
+                return kind
+    return None
 
 
 def _is_union(hint: Any) -> bool:

@@ -90,6 +90,11 @@ class LossFactory(nn.Module):
                 raise ConfigError(
                     f"the loss {loss.loss_name!r} is asked for twice, the second time as {name!r}"
                 )
+            if f"{loss.loss_name}_loss" == total_name:
+                raise ConfigError(
+                    f"the loss {loss.loss_name!r} would be logged as {total_name!r}, which is the "
+                    "name of the sum: give another total_name"
+                )
             built[loss.loss_name] = loss
         self.losses = cast("Mapping[str, Loss]", nn.ModuleDict(built))
         self.recorder = FlightRecorder(self.losses, dict(off or {})) if record else None

@@ -65,6 +65,8 @@ def new_distribution(
         "version": version("lploss"),
     }
     folder = into / distribution
+    if into.exists() and not into.is_dir():
+        raise ArgumentValueError(f"{into} is a file; give a folder: --into DIR")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArgumentValueError(
             f"{folder} is there already, and nothing is overwritten. Choose another name, remove "

@@ -119,7 +119,9 @@ def across_processes(means: Sequence[Tensor], numbers: Sequence[Tensor | int]) -
     for mean, has_any, value, factor in zip(means, counts, values, factors, strict=True):
         part = torch.where(has_any.to(mean.device), mean * factor.to(mean), 0.0)
         # The value comes from the sum alone, so that it is the same in all processes to the bit.
-        shared.append(value.to(mean) + (part - part.detach()))
+        # Zero, with the gradient of the part; infinity less itself would be NaN.
+        slope = torch.where(part.isfinite(), part - part.detach(), 0.0)
+        shared.append(value.to(mean) + slope)
     return shared
 
 

@@ -28,7 +28,7 @@ from lploss.errors import InputTypeError, ShapeError
     ],
 )
 def test_axes_are_read_as_factors(text, factors):
-    axes = Axes.parse(text, floating=True)
+    axes = Axes.parse(text, "float")
     assert axes.text == text
     assert axes.factors == factors
     assert axes.floating

@@ -23,7 +23,11 @@ _OTHERS = (3, 1, 2, 4)
 
 
 def axis_sizes(
-    axes: Collection[Axes], fixed: Mapping[str, int], *, typical: bool = False
+    axes: Collection[Axes],
+    fixed: Mapping[str, int],
+    *,
+    typical: bool = False,
+    num_previous_frames: int = 0,
 ) -> st.SearchStrategy[dict[str, int]]:
     """Return a strategy of sizes, one for each name of an axis.
 
@@ -31,6 +35,7 @@ def axis_sizes(
         axes: of all inputs.
         fixed: sizes that are given.
         typical: whether all other sizes are the typical ones.
+        num_previous_frames: how many frames a batch has before those of its elements.
     """
     names = {
         name for of_input in axes for factor in of_input.factors if factor for name in factor[1]
@@ -42,7 +47,8 @@ def axis_sizes(
     def sizes_of(name: str) -> st.SearchStrategy[int]:
         if name in fixed:
             return st.just(fixed[name])
-        sizes = _SIZES.get(name, _OTHERS)
+        more = num_previous_frames if name == "batch" else 0
+        sizes = [size + more for size in _SIZES.get(name, _OTHERS)]
         return st.just(sizes[0]) if typical else st.sampled_from(sorted(sizes))
 
     def with_pairs(sizes: dict[str, int]) -> dict[str, int]:

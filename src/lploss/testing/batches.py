@@ -24,7 +24,7 @@ Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
 _SEEDS = st.integers(0, 2**32 - 1)
 # The input that is being drawn: two inputs of one seed must differ.
-_drawing: ContextVar[str] = ContextVar("_drawing", default="")
+_drawing: ContextVar[tuple[int, ...]] = ContextVar("_drawing", default=())
 
 
 class Likeness(StrEnum):
@@ -64,7 +64,15 @@ class Example:
 
     def to(self, *to: Any) -> Example:
         """Return the example in another precision or on another device."""
-        return self.with_batch({name: value.to(*to) for name, value in self.batch.items()})
+        return self.with_batch(
+            {
+                # What is no floating-point number keeps its type.
+                name: value.to(*to)
+                if value.is_floating_point() or not isinstance(to[0], torch.dtype)
+                else value
+                for name, value in self.batch.items()
+            }
+        )
 
     def with_batch(self, batch: Mapping[str, Tensor]) -> Example:
         """Return an example with other values."""
@@ -146,7 +154,7 @@ def random_arrays(
 
 
 def _generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, *_drawing.get().encode()])
+    return np.random.default_rng([seed, *_drawing.get()])
 
 
 @st.composite
@@ -155,6 +163,8 @@ def examples(
     inputs: Mapping[str, LossInput],
     fixed_sizes: Mapping[str, int],
     wish: Wish,
+    seed: int = 0,
+    num_previous_frames: int = 0,
 ) -> Example:
     """Draw an example.
 
@@ -163,9 +173,18 @@ def examples(
         inputs: the inputs of the loss.
         fixed_sizes: sizes that the loss demands of axes.
         wish: what is wanted.
+        seed: of the numbers; Hypothesis tries the simplest choices first, whatever its own seed.
+        num_previous_frames: how many frames a batch has before those of its elements.
     """
     wished = {**fixed_sizes, **wish.sizes}
-    sizes = draw(axis_sizes([i.axes for i in inputs.values()], wished, typical=wish.typical))
+    sizes = draw(
+        axis_sizes(
+            [i.axes for i in inputs.values()],
+            wished,
+            typical=wish.typical,
+            num_previous_frames=num_previous_frames,
+        )
+    )
     there = {}
     for name, of_input in inputs.items():
         is_there = of_input.is_required
@@ -177,7 +196,7 @@ def examples(
     decimals = 3 if wish.is_generic else draw(st.sampled_from([1, 3]))
     values: dict[str, NDArray[np.floating]] = {}
     for name in there:
-        _draw_values(draw, name, there, sizes, values, ())
+        _draw_values(draw, name, there, sizes, values, (), seed)
     likeness = draw(st.sampled_from(wish.likenesses))
     for name in [name for name in there if "_pred" in name]:
         values[name] = _placed(likeness, there[name], values, there)
@@ -188,10 +207,10 @@ def examples(
             if of_input.missing is not None:
                 gaps = draw(st.sampled_from(wish.gaps))
                 if gaps is not Gaps.NONE:
-                    random = np.random.default_rng(draw(_SEEDS))
+                    random = np.random.default_rng([draw(_SEEDS), seed])
                     values[name] = _with_gaps(values[name], of_input, gaps, random)
     # In the order of the loss's inputs, not in the one in which they were drawn.
-    batch = {name: torch.from_numpy(values[name].astype(np.float32)) for name in there}
+    batch = {name: torch.from_numpy(values[name]).to(i.dtype) for name, i in there.items()}
     return Example(batch, sizes, inputs)
 
 
@@ -202,21 +221,22 @@ def _draw_values(
     sizes: Mapping[str, int],
     values: dict[str, NDArray[np.floating]],
     under_way: tuple[str, ...],
+    seed: int,
 ) -> None:
     """Draw one input, after those on which it depends."""
     if name in values or name in under_way:
         return
     of_input = inputs[name]
     shape = shape_of(of_input.axes, sizes)
-    function = of_input.strategy() or _normal
+    function = of_input.strategy() or _DEFAULTS.get(of_input.axes.kind or "", _normal)
     given: dict[str, Any] = {}
     for parameter in takes(function):
         if parameter in inputs:
-            _draw_values(draw, parameter, inputs, sizes, values, (*under_way, name))
+            _draw_values(draw, parameter, inputs, sizes, values, (*under_way, name), seed)
         known: dict[str, Any] = {"shape": shape, "sizes": sizes, **values}
         if parameter in known:
             given[parameter] = known[parameter]
-    token = _drawing.set(name)
+    token = _drawing.set((seed, *name.encode()))
     try:
         drawn = draw(function(**given))
     finally:
@@ -233,6 +253,17 @@ def _normal(shape: tuple[int, ...]) -> st.SearchStrategy[NDArray[np.floating]]:
     return random_arrays(lambda random: random.normal(scale=3.0, size=shape))
 
 
+def _small_integers(shape: tuple[int, ...]) -> st.SearchStrategy[NDArray[np.floating]]:
+    return random_arrays(lambda random: random.integers(0, 4, size=shape).astype(float))
+
+
+def _zeros_and_ones(shape: tuple[int, ...]) -> st.SearchStrategy[NDArray[np.floating]]:
+    return random_arrays(lambda random: random.integers(0, 2, size=shape).astype(float))
+
+
+_DEFAULTS = {"int": _small_integers, "bool": _zeros_and_ones}
+
+
 def _placed(
     likeness: Likeness,
     of_input: LossInput,
@@ -247,8 +278,10 @@ def _placed(
         if likeness is Likeness.FAR and not of_input.coordinates:
             return value
         target_axes = inputs[of_input.name.replace("_pred", "_targ")].axes
-        target = _aligned(target, target_axes.text, of_input.axes.text)
-        return target + share * (value - target)
+        given = target.reshape(value.shape) if target.size == value.size else None
+        aligned = _aligned(target, target_axes.text, of_input.axes.text)
+        aligned = given if aligned is None else aligned
+        return value if aligned is None else aligned + share * (value - aligned)
     if likeness is Likeness.STILL and of_input.has_batch:
         return np.broadcast_to(value[:1], value.shape) if len(value) else value
     if likeness is Likeness.COLLAPSED and of_input.coordinates:
@@ -261,11 +294,13 @@ def _placed(
     return value
 
 
-def _aligned(target: NDArray[np.floating], target_axes: str, axes: str) -> NDArray[np.floating]:
+def _aligned(
+    target: NDArray[np.floating], target_axes: str, axes: str
+) -> NDArray[np.floating] | None:
     """Give a target the axes that only its predictions have, such as pairs of cameras."""
     names, own = axes.split(), target_axes.split()
     if [name for name in names if name in own] != own:
-        return target
+        return None
     return target.reshape([target.shape[own.index(name)] if name in own else 1 for name in names])
 
 

@@ -98,7 +98,11 @@ class Case:
     script: str | None = field(default=None, init=False)
 
     def for_each(
-        self, body: Callable[[Example], None], wish: Wish | None = None, *, at_most: int = 10**6
+        self,
+        body: Callable[[Example], None],
+        wish: Wish | None = None,
+        *,
+        at_most: int | None = None,
     ) -> None:
         """Run a function on examples; the one at which it fails is made small and kept.
 
@@ -107,15 +111,23 @@ class Case:
             wish: what is wanted of the examples.
             at_most: how many examples are tried at most.
         """
-        wish, number = wish or Wish(), min(self.num_examples, at_most)
+        wish, number = wish or Wish(), min(self.num_examples, at_most or self.num_examples)
         parts = wish.parts()[: number // 2]
-        self._for_each(body, wish, number - len(parts))
-        for part in parts:
-            self._for_each(body, part, 1)
+        self._for_each(body, wish, number - len(parts), 0)
+        for place, part in enumerate(parts, start=1):
+            self._for_each(body, part, 1, place)
         self.example = None
 
-    def _for_each(self, body: Callable[[Example], None], wish: Wish, number: int) -> None:
-        strategy = examples(self.inputs, self.loss.axis_sizes, wish)
+    def _for_each(
+        self, body: Callable[[Example], None], wish: Wish, number: int, place: int
+    ) -> None:
+        strategy = examples(
+            self.inputs,
+            self.loss.axis_sizes,
+            wish,
+            seed=100 * abs(self.seed) + place,
+            num_previous_frames=self.loss.num_previous_frames,
+        )
 
         def run(example: Example) -> None:
             self.example = example
@@ -173,6 +185,14 @@ def scalar_of(loss: Loss, example: Example) -> Tensor:
     return loss(**example.batch).loss
 
 
+def with_gradients(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of the inputs that gradients are found for: of all that can have some."""
+    return {
+        name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+        for name, tensor in batch.items()
+    }
+
+
 def gradients_of(
     loss: Loss, example: Example, value: Callable[[Mapping[str, Tensor]], Tensor] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -183,11 +203,10 @@ def gradients_of(
         example: the batch.
         value: what to differentiate instead of the weighted scalar.
     """
-    leaves = {
-        name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
-        for name, tensor in example.batch.items()
-    }
-    result = loss(**leaves).loss if value is None else value(leaves)
+    leaves = with_gradients(example.batch)
+    # Copies, for what a network predicts is no leaf, and may be written into.
+    given = {name: leaf.clone() for name, leaf in leaves.items()}
+    result = loss(**given).loss if value is None else value(given)
     differentiable = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
     if not result.requires_grad:
         return result, {}

@@ -13,7 +13,7 @@ from lploss.errors import LplossError, UnknownLossError
 from lploss.registry import Registry
 from lploss.specs import LossSpec
 from lploss.testing.check import CHECKS
-from lploss.testing.conformance import MINIMUM, Conformance
+from lploss.testing.conformance import MINIMUM, Conformance, origin_of
 from lploss.testing.report import ConformanceReport
 
 
@@ -50,17 +50,18 @@ def names_to_check(names: Sequence[str], distribution: str | None, registry: Reg
     if names:
         prefix = f"{distribution}/" if distribution else ""
         asked = [f"{prefix}{name}" for name in names]
-        return [registry.find(LossSpec, name).qualified_name for name in asked]
+        found = [registry.find(LossSpec, name).qualified_name for name in asked]
+        return list(dict.fromkeys(found))
     entries = registry.entries(LossSpec)
     if distribution is None:
         return list(dict.fromkeys(entry.qualified_name for entry in entries))
-    found = [e for e in entries if e.plugin.distribution == normalise(distribution)]
-    if not found:
+    own = [e for e in entries if e.plugin.distribution == normalise(distribution)]
+    if not own:
         having = sorted({entry.plugin.distribution for entry in entries})
         raise UnknownLossError(
             f"the distribution {distribution!r} has no loss. These have: {', '.join(having)}."
         )
-    return list(dict.fromkeys(entry.qualified_name for entry in found))
+    return list(dict.fromkeys(entry.qualified_name for entry in own))
 
 
 def check_losses(
@@ -84,7 +85,7 @@ def check_losses(
                     registry=registry,
                 )
             except LplossError as error:
-                yield Uncheckable(name, str(error))
+                yield Uncheckable(name, f"{error}{origin_of(error)}")
                 continue
             for check in only or CHECKS:
                 status.update(f"{name}: {check}")

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from hypothesis.errors import Flaky
+
 import lploss
 from lploss.errors import (
     ArgumentValueError,
@@ -19,6 +21,7 @@ from lploss.errors import (
 )
 from lploss.loss import Loss
 from lploss.registry import Registry, default_registry
+from lploss.testing import global_state
 from lploss.testing.batches import Wish
 from lploss.testing.check import CHECKS, Case, Check, CheckFailure, NotApplicable
 from lploss.testing.report import CheckRecord, ConformanceReport
@@ -130,7 +133,8 @@ class Conformance:
             loss = self._loss  # check_copies tells
         case = self._case(loss)
         try:
-            with warnings.catch_warnings():
+            # What a loss leaves behind must not spoil the checks that follow.
+            with global_state.kept(), warnings.catch_warnings():
                 # What a loss warns of is for its users; here each example would repeat it.
                 warnings.simplefilter("ignore")
                 check.run(case)
@@ -141,8 +145,12 @@ class Conformance:
         return CheckRecord(check.name, "passed", "")
 
     def _message(self, check: Check, case: Case, error: Exception) -> str:
-        is_told = isinstance(error, CheckFailure)
-        what = str(error) if is_told else f"{_raised(error)}{origin_of(error)}"
+        if isinstance(error, Flaky):
+            what = "one batch failed and, tried again, passed: the loss is not deterministic"
+        elif isinstance(error, CheckFailure):
+            what = str(error)
+        else:
+            what = f"{_raised(error)}{origin_of(error)}"
         script = script_of(self._subject.code, case.example, case.script or check.shows)
         return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
 
@@ -151,11 +159,14 @@ class Conformance:
         if record.status == "failed":
             return record._replace(status="expected_failure", message=reason)
         if record.status == "passed":
-            message = f"passed, though it was expected to fail: {reason}. Remove the expectation."
+            message = (
+                f"passed, though it was expected to fail: {reason.rstrip('.')}. "
+                "Remove the expectation."
+            )
         else:
             message = (
-                f"does not apply ({record.message}), though it was expected to fail: {reason}. "
-                "Remove the expectation."
+                f"does not apply ({record.message}), though it was expected to fail: "
+                f"{reason.rstrip('.')}. Remove the expectation."
             )
         return record._replace(status="failed", message=message)
 

@@ -117,7 +117,10 @@ class ConformanceReport:
             status = Text(record.status.replace("_", " "), style=_STYLES.get(record.status, ""))
             first = record.message.partition("\n")[0]
             table.add_row(record.check, status, f"{record.seconds:.1f}", Text(first))
-        Console().print(table)
+        console = Console()
+        if not console.is_terminal:  # a file has no edge at which words must break
+            console.width = 200
+        console.print(table)
 
     def __str__(self) -> str:
         failed = [r for r in self.records if r.status == "failed"]

@@ -20,9 +20,10 @@ def script_of(build: tuple[str, ...], example: Example | None, shows: str) -> st
         example: the batch.
         shows: lines that show what is wrong.
     """
-    if example is None:
-        return "\n".join([*build, shows])
-    literals = {name: _literal(value) for name, value in example.batch.items()}
+    if example is None:  # without a batch there is nothing to call
+        return "\n".join(["import torch", *build, *([] if "batch" in shows else [shows])]).strip()
+    backward = "backward" in shows
+    literals = {name: _literal(value, backward) for name, value in example.batch.items()}
     lines = ["import torch", *build]
     names = [name for name in ("nan", "inf") if any(name in text for text in literals.values())]
     if names:
@@ -33,9 +34,9 @@ def script_of(build: tuple[str, ...], example: Example | None, shows: str) -> st
     return "\n".join(lines)
 
 
-def _literal(value: Tensor) -> str:
+def _literal(value: Tensor, backward: bool) -> str:
     dtype = _PRECISIONS.get(value.dtype, f", dtype={value.dtype}")
-    needs_gradient = ", requires_grad=True" if value.dtype.is_floating_point else ""
+    needs_gradient = ", requires_grad=True" if backward and value.is_floating_point() else ""
     if value.device.type != "cpu" or not value.numel():
         device = "" if value.device.type == "cpu" else f', device="{value.device}"'
         return f"torch.zeros({tuple(value.shape)}{dtype}{device}{needs_gradient})"

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeAlias
 
+import torch
 from torch import nn
 
-from lploss.axes import Axes, axes_of
+from lploss.axes import Axes, annotations_of, axes_of
 from lploss.errors import (
     ArgumentError,
     LossDefinitionError,
@@ -50,9 +51,14 @@ class LossInput:
     @property
     def missing(self) -> str | None:
         """What marks an entry that is not there: ``"nan"``, ``"zeros"``, or nothing."""
-        if not self.has_batch:
-            return None
-        return "nan" if self.spec is None else self.spec.missing
+        missing = "nan" if self.spec is None else self.spec.missing
+        cannot = missing == "nan" and self.axes.kind in ("int", "bool")
+        return None if cannot or not self.has_batch else missing
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what the annotation wants."""
+        return {"int": torch.int64, "bool": torch.bool}.get(self.axes.kind or "", torch.float32)
 
     @property
     def has_batch(self) -> bool:
@@ -205,14 +211,22 @@ class Subject:
         Raises:
             LossDefinitionError: nothing says which axes an input has.
         """
-        annotated = {**axes_of(self.cls.remove_nans), **axes_of(self.cls.compute_loss)}
+        steps = (self.cls.remove_nans, self.cls.compute_loss)
+        hinted = {name: hint for step in steps for name, hint in annotations_of(step).items()}
+        annotated = {name: axes for step in steps for name, axes in axes_of(step).items()}
         found = {}
         for name, is_required in self.cls.inputs.items():
             entry = self._input_entry(name)
             spec = None if entry is None else entry.spec
             axes = annotated.get(name)
             if axes is None and spec is not None:
-                axes = Axes.parse(spec.axes, floating=True)
+                axes = Axes.parse(spec.axes, "float")
+            if axes is None and name in hinted:
+                raise LossDefinitionError(
+                    f"loss {self.name!r}: the axes {hinted[name].dim_str!r} of {name!r} are of a "
+                    "form that examples cannot be drawn from: name each axis or give it a number, as "
+                    'in "batch two_x_num_keypoints", or describe the input by an InputSpec'
+                )
             if axes is None:
                 raise LossDefinitionError(
                     f"loss {self.name!r}: nothing says which axes {name!r} has, so no example can "
@@ -236,10 +250,14 @@ class Subject:
 
 
 def _entry_of(cls: type[Loss], name: str, registry: Registry) -> Entry[LossSpec] | None:
-    target = f"{cls.__module__}:{cls.__qualname__}"
     for entry in registry.entries(LossSpec):
-        if entry.spec.name == name and entry.spec.target == target:
-            return entry
+        if entry.spec.name == name:
+            try:
+                loaded = registry.load(LossSpec, entry.qualified_name)
+            except LplossError:
+                continue  # another one's of the same name
+            if loaded is cls:
+                return entry
     return None
 
 

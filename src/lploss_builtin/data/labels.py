@@ -74,11 +74,11 @@ def labelled_keypoints(source: Any) -> LabelledKeypoints:
     )
 
 
-def labels_of_all(source: Any, sync: Sync = "auto") -> LabelledKeypoints:
+def labels_of_all(source: Any, sync: Sync = "auto") -> LabelledKeypoints | None:
     """Return the labelled keypoints that the sources of all processes hold.
 
-    Where there are several processes, all of them must call this; one without labels gives an
-    array of no rows. Else these are the labels of the source.
+    Where there are several processes, all of them must call this; one without labels gives
+    ``None`` or an array of no rows. Else these are the labels of the source.
 
     Args:
         source: that of this process, see `labelled_keypoints`.
@@ -86,17 +86,17 @@ def labels_of_all(source: Any, sync: Sync = "auto") -> LabelledKeypoints:
 
     Returns:
         The frames of all processes, in the order of their ranks; where all processes with frames
-        hold the very same ones, these.
+        hold the very same ones, these. ``None`` where nobody has a source.
 
     Raises:
         DataError: a source cannot be used, be it that of another process, or they hold different
             keypoints.
     """
     if not has_processes(sync):
-        return labelled_keypoints(source)
-    own: LabelledKeypoints | Exception
+        return None if source is None else labelled_keypoints(source)
+    own: LabelledKeypoints | Exception | None
     try:
-        own = labelled_keypoints(source)
+        own = None if source is None else labelled_keypoints(source)
     except Exception as error:
         own = error
     # An error goes round as well: nobody waits for a process that has stopped.
@@ -106,7 +106,8 @@ def labels_of_all(source: Any, sync: Sync = "auto") -> LabelledKeypoints:
     for rank, part in enumerate(parts):
         if isinstance(part, str):
             raise DataError(f"process {rank} cannot give its labelled keypoints: {part}")
-    return _joined(parts)
+    given = [part for part in parts if part is not None]
+    return _joined(given) if given else None
 
 
 def _joined(parts: Sequence[LabelledKeypoints]) -> LabelledKeypoints:

@@ -119,8 +119,9 @@ class PCALoss(Loss):
             percentile of the error of points that all of them see is above this; px.
         centering_method: for ``pca_singleview``: subtract from each pose the ``"mean"`` or
             ``"median"`` of its keypoints; ``None``: do not.
-        sync: whether the fit is to the labels of all processes of ``torch.distributed``:
-            ``"auto"`` and ``True``: where a process group is initialised; ``False``: never.
+        sync: whether the fit is to the labels of all processes of ``torch.distributed``, where
+            there are several: ``"auto"`` and ``True``; all of them must then build the loss, those
+            without labels too. A factory hands its own ``sync`` on.
 
     Returns:
         Element-wise ``(batch, num_keypoints_used)``, px; for ``pca_multiview`` all keypoints
@@ -189,7 +190,7 @@ class PCALoss(Loss):
         centering_method: Literal["mean", "median"] | None = None,
         calibration: Cameras | str | PathLike[str] | None = None,
         max_deviation: float = 5.0,
-        sync: Sync = "auto",
+        sync: Sync = False,
     ) -> None:
         super().__init__(epsilon=0.0 if epsilon is None else epsilon, log_weight=log_weight)
         if loss_name not in self.loss_names:
@@ -217,10 +218,8 @@ class PCALoss(Loss):
         self.max_deviation = self._number("max_deviation", max_deviation, 0.0)
         checked_sync(sync, f"loss {loss_name!r}: ")
         cameras = self._checked_cameras(calibration)
-        labelled = None
-        if data_module is not None:
-            # With cameras nothing is fitted to the labels.
-            labelled = labels_of_all(data_module, sync if cameras is None else False)
+        # With cameras nothing is fitted to the labels.
+        labelled = labels_of_all(data_module, sync if cameras is None else False)
         views = self._checked_columns(
             mirrored_column_matches,
             columns_for_singleview_pca,

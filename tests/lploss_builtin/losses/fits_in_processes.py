@@ -24,4 +24,7 @@ def fit(name: str, labels: Any, **params: Any) -> dict[str, Any]:
 
 def fits(payload: Mapping[str, tuple[str, Any, Mapping[str, Any]]]) -> dict[str, Any]:
     """Return all fits of one process, in an order that is the same in all of them."""
-    return {case: fit(name, labels, **params) for case, (name, labels, params) in payload.items()}
+    return {
+        case: fit(name, labels, **{"sync": "auto", **params})
+        for case, (name, labels, params) in payload.items()
+    }

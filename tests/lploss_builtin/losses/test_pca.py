@@ -299,7 +299,7 @@ def test_an_unfitted_loss_says_so() -> None:
 
 
 def test_a_batch_with_other_keypoints_is_refused() -> None:
-    with pytest.raises(ShapeError, match="got 6: .* This loss is made for num_keypoints = 4"):
+    with pytest.raises(ShapeError, match=r"got 6: .* This loss is made for num_keypoints = 4"):
         singleview(labels())(keypoints_pred=torch.zeros(2, 6))
 
 

@@ -39,6 +39,7 @@ CASES: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "same where any": ("pca_singleview", [POSES, POSES[:0], POSES], {}),
     "not shared": ("pca_singleview", [POSES[:30], POSES[:40], POSES[20:]], {"sync": False}),
     "none": ("pca_singleview", [POSES[:0]] * 3, {}),
+    "no source": ("pca_singleview", [POSES[:37], None, POSES[37:]], {}),
     "unreadable": ("pca_singleview", [POSES, 3, POSES], {}),
     "other keypoints": ("pca_singleview", [POSES, POSES[:, :6], POSES], {}),
     "other names": (
@@ -71,7 +72,8 @@ def assert_same(came: dict[str, Any], expected: dict[str, Any], **tolerance: flo
 
 
 @pytest.mark.parametrize(
-    "case", ["singleview", "multiview", "told to", "same everywhere", "same where any"]
+    "case",
+    ["singleview", "multiview", "told to", "same everywhere", "same where any", "no source"],
 )
 def test_the_fit_is_that_of_one_process_with_all_labels(found: list, case: str) -> None:
     expected = fit(CASES[case][0], POSES)

@@ -36,8 +36,8 @@ class BoneLengthLoss(Loss):
         epsilon: deviations of at most this cost nothing; at least 0, px; one number, or one a
             bone.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
-        sync: whether the ranges are those of the labels of all processes: ``"auto"`` and ``True``
-            where there are several, ``False`` never.
+        sync: whether the ranges are those of the labels of all processes, where there are several:
+            ``"auto"`` and ``True``. A factory hands its own on.
 
     Returns:
         Element-wise ``(batch, num_bones)``, px.
@@ -76,7 +76,7 @@ class BoneLengthLoss(Loss):
         data_module: Any = None,
         epsilon: float | Sequence[float] = 0.0,
         log_weight: float = 0.0,
-        sync: Sync = "auto",
+        sync: Sync = False,
     ) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight)
         self.keypoint_names = tuple(keypoint_names)
@@ -95,8 +95,9 @@ class BoneLengthLoss(Loss):
         ends = [[self.keypoint_names.index(name) for name in bone] for bone in bones]
         self.register_buffer("ends", torch.tensor(ends).T, persistent=False)
         self.register_buffer("ranges", torch.zeros(2, 0))
-        if data_module is not None:
-            self.fit(labels_of_all(data_module, sync))
+        labels = labels_of_all(data_module, sync)
+        if labels is not None:
+            self.fit(labels)
 
     def fit(self, labelled: LabelledKeypoints) -> None:
         """Take the range of each bone's length from labelled poses; NaN is not labelled."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from lploss.errors import ArgumentError, ArgumentValueError, LplossError
 from lploss.loss import parameters_of
-from lploss.testing.check import Case, check, fail
+from lploss.testing.check import Case, NotApplicable, check, fail
 
 _BAD_NUMBERS = (math.nan, "much")
 
@@ -21,6 +21,12 @@ _BAD_NUMBERS = (math.nan, "much")
 )
 def check_arguments(case: Case) -> None:
     known = parameters_of(case.subject.cls)
+    try:
+        case.subject.build(log_weight=0.0)
+    except TypeError as error:
+        raise NotApplicable(
+            f"the class cannot be built anew: {error}. Override the class method `example`"
+        ) from error
     _demand_refused(case, {"epsilonn": 1.0}, ArgumentError)
     wrong: list[tuple[str, Any]] = []
     if "epsilon" in known:
@@ -65,7 +71,10 @@ def _demand_refused(case: Case, params: dict[str, Any], expected: type[LplossErr
             f"{type(error).__name__}: {error}"
         )
     else:
-        fail(f"{name}={value!r} must raise {expected.__name__}, it was taken")
+        fail(
+            f"{name}={value!r} must raise {expected.__name__}, it was taken; if `example` is "
+            "overridden, it must hand its params on"
+        )
     case.script = None
 
 

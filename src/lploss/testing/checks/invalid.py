@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from dataclasses import replace
 
@@ -18,6 +20,7 @@ from lploss.testing.check import (
     fail,
     gradients_of,
     is_close,
+    scalar_of,
     show,
 )
 
@@ -101,6 +104,37 @@ def _demand_nothing(loss: Loss, example: Example, where: str) -> None:
 
 
 @check(
+    why="Where missing labels are taken for perfect predictions, the loss of a batch shrinks with "
+    "its gaps, and frames with few labels train less.",
+    mend="Return a mask of what counts from remove_nans, beside the replaced values.",
+    shows="print(loss(**batch).loss, loss.elementwise(**batch))",
+)
+def check_missing_does_not_dilute(case: Case) -> None:
+    loss = case.loss
+    can_lack = [name for name, i in case.required().items() if i.missing]
+    if loss.denominator != "valid":
+        raise NotApplicable("the class says that what is left out counts as 0 in the mean")
+    if loss.num_previous_frames or not can_lack:
+        raise NotApplicable("a frame more changes other elements, or cannot be missing")
+
+    def body(example: Example) -> None:
+        without = scalar_of(loss, example.frames(0, 3))
+        for name in can_lack:
+            value = example.batch[name].clone()
+            value[3:] = math.nan if case.inputs[name].missing == "nan" else 0.0
+            case.example = example.with_batch({**example.batch, name: value})
+            beside = scalar_of(loss, case.example)
+            # That a value is not finite, check_scalar tells.
+            if beside.isfinite() and not is_close(beside, without):
+                fail(
+                    f"a frame in which all of {name} is missing changed the mean over the others "
+                    f"from {show(without)} to {show(beside)}"
+                )
+
+    case.for_each(body, replace(GENERIC, sizes={"batch": 4}), at_most=8)
+
+
+@check(
     why="What is not labelled, or not believed, may hold any number; it must not move the network.",
     mend="Replace by zeros, in remove_nans, every value that belongs to an element which the mask "
     "leaves out, and let nothing but the element-wise axes mix elements.",
@@ -136,6 +170,7 @@ def check_invalid_has_no_influence(case: Case) -> None:
             likenesses=(Likeness.ANYWHERE, Likeness.NEAR),
             gaps=(Gaps.NONE, Gaps.ITEMS, Gaps.SAMPLES, Gaps.COORDINATES),
         ),
+        at_most=15,
     )
     if not tried:
         raise NotApplicable("no example had elements that do not count beside others")
@@ -175,30 +210,40 @@ def _demand_no_influence(
 def _wild(loss: Loss, example: Example) -> dict[str, Tensor] | None:
     """Return masks of the entries that influence only elements which do not count.
 
-    What an entry influences is found by differentiating the loss where nothing is missing.
+    What an entry influences is found by trying: not by its gradient, which a hinge, a maximum or
+    epsilon makes zero where the entry matters elsewhere.
     """
-    evaluation = loss.evaluate(example.batch)
-    if evaluation.valid is None or bool(evaluation.valid.all()):
+    valid = loss.evaluate(example.batch).valid
+    if valid is None or bool(valid.all()):
         return None
-    whole = _filled(example)
-    leaves = {n: v.detach().clone().requires_grad_() for n, v in whole.items()}
-    clean = loss.evaluate(leaves)
-    if clean.elementwise.shape != evaluation.valid.shape or not clean.elementwise.requires_grad:
+    whole = example.with_batch(_filled(example))
+    without_epsilon = copy.deepcopy(loss)
+    without_epsilon.epsilon = torch.zeros_like(loss.epsilon)
+    clean = without_epsilon.evaluate(whole.batch)
+    if clean.elementwise.shape != valid.shape:
         return None
-    touched = {name: torch.zeros_like(leaf, dtype=torch.bool) for name, leaf in leaves.items()}
-    used = {name: mask.clone() for name, mask in touched.items()}
-    for element, counts in zip(
-        clean.elementwise.flatten(), evaluation.valid.flatten().tolist(), strict=True
-    ):
-        gradients = torch.autograd.grad(
-            element, list(leaves.values()), retain_graph=True, allow_unused=True
-        )
-        for name, gradient in zip(leaves, gradients, strict=True):
-            if gradient is not None:
-                touched[name] |= gradient != 0
-                if counts:
-                    used[name] |= gradient != 0
-    wild = {name: touched[name] & ~used[name] & example.batch[name].isfinite() for name in touched}
+    wild = {}
+    for name, value in whole.batch.items():
+        if not example.inputs[name].missing or not value.is_floating_point():
+            continue
+        mask = torch.zeros_like(value, dtype=torch.bool)
+        # Of maps, whole ones: their pixels are many, and go into one element.
+        groups = value.flatten(2)[..., 0] if value.ndim >= 4 else value
+        for place in itertools.product(*map(range, groups.shape)):
+            if not bool(example.batch[name][place].isfinite().all()):
+                continue
+            touched = torch.zeros_like(valid)
+            for number in (math.nan, 1e4, -1e4):
+                tried = value.clone()
+                tried[place] = number
+                now = without_epsilon.evaluate({**whole.batch, name: tried})
+                if now.elementwise.shape != valid.shape:
+                    return None
+                touched |= now.elementwise != clean.elementwise
+                if now.valid is not None and clean.valid is not None:
+                    touched |= now.valid != clean.valid
+            mask[place] = bool(touched.any()) and not bool((touched & valid).any())
+        wild[name] = mask
     return wild if any(mask.any() for mask in wild.values()) else None
 
 
@@ -207,9 +252,13 @@ def _filled(example: Example) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(0)
     filled = {}
     for name, value in example.batch.items():
+        missing = example.inputs[name].missing
+        if missing is None or not value.is_floating_point():
+            filled[name] = value
+            continue
         noise = torch.rand(value.shape, generator=random)
         gaps = ~value.isfinite()
-        if example.inputs[name].missing == "zeros":
+        if missing == "zeros":
             gaps = gaps | (value == 0)
         filled[name] = torch.where(gaps, noise + 0.5, value + 0.1 * noise)
     return filled

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lploss.loss import LogEntry
 from lploss.testing.batches import GENERIC, Example
-from lploss.testing.check import Case, check, fail, is_close, show
+from lploss.testing.check import Case, check, fail, is_close, show, with_gradients
 
 
 @check(
@@ -19,7 +19,7 @@ def check_logs(case: Case) -> None:
     loss = case.loss
 
     def body(example: Example) -> None:
-        leaves = {n: v.clone().requires_grad_() for n, v in example.batch.items()}
+        leaves = with_gradients(example.batch)
         for stage in ("train", "val", "test", None):
             result = loss(stage=stage, **leaves)
             if not isinstance(result.logs, list):

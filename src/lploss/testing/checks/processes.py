@@ -11,7 +11,7 @@ from torch import Tensor
 from lploss.errors import LplossError
 from lploss.loss import Loss
 from lploss.testing.batches import Example, Gaps, Likeness, Wish
-from lploss.testing.check import Case, NotApplicable, check, fail, is_close, show
+from lploss.testing.check import Case, NotApplicable, check, fail, is_close, show, with_gradients
 from lploss.testing.processes import run_in_processes
 
 _NUM_PROCESSES = 2
@@ -32,9 +32,10 @@ def check_two_processes(case: Case) -> None:
     except Exception:
         raise NotApplicable("the loss cannot be pickled, as check_copies tells") from None
     parts: list[Example] = []
+    before = case.loss.num_previous_frames
     settings = [
-        (Gaps.NONE, {"batch": 3}),
-        (Gaps.SAMPLES, {"batch": 4}),
+        (Gaps.NONE, {"batch": before + 3}),
+        (Gaps.SAMPLES, {"batch": before + 4}),
     ]
     for gaps, sizes in settings:
         wish = Wish(
@@ -77,7 +78,7 @@ def evaluate_part(payload: tuple[Loss, dict[str, Tensor]]) -> tuple[Tensor, dict
 
     loss, batch = payload
     factory = LossFactory({loss.loss_name: loss}, record=False)
-    leaves = {name: value.clone().requires_grad_() for name, value in batch.items()}
+    leaves = with_gradients(batch)
     total = factory(**leaves).loss
     total.backward()
     gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
@@ -86,10 +87,7 @@ def evaluate_part(payload: tuple[Loss, dict[str, Tensor]]) -> tuple[Tensor, dict
 
 def _of_all(loss: Loss, parts: list[Example]) -> tuple[Tensor, list[dict[str, Tensor]]]:
     """Return value and gradients of the mean over the elements of all parts."""
-    leaves: list[dict[str, Tensor]] = [
-        {name: value.clone().requires_grad_() for name, value in part.batch.items()}
-        for part in parts
-    ]
+    leaves = [with_gradients(part.batch) for part in parts]
     total: Any = 0.0
     number: Any = 0
     for batch in leaves:

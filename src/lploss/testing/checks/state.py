@@ -20,10 +20,13 @@ from lploss.testing.check import Case, check, fail, is_close, scalar_of, show
     why="A tensor that is no buffer stays behind on the CPU when the loss moves to a GPU, and is "
     "in no checkpoint.",
     mend="Use self.register_buffer(name, tensor) for every tensor that the loss keeps.",
-    shows="print([name for name, value in vars(loss).items() if isinstance(value, torch.Tensor)])",
+    shows="""import torch
+print({name: buffer.dtype for name, buffer in loss.to(torch.float64).named_buffers()})
+print({name: buffer.device for name, buffer in loss.to("meta").named_buffers()})""",
 )
 def check_buffers(case: Case) -> None:
     for path in _plain_tensors(case.loss):
+        case.script = f"print(loss.{path})"
         fail(f"the tensor {path} is a plain attribute")
     moved = case.copy().to(torch.float64)
     for name, buffer in moved.named_buffers():
@@ -81,9 +84,12 @@ def _slots_of(value: Any) -> Iterator[str]:
 )
 def check_state_dict(case: Case) -> None:
     original = case.copy(epsilon=0.01, log_weight=0.7)
+    stored = original.state_dict()
     for name, buffer in original.named_buffers():
-        if name not in ("epsilon", "log_weight") and buffer.is_floating_point():
-            buffer.mul_(1.25)
+        own = name not in ("epsilon", "log_weight") and name in stored
+        if own and buffer.is_floating_point():
+            owner, _, attribute = name.rpartition(".")
+            setattr(original.get_submodule(owner), attribute, 1.25 * buffer)
     state = copy.deepcopy(original.state_dict())
     restored = case.subject.build()
     try:

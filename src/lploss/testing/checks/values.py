@@ -69,8 +69,8 @@ def check_elementwise_agrees(case: Case) -> None:
 
 @check(
     why="A loss that is 0 whatever is predicted trains nothing, and passes all other checks.",
-    mend="Look for a mask that leaves out everything, or a clip that takes everything; if only rare "
-    "predictions cost something, give the InputSpec a strategy that draws them.",
+    mend="Look for a mask that leaves out everything, or a clip that takes everything; if only "
+    "rare predictions cost something, give the InputSpec a strategy that draws them.",
     shows="print(loss(**batch).loss)",
 )
 def check_costs_something(case: Case) -> None:
@@ -81,7 +81,7 @@ def check_costs_something(case: Case) -> None:
         values.append(scalar_of(loss, example).item())
 
     case.for_each(body, replace(GENERIC, sizes={"batch": 4 + loss.num_previous_frames}))
-    if values and not any(values):
+    if values and not any(value != 0 for value in values):
         fail(f"without epsilon the loss was 0 in all of {len(values)} examples")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lploss.errors import ArgumentValueError
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import faulty
 from tests.lploss.testing.faulty.sound import Distance
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lploss import LossResult, MissingInputError
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import TRIED, because, faulty
 from tests.lploss.testing.faulty.sound import Distance, Keypoints
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ class LeftOutInSilence(Distance):
             return LossResult(0.0 * self.weight, [])
 
 
-@faulty("check_batch_keys")
+@faulty(
+    "check_batch_keys",
+    also=because("it hands over other keys, too", "check_inputs_untouched"),
+)
 class RefusesOtherKeys(Distance):
     """Takes its own inputs only."""
 
@@ -36,7 +39,10 @@ class RefusesOtherKeys(Distance):
         )
 
 
-@faulty("check_batch_keys")
+@faulty(
+    "check_batch_keys",
+    also=because("what is optional may be absent", *TRIED, but=("check_batch_keys",)),
+)
 class NeedsWhatIsOptional(Distance):
     """Says that confidences are optional, and multiplies by them."""
 

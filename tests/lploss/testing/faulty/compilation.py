@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import faulty
 from tests.lploss.testing.faulty.sound import Distance
 
 

@@ -8,13 +8,20 @@ import torch
 from torch import Tensor
 
 from lploss import Properties
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import DIFFERENTIATED, because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, MapError, Maps
 
 _NOT_ZERO_AT_TARGET = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
 
-@faulty("check_gradients_finite")
+@faulty(
+    "check_gradients_finite",
+    also=because(
+        "what is left out is zero, too",
+        "check_invalid_has_no_influence",
+        "check_nothing_valid",
+    ),
+)
 class SquareRoot(Distance):
     """Takes a root whose slope at zero is infinite."""
 
@@ -24,7 +31,15 @@ class SquareRoot(Distance):
         return (pred - targ).square().sum(dim=-1).sqrt()
 
 
-@faulty("check_gradients_finite")
+@faulty(
+    "check_gradients_finite",
+    also=because(
+        "0 times NaN is NaN",
+        "check_invalid_has_no_influence",
+        "check_nothing_valid",
+        "check_zero_at_target",
+    ),
+)
 class NaNTimesZero(Distance):
     """Multiplies by the mask what it should have replaced."""
 
@@ -37,7 +52,17 @@ class NaNTimesZero(Distance):
         return super().between(targ, pred) * is_there
 
 
-@faulty("check_gradients_finite")
+@faulty(
+    "check_gradients_finite",
+    also={
+        "check_scalar": "the value is infinite, too",
+        **because(
+            "so it is where a map does not count",
+            "check_invalid_has_no_influence",
+            "check_nothing_valid",
+        ),
+    },
+)
 class LogarithmOfZero(MapError):
     """Takes the logarithm of a map of which some pixels may be zero."""
 
@@ -70,7 +95,10 @@ class PeakOfTheMap(MapError):
         return (pred - targ).abs().to(heatmaps_pred.dtype)
 
 
-@faulty("check_gradients_finite")
+@faulty(
+    "check_gradients_finite",
+    also=because("no backward pass works", *DIFFERENTIATED, but=("check_gradients_finite",)),
+)
 class WritesIntoItsResult(Distance):
     """Writes into a result of which the backward pass needs the old values."""
 
@@ -122,7 +150,10 @@ class StraightThrough(Distance):
         return super().between(targ, pred + (pred.round() - pred).detach())
 
 
-@faulty("check_gradcheck")
+@faulty(
+    "check_gradcheck",
+    also=because("a million is infinite there", "check_invalid_has_no_influence"),
+)
 class HalfPrecision(Distance):
     """Saves memory."""
 

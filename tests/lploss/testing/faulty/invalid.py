@@ -7,11 +7,21 @@ from torch import Tensor
 
 from lploss import Properties, reduction
 from lploss_builtin.ops.keypoints import is_present
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import TRIED, because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, Step
 
+_MEAN_OF_NOTHING = because(
+    "nothing is valid there now and then",
+    "check_empty_batch",
+    "check_scalar",
+    "check_zero_at_target",
+)
 
-@faulty("check_nothing_valid")
+
+@faulty(
+    "check_nothing_valid",
+    also=because("where some are missing, too", "check_missing_does_not_dilute"),
+)
 class PullsToTheCorner(Distance):
     """Takes what is not labelled for a label in the corner of the image."""
 
@@ -22,7 +32,10 @@ class PullsToTheCorner(Distance):
         return cleaned, None
 
 
-@faulty("check_nothing_valid")
+@faulty(
+    "check_nothing_valid",
+    also=_MEAN_OF_NOTHING,
+)
 class MeanOfNothing(Distance):
     """Divides by the number of valid elements, which may be zero."""
 
@@ -31,7 +44,13 @@ class MeanOfNothing(Distance):
         return total if method == "sum" else total / valid.count_nonzero()
 
 
-@faulty("check_nothing_valid")
+@faulty(
+    "check_nothing_valid",
+    also={
+        **_MEAN_OF_NOTHING,
+        "check_no_synchronisation": "how many are picked, only their values tell",
+    },
+)
 class MeanOfPicked(Distance):
     """Picks the valid elements by boolean indexing."""
 
@@ -58,7 +77,21 @@ class LargestOfNothing(Distance):
         return torch.minimum(distances, distances.max())
 
 
-@faulty("check_one_frame")
+@faulty(
+    "check_one_frame",
+    also=because(
+        "one frame is tried, too",
+        *TRIED,
+        but=(
+            "check_one_frame",
+            "check_costs_something",
+            "check_empty_batch",
+            "check_missing_does_not_dilute",
+            "check_split_batch",
+            "check_batch_order",
+        ),
+    ),
+)
 class Squeezes(Distance):
     """Drops the axis of the batch where there is but one frame."""
 
@@ -82,6 +115,16 @@ class AloneFromTheCorner(Step):
         return super().compute_loss(keypoints_pred)
 
 
+@faulty("check_missing_does_not_dilute")
+class TakesGapsForPerfect(Distance):
+    """Takes what is missing for a perfect prediction."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        is_there = valid.repeat_interleave(2, dim=1)
+        return {name: torch.where(is_there, value, 0.0) for name, value in cleaned.items()}, None
+
+
 @faulty("check_invalid_has_no_influence")
 class ReplacesNaNOnly(Distance):
     """Replaces NaN, and forgets infinity."""
@@ -94,7 +137,16 @@ class ReplacesNaNOnly(Distance):
         }, valid
 
 
-@faulty("check_invalid_has_no_influence")
+@faulty(
+    "check_invalid_has_no_influence",
+    also=because(
+        "the sum is that of other elements than the number",
+        "check_duplicated_batch",
+        "check_elementwise_agrees",
+        "check_missing_does_not_dilute",
+        "check_nothing_valid",
+    ),
+)
 class SumsWhatDoesNotCount(Distance):
     """Divides by the number of valid elements, and sums all."""
 

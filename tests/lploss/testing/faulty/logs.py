@@ -40,7 +40,10 @@ class LogsNoWeight(Distance):
         return super().log_loss(loss, stage)[:1]
 
 
-@faulty("check_logs")
+@faulty(
+    "check_logs",
+    also=because("it looks at values", "check_no_synchronisation"),
+)
 class LogsPlainNumbers(Distance):
     """Asks for the values."""
 

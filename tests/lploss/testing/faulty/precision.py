@@ -21,7 +21,20 @@ class ExpandedSquare(Distance):
         return squares.sum(dim=-1).clamp(min=0.0)
 
 
-@faulty("check_float32")
+@faulty(
+    "check_float32",
+    also=because(
+        "what is infinite has a gradient of NaN",
+        "check_autocast",
+        "check_epsilon",
+        "check_gradients_finite",
+        "check_invalid_has_no_influence",
+        "check_nothing_valid",
+        "check_one_frame",
+        "check_scalar",
+        "check_zero_at_target",
+    ),
+)
 class LogCosh(Distance):
     """Is linear where large, but by way of a number too large for float32."""
 

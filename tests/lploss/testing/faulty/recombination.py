@@ -11,7 +11,14 @@ from tests.lploss.testing.faulty.fault import because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, Step
 
 
-@faulty("check_duplicated_batch")
+@faulty(
+    "check_duplicated_batch",
+    also=because(
+        "the parts are smaller than the whole",
+        "check_missing_does_not_dilute",
+        "check_split_batch",
+    ),
+)
 class GrowsWithTheBatch(Distance):
     """Is multiplied by the number of frames."""
 
@@ -19,7 +26,10 @@ class GrowsWithTheBatch(Distance):
         return super().between(targ, pred) * len(pred)
 
 
-@faulty("check_duplicated_batch")
+@faulty(
+    "check_duplicated_batch",
+    also=because("it is no mean of elements", "check_elementwise_agrees", "check_split_batch"),
+)
 class SumOverFrames(Distance):
     """Divides by the number of keypoints only."""
 
@@ -28,7 +38,10 @@ class SumOverFrames(Distance):
         return total if method == "sum" else total / loss.shape[1]
 
 
-@faulty("check_split_batch")
+@faulty(
+    "check_split_batch",
+    also=because("a frame that is missing moves the mean", "check_missing_does_not_dilute"),
+)
 class AgainstTheMeanOfTheBatch(Distance):
     """Takes off the error that all frames of the batch have in common."""
 
@@ -66,14 +79,24 @@ class Acceleration(Step):
         return torch.linalg.vector_norm(split_xy(keypoints_pred).diff(n=2, dim=0), dim=-1)
 
 
-@faulty("check_batch_order")
+@faulty(
+    "check_batch_order",
+    also=because(
+        "where two parts meet, there is an element more, or less",
+        "check_duplicated_batch",
+        "check_split_batch",
+    ),
+)
 class StepUnstated(Step):
     """Compares frames, and does not say so."""
 
     num_previous_frames = 0
 
 
-@faulty("check_batch_order")
+@faulty(
+    "check_batch_order",
+    also=because("in a copy after an odd number they change their turns", "check_duplicated_batch"),
+)
 class EveryOtherFrame(Distance):
     """Takes the frames for left and right images in turn."""
 

@@ -11,11 +11,26 @@ import torch
 from torch import Tensor
 
 from lploss_builtin.ops.keypoints import is_present
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import DIFFERENTIATED, because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints
 
 
-@faulty("check_inputs_untouched")
+@faulty(
+    "check_inputs_untouched",
+    also={
+        **because("the backward pass needs the old values", *DIFFERENTIATED),
+        **because(
+            "a second call sees other labels",
+            "check_elementwise_agrees",
+            "check_epsilon",
+            "check_rotation",
+            "check_scaling",
+            "check_split_batch",
+            "check_translation",
+            "check_weight_once",
+        ),
+    },
+)
 class FillsLabels(Distance):
     """Writes zeros into the labels."""
 
@@ -25,7 +40,14 @@ class FillsLabels(Distance):
         return cleaned, valid
 
 
-@faulty("check_inputs_untouched")
+@faulty(
+    "check_inputs_untouched",
+    also=because(
+        "a second call comes before the backward pass of the first",
+        "check_gradcheck",
+        "check_no_synchronisation",
+    ),
+)
 class MarksBothCoordinates(Distance):
     """Writes NaN beside a coordinate that is missing."""
 
@@ -86,7 +108,10 @@ class SwitchesGradientsOn(_ChangesSettings):
         torch.set_grad_enabled(True)
 
 
-@faulty("check_global_state_untouched")
+@faulty(
+    "check_global_state_untouched",
+    also=because("it has no gradient itself", "check_gradients_finite"),
+)
 class SwitchesGradientsOff(Distance):
     """Switches gradients off for a moment, and not on again."""
 
@@ -95,7 +120,10 @@ class SwitchesGradientsOff(Distance):
         return super().remove_nans(keypoints_targ, keypoints_pred)
 
 
-@faulty("check_global_state_untouched")
+@faulty(
+    "check_global_state_untouched",
+    also=because("the debugging aid looks at values", "check_no_synchronisation"),
+)
 class DetectsAnomalies(_ChangesSettings):
     """Leaves a debugging aid on."""
 

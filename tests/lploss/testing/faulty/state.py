@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lploss import Loss, Properties
+from lploss import Loss
 from tests.lploss.testing.faulty.fault import because, faulty
 from tests.lploss.testing.faulty.sound import Distance, Scaled
 
@@ -54,7 +54,10 @@ class TensorOfTheClass(Distance):
         return super().between(targ, pred) * self.factor.to(pred)
 
 
-@faulty("check_buffers")
+@faulty(
+    "check_buffers",
+    also=because("it stays on the CPU", "check_no_synchronisation"),
+)
 class StaysWhereItIs(Scaled):
     """Does not move, for its fit was expensive."""
 
@@ -133,7 +136,24 @@ class KeepsALambda(Distance):
         return self.penalty(super().between(targ, pred))
 
 
-@faulty("check_copies")
+@faulty(
+    "check_copies",
+    also=because(
+        "it takes a copy",
+        "check_costs_something",
+        "check_buffers",
+        "check_deterministic",
+        "check_epsilon",
+        "check_float32",
+        "check_gradcheck",
+        "check_no_synchronisation",
+        "check_rotation",
+        "check_scaling",
+        "check_state_dict",
+        "check_translation",
+        "check_weight_once",
+    ),
+)
 class KeepsALock(Distance):
     """Keeps a lock, which cannot be copied."""
 

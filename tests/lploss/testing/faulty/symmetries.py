@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lploss import Properties
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import faulty
 from tests.lploss.testing.faulty.sound import (
     Cleaned,
     Distance,

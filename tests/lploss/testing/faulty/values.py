@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lploss import Properties
 from lploss_builtin.ops.keypoints import split_xy
-from tests.lploss.testing.faulty.fault import because, faulty
+from tests.lploss.testing.faulty.fault import COMPARED, because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError
 
 
@@ -19,7 +19,10 @@ class InDoublePrecision(Distance):
         return super().between(targ.double(), pred.double())
 
 
-@faulty("check_scalar")
+@faulty(
+    "check_scalar",
+    also=because("finite differences in float64 are rounded", "check_gradcheck"),
+)
 class InSinglePrecision(Distance):
     """Computes in float32, whatever came."""
 
@@ -27,7 +30,16 @@ class InSinglePrecision(Distance):
         return super().between(targ.float(), pred.float())
 
 
-@faulty("check_scalar")
+@faulty(
+    "check_scalar",
+    also=because(
+        "a number is expected",
+        "check_elementwise_agrees",
+        "check_empty_batch",
+        "check_logs",
+        "check_nothing_valid",
+    ),
+)
 class OneNumberInABox(Distance):
     """Returns a tensor with an axis instead of a number."""
 
@@ -35,7 +47,19 @@ class OneNumberInABox(Distance):
         return super().reduce_loss(loss, valid, method).reshape(1)
 
 
-@faulty("check_scalar")
+@faulty(
+    "check_scalar",
+    also=because(
+        "what is infinite has a gradient of NaN, and is infinite in one precision first",
+        "check_autocast",
+        "check_epsilon",
+        "check_float32",
+        "check_gradients_finite",
+        "check_invalid_has_no_influence",
+        "check_nothing_valid",
+        "check_one_frame",
+    ),
+)
 class Exponential(Distance):
     """Grows beyond all numbers."""
 
@@ -53,7 +77,10 @@ class HalfOfTheMean(Distance):
         return super().reduce_loss(loss, valid, method) / 2
 
 
-@faulty("check_elementwise_agrees")
+@faulty(
+    "check_elementwise_agrees",
+    also=because("the worst of all is no mean of the parts' worst", "check_split_batch"),
+)
 class Worst(Distance):
     """Trains the worst keypoint alone."""
 
@@ -62,7 +89,10 @@ class Worst(Distance):
         return loss.amax() if loss.numel() else loss.sum()
 
 
-@faulty("check_elementwise_agrees")
+@faulty(
+    "check_elementwise_agrees",
+    also=because("the root of a sum is no sum of roots", "check_split_batch"),
+)
 class RootOfTheMean(Distance):
     """Takes the root after the mean."""
 
@@ -73,7 +103,14 @@ class RootOfTheMean(Distance):
         return mean / (mean + 1e-12).sqrt()
 
 
-@faulty("check_elementwise_agrees")
+@faulty(
+    "check_elementwise_agrees",
+    also=because(
+        "what is missing belongs to all",
+        "check_missing_does_not_dilute",
+        "check_split_batch",
+    ),
+)
 class MeanOverAll(Distance):
     """Divides by all elements though it says that it divides by the valid ones."""
 
@@ -106,7 +143,20 @@ class MaskTheWrongWayRound(Distance):
         return cleaned, ~valid
 
 
-@faulty("check_deterministic")
+@faulty(
+    "check_deterministic",
+    also={
+        **because("no two calls give the same", *COMPARED),
+        **because(
+            "no two calls give the same",
+            "check_float32",
+            "check_state_dict",
+            "check_weight_once",
+        ),
+        "check_zero_at_target": "the noise stays",
+        "check_global_state_untouched": "the noise is drawn from everybody's random numbers",
+    },
+)
 class Noisy(Distance):
     """Adds noise, to be robust."""
 
@@ -120,7 +170,14 @@ def _noise_on(gradient: Tensor) -> Tensor:
     return gradient * (1.0 + torch.rand(gradient.shape, generator=generator).to(gradient))
 
 
-@faulty("check_deterministic")
+@faulty(
+    "check_deterministic",
+    also=because(
+        "no two backward passes give the same",
+        "check_gradcheck",
+        "check_invalid_has_no_influence",
+    ),
+)
 class NoisyGradient(Distance):
     """Adds noise to the gradient, from a generator of its own."""
 
@@ -131,7 +188,7 @@ class NoisyGradient(Distance):
         return distances
 
 
-@faulty("check_deterministic")
+@faulty("check_deterministic", also=because("each call gives more", *COMPARED))
 class WarmsUp(Distance):
     """Counts its calls."""
 

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lploss import Loss
+from lploss.testing import check_loss
+from lploss.testing.check import CHECKS
+from lploss.testing.conformance import NUM_EXAMPLES
+from lploss.testing.report import CheckRecord
+from tests.lploss.testing.faulty import (
+    arguments,
+    batches,
+    gradients,
+    invalid,
+    logs,
+    precision,
+    recombination,
+    side_effects,
+    sound,
+    state,
+    symmetries,
+    weighting,
+)
+from tests.lploss.testing.faulty.fault import Fault
+from tests.lploss.testing.faulty.plugin import MANIFESTS
+from tests.lploss.testing.faulty.sound import SOUND, Distance
+from tests.lploss.testing.faulty.table import FAULTS
+
+# They take seconds, and are run where they are the subject.
+EXPENSIVE = {"check_compile", "check_two_processes"}
+
+
+def marked(fault: Fault) -> object:
+    marks = {"check_compile": [pytest.mark.compiles]}.get(fault.check, [])
+    return pytest.param(fault, marks=marks, id=fault.name)
+
+
+every_fault = pytest.mark.parametrize("fault", [marked(fault) for fault in FAULTS])
+
+
+@pytest.fixture(autouse=True)
+def _random_numbers() -> Iterator[None]:
+    """One of the losses seeds them when it is made."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def records_of(loss: type[Loss], *checks: str, seed: int = 0, examples: int = NUM_EXAMPLES):
+    report = check_loss(loss, checks=checks, seed=seed, examples=examples, shrink=False)
+    return {record.check: record for record in report.records}
+
+
+def failed(records: dict[str, CheckRecord]) -> set[str]:
+    return {name for name, record in records.items() if record.status == "failed"}
+
+
+def others(fault: Fault) -> list[str]:
+    """Return the checks that a faulty loss must pass, or that do not apply."""
+    return [name for name in CHECKS if name not in {fault.check, *fault.also, *EXPENSIVE}]
+
+
+@pytest.mark.parametrize("examples", [5, pytest.param(4 * NUM_EXAMPLES, marks=pytest.mark.slow)])
+def test_the_sound_losses_pass_and_together_all_checks_apply_to_them(examples):
+    applied = set()
+    for loss in SOUND:
+        records = records_of(loss, *(set(CHECKS) - EXPENSIVE), examples=examples)
+        assert {r.check: r.message for r in records.values() if r.status == "failed"} == {}
+        applied |= {name for name, record in records.items() if record.was_run}
+    assert set(CHECKS) - applied == {"check_manifest_light", *EXPENSIVE}
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize(
+    "loss", [Distance, *(pytest.param(s, marks=pytest.mark.slow) for s in SOUND[1:])]
+)
+def test_the_sound_losses_pass_what_takes_long(loss):
+    records = records_of(loss, *EXPENSIVE)
+    assert {name: record.message for name, record in records.items()} == dict.fromkeys(
+        EXPENSIVE, ""
+    )
+
+
+@every_fault
+def test_a_faulty_loss_fails_the_check_that_is_there_for_it(fault):
+    records = records_of(fault.loss, fault.check, *fault.also)
+    assert failed(records) == {fault.check, *fault.also}
+
+
+@every_fault
+def test_a_faulty_loss_fails_no_other_check(fault):
+    # Few examples, for a failure that nobody expects is seldom a matter of chance.
+    assert failed(records_of(fault.loss, *others(fault), examples=2)) == set()
+
+
+@pytest.mark.slow
+@every_fault
+def test_a_faulty_loss_fails_no_other_check_with_all_examples(fault):
+    assert failed(records_of(fault.loss, *others(fault))) == set()
+
+
+@pytest.mark.slow
+@every_fault
+def test_a_fault_is_found_whatever_the_seed(fault):
+    def is_found(seed: int) -> bool:
+        return bool(failed(records_of(fault.loss, fault.check, seed=seed)))
+
+    assert [seed for seed in range(10) if not is_found(seed)] == []
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=MANIFESTS)
+def test_a_heavy_manifest_is_found(site, manifest):
+    site.install(
+        "acme-losses",
+        {"acme": "acme_manifest"},
+        {
+            "acme_manifest": manifest,
+            "acme_losses": inspect.getsource(sound),
+            "acme_helper": "import numpy\n\nSUMMARY = 'a distance'\n",
+        },
+    )
+    report = check_loss("distance", checks=["check_manifest_light"], registry=site.registry())
+    (record,) = report.records
+    assert record.status == "failed"
+
+
+def test_every_check_has_a_faulty_loss():
+    assert {fault.check for fault in FAULTS} | {"check_manifest_light"} == set(CHECKS)
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
+def test_every_fault_is_told_in_one_sentence():
+    for fault in FAULTS:
+        assert fault.loss.__doc__, fault.name
+        assert fault.loss.__doc__.endswith("."), fault.name
+        assert fault.check not in fault.also, fault.name
+        assert set(fault.also) <= set(CHECKS), fault.name
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_check_says_why_and_how_to_mend(name):
+    check = CHECKS[name]
+    assert name == check.name == check.run.__name__
+    assert name.startswith("check_")
+    for text in (check.why, check.mend):
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert not text.endswith("..")
+        assert ". " not in text
+        assert "\n" not in text
+
+
+def message_of(loss: type[Loss]) -> str:
+    (fault,) = [fault for fault in FAULTS if fault.loss is loss]
+    (record,) = check_loss(loss, checks=[fault.check]).records
+    assert record.status == "failed"
+    return record.message
+
+
+NUMBER = r"-?\d[\d.e+-]*"
+
+
+@pytest.mark.parametrize(
+    ("loss", "first_line"),
+    [
+        (gradients.SquareRoot, r"the gradient for keypoints_\w+ must be finite, it is \[\[nan.*"),
+        (
+            gradients.Detached,
+            r"no gradient reaches keypoints_pred, only keypoints_targ: nothing can be learned",
+        ),
+        (
+            invalid.MeanOfNothing,
+            r"where all of keypoints_\w+ is missing, the loss must be exactly 0, it is nan",
+        ),
+        (
+            side_effects.MarksBothCoordinates,
+            r"keypoints_targ was changed from \[\[.*\]\] to \[\[.*nan, nan.*\]\]",
+        ),
+        (side_effects.SeedsNumPy, r"a call changed numpy's random state"),
+        (side_effects.SeedsInItsConstructor, r"to build it changed torch's random state"),
+        (
+            weighting.WeighsTwice,
+            rf"with log_weight -1 the loss must be 1\.359141 times {NUMBER}, {NUMBER}, it is "
+            rf"{NUMBER}",
+        ),
+        (
+            symmetries.GrowsWithTheMaps,
+            rf"the mean over 3 keypoints is {NUMBER}, that over these and their copies {NUMBER}",
+        ),
+        (
+            symmetries.Squared,
+            rf"with all coordinates twice as large the loss must be {NUMBER}, it is {NUMBER}",
+        ),
+        (state.TensorInSlots, r"the tensor cameras\[0\]\.focal_length is a plain attribute"),
+        (state.NotPersistent, rf"a loss that loaded its state gives {NUMBER} instead of {NUMBER}"),
+        (
+            batches.LeftOutInSilence,
+            r"without keypoints_targ it must raise MissingInputError, it returned a value",
+        ),
+        (
+            batches.AnnotatedAsTensor,
+            r"keypoints_targ has no annotation that says its axes, so any shape is taken",
+        ),
+        (
+            arguments.ClampsEpsilon,
+            r"epsilon=-1\.0 must raise ArgumentValueError, it was taken",
+        ),
+        (
+            arguments.NamesNoArgument,
+            r"the error must name the argument factor, it says: expected a number of at least 0",
+        ),
+        (
+            logs.NamesNoStage,
+            r"the logs must hold train_distance_loss, they hold distance_loss, distance_weight",
+        ),
+    ],
+)
+def test_a_message_says_what_was_expected_and_what_came(loss, first_line):
+    message = message_of(loss)
+    (fault,) = [fault for fault in FAULTS if fault.loss is loss]
+    assert re.fullmatch(first_line, message.splitlines()[0])
+    assert f"\nWhy: {CHECKS[fault.check].why}\nMend: {CHECKS[fault.check].mend}\n" in message
+
+
+def test_a_message_says_in_which_line_an_error_was_raised():
+    _, where, *_ = message_of(invalid.GuessesAnAxis).splitlines()
+    assert re.fullmatch(r"  in invalid\.py, line \d+: targ, pred = \(k\.reshape\(.*", where)
+
+
+# Elsewhere a distribution has a package of the same name.
+PRELUDE = f"""
+import contextlib, io, json, sys, types
+
+tests = types.ModuleType("tests")
+tests.__path__ = [{str(Path(__file__).parents[2])!r}]
+sys.modules["tests"] = tests
+"""
+RUN = """
+outputs = {}
+for name, script in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            exec(script, {})
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+    outputs[name] = output.getvalue()
+assert "lploss.testing" not in sys.modules and "hypothesis" not in sys.modules
+print(json.dumps(outputs))
+"""
+
+
+def printed_by(*losses: type[Loss]) -> list[str]:
+    """Run the scripts of the messages, all in one interpreter without the kit."""
+    scripts = {loss.__name__: message_of(loss).split("\n\n", 1)[1] for loss in losses}
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + RUN, json.dumps(scripts)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return list(json.loads(done.stdout).values())
+
+
+def test_the_scripts_of_messages_show_the_faults_without_the_kit():
+    root, twice, ignored, marked, maps, shuffled, expanded, clamped, empty, plain, copied = (
+        printed_by(
+            gradients.SquareRoot,
+            weighting.WeighsTwice,
+            weighting.IgnoresEpsilon,
+            side_effects.MarksBothCoordinates,
+            symmetries.GrowsWithTheMaps,
+            recombination.StepUnstated,
+            precision.ExpandedSquare,
+            arguments.ClampsEpsilon,
+            invalid.GuessesAnAxis,
+            state.PlainTensor,
+            state.KeepsALambda,
+        )
+    )
+    assert "'keypoints_pred': tensor([[nan" in root
+    assert len({tensor for tensor in twice.splitlines() if tensor}) == 3
+    assert len({tensor for tensor in ignored.splitlines() if tensor}) == 1
+    before, after = marked.split("} {")
+    assert before.count("nan") < after.count("nan")
+    once, doubled = numbers_in(maps)
+    assert doubled == pytest.approx(2.0 * once, rel=1e-3)
+    in_order, in_another = numbers_in(shuffled)
+    assert in_order != in_another
+    single, double = expanded.splitlines()
+    assert numbers_in(single) != pytest.approx(numbers_in(double), rel=1e-3)
+    assert clamped == ""
+    assert empty.startswith("RuntimeError: cannot reshape tensor of 0 elements")
+    assert plain == "tensor(2.)\n"
+    assert "Can't pickle" in copied or "Can't get local object" in copied
+
+
+def numbers_in(text: str) -> list[float]:
+    return [float(number) for number in re.findall(rf"(?<=[\[( ]){NUMBER}(?=[,\]) ])", text)]
