@@ -118,6 +118,12 @@ class Axes:
                         size,
                     )
                 sizes[unknown] = size // known
+                for joined, product in sizes.items():
+                    is_part = "_x_" in joined and unknown in joined.split("_x_")
+                    if is_part and sizes[unknown] and product % sizes[unknown]:
+                        expected = f"a divisor of {product} ({joined})"
+                        along = self.text.split()[axis]
+                        raise self._error(loss, name, shape, f"{expected} along {along}", size)
 
     def _error(
         self, loss: str, name: str, shape: torch.Size, expected: str, came: int

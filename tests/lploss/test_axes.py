@@ -112,7 +112,7 @@ def test_of_two_unknown_factors_the_product_is_known():
 
 
 def check(text, value, sizes=None, floating=False):
-    Axes.parse(text, floating).check("temporal", "keypoints_pred", value, sizes or {})
+    Axes.parse(text, "float" if floating else None).check("temporal", "keypoints_pred", value, sizes or {})
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,18 @@ def annotated(
     oldest: Union[Float[Tensor, "batch 5"], None] = None,  # noqa: UP007
 ) -> Float[Tensor, "batch"]:
     """Have an annotation of each kind."""
+
+
+def test_a_part_must_divide_a_product_that_is_known():
+    sizes: dict[str, int] = {}
+    Axes.parse("batch views_x_num_keypoints").check("l", "x", torch.zeros(1, 4), sizes)
+    Axes.parse("batch views").check("l", "y", torch.zeros(1, 2), dict(sizes))
+    with pytest.raises(ShapeError) as caught:
+        Axes.parse("batch views").check("l", "y", torch.zeros(1, 3), sizes)
+    assert str(caught.value) == (
+        "loss 'l': y must have axes (batch, views); expected a divisor of 4 "
+        "(views_x_num_keypoints) along views, got 3: shape (1, 3)"
+    )
 
 
 def test_axes_are_read_off_annotations():

@@ -224,8 +224,8 @@ class Subject:
             if axes is None and name in hinted:
                 raise LossDefinitionError(
                     f"loss {self.name!r}: the axes {hinted[name].dim_str!r} of {name!r} are of a "
-                    "form that examples cannot be drawn from: name each axis or give it a number, as "
-                    'in "batch two_x_num_keypoints", or describe the input by an InputSpec'
+                    "form that examples cannot be drawn from: name each axis or give it a number, "
+                    'as in "batch two_x_num_keypoints", or describe the input by an InputSpec'
                 )
             if axes is None:
                 raise LossDefinitionError(

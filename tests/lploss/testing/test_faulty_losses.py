@@ -45,6 +45,9 @@ def marked(fault: Fault) -> object:
 
 
 every_fault = pytest.mark.parametrize("fault", [marked(fault) for fault in FAULTS])
+one_fault_a_check = pytest.mark.parametrize(
+    "fault", [marked(fault) for fault in {fault.check: fault for fault in FAULTS}.values()]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -95,15 +98,14 @@ def test_a_faulty_loss_fails_the_check_that_is_there_for_it(fault):
     assert failed(records) == {fault.check, *fault.also}
 
 
-@every_fault
-def test_a_faulty_loss_fails_no_other_check(fault):
-    # Few examples, for a failure that nobody expects is seldom a matter of chance.
+@one_fault_a_check
+def test_a_faulty_loss_fails_no_other_check_on_few_examples(fault):
     assert failed(records_of(fault.loss, *others(fault), examples=2)) == set()
 
 
 @pytest.mark.slow
 @every_fault
-def test_a_faulty_loss_fails_no_other_check_with_all_examples(fault):
+def test_a_faulty_loss_fails_no_other_check(fault):
     assert failed(records_of(fault.loss, *others(fault))) == set()
 
 
@@ -200,7 +202,7 @@ NUMBER = r"-?\d[\d.e+-]*"
             rf"with all coordinates twice as large the loss must be {NUMBER}, it is {NUMBER}",
         ),
         (state.TensorInSlots, r"the tensor cameras\[0\]\.focal_length is a plain attribute"),
-        (state.NotPersistent, rf"a loss that loaded its state gives {NUMBER} instead of {NUMBER}"),
+        (state.FittedNumber, rf"a loss that loaded its state gives {NUMBER} instead of {NUMBER}"),
         (
             batches.LeftOutInSilence,
             r"without keypoints_targ it must raise MissingInputError, it returned a value",
@@ -211,7 +213,7 @@ NUMBER = r"-?\d[\d.e+-]*"
         ),
         (
             arguments.ClampsEpsilon,
-            r"epsilon=-1\.0 must raise ArgumentValueError, it was taken",
+            r"epsilon=-1\.0 must raise ArgumentValueError, it was taken; .*",
         ),
         (
             arguments.NamesNoArgument,

@@ -109,14 +109,22 @@ def _is_bound(case: Case, example: Example, of_input: LossInput, dim: int) -> bo
     number, names = factor
     if number > 1:
         return True
-    others = [
-        (i.name, place)
+    axes = [
+        (i.name, place, set(other[1]))
         for i in case.inputs.values()
         if i.name in example.batch and i.is_annotated
         for place, other in enumerate(i.axes.factors)
-        if other is not None and set(other[1]) & set(names)
+        if other is not None
     ]
-    return bool(set(names) & set(case.loss.axis_sizes)) or others != [(of_input.name, dim)]
+    known = set(case.loss.axis_sizes).union(*(other for _, _, other in axes if len(other) == 1))
+    own = set(names)
+    # Of a product with another unknown size, many sizes are a part.
+    others = [
+        other
+        for name, place, other in axes
+        if other & own and (name, place) != (of_input.name, dim) and other - own <= known
+    ]
+    return bool(own & set(case.loss.axis_sizes) or others)
 
 
 def _demand_refused(case: Case, example: Example, name: str, wrong: Tensor, what: str) -> None:

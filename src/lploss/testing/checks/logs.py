@@ -21,7 +21,7 @@ def check_logs(case: Case) -> None:
     def body(example: Example) -> None:
         leaves = with_gradients(example.batch)
         for stage in ("train", "val", "test", None):
-            result = loss(stage=stage, **leaves)
+            result = loss(stage=stage, **{n: v.clone() for n, v in leaves.items()})
             if not isinstance(result.logs, list):
                 fail(f"the logs must be a list, they are {type(result.logs).__name__}")
             for entry in result.logs:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lploss.loss import Loss
+from lploss.errors import first_line
+from lploss.loss import Loss, parameters_of
 from lploss.testing.batches import GENERIC, Example
 from lploss.testing.check import Case, check, fail, is_close, scalar_of, show
 
@@ -65,7 +66,7 @@ def _tensors_in(value: Any, path: str, seen: set[int]) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for place, inner in enumerate(value):
             yield from _tensors_in(inner, f"{path}[{place}]", seen)
-    elif not isinstance(value, type | nn.Module | ModuleType):
+    elif not isinstance(value, type | ModuleType):
         for name in [*getattr(value, "__dict__", ()), *_slots_of(value)]:
             yield from _tensors_in(getattr(value, name, None), f"{path}.{name}", seen)
 
@@ -91,14 +92,22 @@ def check_state_dict(case: Case) -> None:
             owner, _, attribute = name.rpartition(".")
             setattr(original.get_submodule(owner), attribute, 1.25 * buffer)
     state = copy.deepcopy(original.state_dict())
-    restored = case.subject.build()
-    try:
-        restored.load_state_dict(state)
-    except RuntimeError as error:
-        fail(f"a new loss cannot load its state: {error}")
+    restored = {"a new loss that loaded its state": case.subject.build()}
+    if "data_module" in parameters_of(case.subject.cls):
+        try:
+            unfitted = case.subject.build(data_module=None)
+        except Exception as error:
+            fail(f"without labels (data_module=None) it cannot be built: {first_line(error)}")
+        restored["a loss without labels that loaded its state"] = unfitted
+    for what, loss in restored.items():
+        try:
+            loss.load_state_dict(state)
+        except RuntimeError as error:
+            fail(f"{what.partition(' that ')[0]} cannot load the state of another: {error}")
 
     def body(example: Example) -> None:
-        _demand_same(original, restored, example, "a loss that loaded its state")
+        for what, loss in restored.items():
+            _demand_same(original, loss, example, what)
 
     case.for_each(body, GENERIC, at_most=5)
 

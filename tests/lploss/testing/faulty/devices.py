@@ -31,6 +31,25 @@ class AsksForAValue(Distance):
 
 
 @faulty("check_no_synchronisation")
+class ComparesTensors(Distance):
+    """Asks whether the prediction is perfect."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        return 0.0 * distances if torch.equal(targ, pred) else distances
+
+
+@faulty("check_no_synchronisation")
+class CountsTheDistinct(Distance):
+    """Asks which values there are."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        is_any = targ.detach().unique().numel() > 0
+        return distances if is_any else 0.0 * distances
+
+
+@faulty("check_no_synchronisation")
 class BranchesOnATensor(Distance):
     """Raises where a prediction is not finite, as a precaution."""
 

@@ -96,7 +96,6 @@ COMPARED = (
     "check_elementwise_agrees",
     "check_epsilon",
     "check_gradcheck",
-    "check_invalid_has_no_influence",
     "check_keypoint_order",
     "check_missing_does_not_dilute",
     "check_rotation",

@@ -73,18 +73,6 @@ class StaysInFloat32(Scaled):
         return super()._apply(lambda buffer: fn(buffer).float(), recurse)
 
 
-@faulty("check_state_dict")
-class NotPersistent(Distance):
-    """Keeps its scale out of checkpoints."""
-
-    def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
-        super().__init__(epsilon=epsilon, log_weight=log_weight)
-        self.register_buffer("scale", torch.tensor(2.0), persistent=False)
-
-    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        return super().between(targ, pred) * self.scale
-
-
 class _Fitted(Distance):
     """Is fitted to labels, each example to others."""
 
@@ -108,6 +96,17 @@ class FittedNumber(_Fitted):
 
     def fit(self, labels: Tensor) -> None:
         self.scale = labels.mean().item()
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred) * self.scale
+
+
+@faulty("check_state_dict")
+class FittedButNotPersistent(_Fitted):
+    """Keeps what was fitted out of checkpoints."""
+
+    def fit(self, labels: Tensor) -> None:
+        self.register_buffer("scale", labels.mean(), persistent=False)
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
         return super().between(targ, pred) * self.scale

@@ -161,7 +161,7 @@ class Noisy(Distance):
     """Adds noise, to be robust."""
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
-        return super().between(targ, pred + 0.1 * torch.randn_like(pred))
+        return super().between(targ, pred + 3.0 * torch.randn_like(pred))
 
 
 def _noise_on(gradient: Tensor) -> Tensor:
