@@ -22,6 +22,7 @@ BUILT_IN = {
     "MissingInputError": KeyError,
     "NotFittedError": RuntimeError,
     "PluginError": ImportError,
+    "ProcessError": RuntimeError,
     "ShapeError": ValueError,
     "SpecError": ValueError,
     "UnknownInputError": KeyError,

@@ -67,6 +67,7 @@ def check(
 
     def register(function: Callable[[Case], None]) -> Callable[[Case], None]:
         name = function.__name__
+        function.__doc__ = f"{why}\n\n{mend}"
         CHECKS[name] = Check(name, why, mend, shows, function)
         return function
 
