@@ -9,8 +9,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.environments import Environment
 from tests.meta.test_docs import DOCS, assert_prints, blocks_of
+
+pytestmark = pytest.mark.installs
 
 PAGE = DOCS / "add_a_loss.md"
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.environments import Environment
 
+pytestmark = pytest.mark.installs
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin_bone_length"
 
 TRAINS = """

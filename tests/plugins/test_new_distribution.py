@@ -9,6 +9,8 @@ import pytest
 
 from tests.environments import Environment
 
+pytestmark = pytest.mark.installs
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

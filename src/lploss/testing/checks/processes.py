@@ -34,14 +34,13 @@ def check_two_processes(case: Case) -> None:
         raise NotApplicable("the loss cannot be pickled, as check_copies tells") from None
     parts: list[Example] = []
     before = case.loss.num_previous_frames
+    # Means that differ: else any average of them would come out right.
     settings = [
-        (Gaps.NONE, {"batch": before + 3}),
-        (Gaps.ITEMS, {"batch": before + 4}),
+        (Likeness.NEAR, Gaps.NONE, {"batch": before + 3}),
+        (Likeness.ANYWHERE, Gaps.ITEMS, {"batch": before + 4}),
     ]
-    for gaps, sizes in settings:
-        wish = Wish(
-            likenesses=(Likeness.ANYWHERE,), gaps=(gaps,), sizes=sizes, typical=True, optional=True
-        )
+    for likeness, gaps, sizes in settings:
+        wish = Wish(likenesses=(likeness,), gaps=(gaps,), sizes=sizes, typical=True, optional=True)
         kept: list[Example] = []
         case.for_each(kept.append, wish, at_most=6)
         # Where nothing counted, or as many elements as in the other, much would come out right.
