@@ -21,7 +21,7 @@ _TARGET = "check_zero_at_target"
 _VIEWS = "check_view_order"
 _KEYPOINTS = ("check_keypoint_order", "check_duplicated_keypoints")
 _GEOMETRY = ("check_translation", "check_rotation", "check_scaling")
-_SHUFFLED = ("check_duplicated_batch", "check_batch_order")
+_SHUFFLED = ("check_duplicated_batch", "check_batch_order", "check_missing_does_not_dilute")
 
 #: What does not apply, by loss. A check that quietly stops applying is noticed here.
 NOT_APPLICABLE = {

@@ -112,7 +112,9 @@ def test_of_two_unknown_factors_the_product_is_known():
 
 
 def check(text, value, sizes=None, floating=False):
-    Axes.parse(text, "float" if floating else None).check("temporal", "keypoints_pred", value, sizes or {})
+    Axes.parse(text, "float" if floating else None).check(
+        "temporal", "keypoints_pred", value, sizes or {}
+    )
 
 
 @pytest.mark.parametrize(

@@ -171,5 +171,5 @@ def test_a_package_that_is_there_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_message(run, tmp_path):
     (tmp_path / "file").write_text("mine")
     result = run("bone_length", "--into", "file")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error: NotADirectoryError: ")
+    assert result.exit_code == 2
+    assert result.stderr == "error: file is a file; give a folder: --into DIR\n"

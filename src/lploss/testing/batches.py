@@ -210,7 +210,7 @@ def examples(
                     random = np.random.default_rng([draw(_SEEDS), seed])
                     values[name] = _with_gaps(values[name], of_input, gaps, random)
     # In the order of the loss's inputs, not in the one in which they were drawn.
-    batch = {name: torch.from_numpy(values[name]).to(i.dtype) for name, i in there.items()}
+    batch = {name: torch.tensor(values[name], dtype=i.dtype) for name, i in there.items()}
     return Example(batch, sizes, inputs)
 
 

@@ -105,7 +105,7 @@ def test_sizes_that_a_check_wants_are_kept() -> None:
     }
     assert shapes == {(0, 1), (0, 2), (0, 3), (0, 4)}
     typical = examples_of("temporal", Wish(typical=True), number=5)
-    assert {tuple(example.batch["keypoints_pred"].shape) for example in typical} == {(4, 6)}
+    assert {tuple(example.batch["keypoints_pred"].shape) for example in typical} == {(5, 6)}
 
 
 def test_optional_inputs_are_there_now_and_then_or_as_wanted() -> None:
