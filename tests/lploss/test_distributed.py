@@ -5,6 +5,7 @@ The oracle pools the element-wise losses of all shards in one process; it knows 
 
 from __future__ import annotations
 
+import math
 import pytest
 import torch
 import torch.distributed as dist
@@ -255,6 +256,12 @@ def test_sharing_does_not_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -
     batch["keypoints_pred"].requires_grad_()
     losses(stage="train", anneal_weight=0.5, **batch).loss.backward()
     assert batch["keypoints_pred"].grad.is_meta
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_a_loss_beyond_all_numbers_is_that_in_all_processes() -> None:
+    batch = {**BATCH, "keypoints_pred": torch.full_like(BATCH["keypoints_pred"], 1e30)}
+    assert LossFactory({"regression": {}}, sync=True)(**batch).loss.item() == math.inf
 
 
 def test_without_a_process_group_nothing_is_shared() -> None:

@@ -23,6 +23,12 @@ class Plain(Loss):
         return (keypoints_targ - keypoints_pred).abs()
 
 
+class Total(Plain):
+    """Its log entry has the name of the sum."""
+
+    loss_name = "total"
+
+
 class Eased(Loss):
     """Unsupervised, so annealed."""
 
@@ -161,6 +167,12 @@ def test_preferences_decide_between_providers(site):
             {"plain": Plain(), "mine/plain": Plain()},
             ConfigError,
             "the loss 'plain' is asked for twice, the second time as 'mine/plain'",
+        ),
+        (
+            {"total": Total()},
+            ConfigError,
+            "the loss 'total' would be logged as 'total_loss', which is the name of the sum: give "
+            "another total_name",
         ),
         (
             {"temporal": 5.0},

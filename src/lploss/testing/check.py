@@ -161,6 +161,16 @@ class Case:
         return other
 
 
+def demand_batch(case: Case) -> None:
+    """Demand that the loss has an input with frames.
+
+    Raises:
+        NotApplicable: it has none.
+    """
+    if not any(i.has_batch for i in case.inputs.values()):
+        raise NotApplicable("no input has the axis batch")
+
+
 def fail(message: str) -> NoReturn:
     """Say that the loss fails the check.
 

@@ -17,6 +17,7 @@ from lploss.testing.check import (
     CheckFailure,
     NotApplicable,
     check,
+    demand_batch,
     fail,
     gradients_of,
     is_close,
@@ -59,8 +60,7 @@ def check_nothing_valid(case: Case) -> None:
     shows=_SHOWS,
 )
 def check_empty_batch(case: Case) -> None:
-    if not any(i.has_batch for i in case.inputs.values()):
-        raise NotApplicable("no input has the axis batch")
+    demand_batch(case)
 
     def body(example: Example) -> None:
         _demand_nothing(case.loss, example, "the batch is empty")
@@ -75,8 +75,7 @@ def check_empty_batch(case: Case) -> None:
     shows=_SHOWS,
 )
 def check_one_frame(case: Case) -> None:
-    if not any(i.has_batch for i in case.inputs.values()):
-        raise NotApplicable("no input has the axis batch")
+    demand_batch(case)
 
     before = case.loss.num_previous_frames
 

@@ -12,7 +12,16 @@ from lploss import reduction
 from lploss.errors import LplossError
 from lploss.loss import Loss
 from lploss.testing.batches import Example, Gaps, Likeness, Wish
-from lploss.testing.check import Case, NotApplicable, check, fail, is_close, show, with_gradients
+from lploss.testing.check import (
+    Case,
+    NotApplicable,
+    check,
+    demand_batch,
+    fail,
+    is_close,
+    show,
+    with_gradients,
+)
 from lploss.testing.processes import run_in_processes
 
 _NUM_PROCESSES = 2
@@ -24,8 +33,7 @@ _NUM_PROCESSES = 2
     mend="Leave the mean to reduce_loss, and let remove_nans tell in its mask what does not count.",
 )
 def check_two_processes(case: Case) -> None:
-    if not any(i.has_batch for i in case.inputs.values()):
-        raise NotApplicable("no input has the axis batch")
+    demand_batch(case)
     if case.subject.cls.__module__ == "__main__":
         raise NotApplicable("the class is in __main__, which other processes cannot import")
     try:

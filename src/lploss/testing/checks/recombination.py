@@ -6,7 +6,16 @@ import torch
 
 from lploss import reduction
 from lploss.testing.batches import Example, Wish
-from lploss.testing.check import Case, NotApplicable, check, fail, is_close, scalar_of, show
+from lploss.testing.check import (
+    Case,
+    NotApplicable,
+    check,
+    demand_batch,
+    fail,
+    is_close,
+    scalar_of,
+    show,
+)
 
 
 @check(
@@ -16,7 +25,7 @@ from lploss.testing.check import Case, NotApplicable, check, fail, is_close, sca
 print(loss(**batch).loss, loss(**twice).loss)""",
 )
 def check_duplicated_batch(case: Case) -> None:
-    _demand_batch(case)
+    demand_batch(case)
     if case.loss.num_previous_frames:
         raise NotApplicable(
             "the order of the batch matters, and a copy behind it makes another clip"
@@ -39,7 +48,7 @@ def check_duplicated_batch(case: Case) -> None:
     shows="print(loss.elementwise(**batch))",
 )
 def check_split_batch(case: Case) -> None:
-    _demand_batch(case)
+    demand_batch(case)
     loss = case.loss
     before = loss.num_previous_frames
 
@@ -85,7 +94,7 @@ other = {name: value[order] if len(value) == 4 else value for name, value in bat
 print(loss(**batch).loss, loss(**other).loss)""",
 )
 def check_batch_order(case: Case) -> None:
-    _demand_batch(case)
+    demand_batch(case)
     if case.loss.num_previous_frames:
         raise NotApplicable(
             f"the class says that order matters: num_previous_frames is "
@@ -102,8 +111,3 @@ def check_batch_order(case: Case) -> None:
             )
 
     case.for_each(body, Wish(sizes={"batch": len(order)}))
-
-
-def _demand_batch(case: Case) -> None:
-    if not any(i.has_batch for i in case.inputs.values()):
-        raise NotApplicable("no input has the axis batch")

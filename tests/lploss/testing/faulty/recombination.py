@@ -103,3 +103,22 @@ class EveryOtherFrame(Distance):
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
         is_right = torch.arange(len(pred), device=pred.device) % 2 == 1
         return super().between(targ, pred) * torch.where(is_right, 0.5, 1.0)[:, None]
+
+
+@faulty("check_split_batch")
+class AccelerationBesideTheOthers(Step):
+    """Looks at two frames before its own, and takes off the mean of the batch."""
+
+    num_previous_frames = 2
+    properties = Properties()
+
+    def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, valid = super().remove_nans(keypoints_pred)
+        assert valid is not None
+        return cleaned, valid[1:] & valid[:-1]
+
+    def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
+        velocity = split_xy(keypoints_pred).diff(dim=0)
+        acceleration = torch.linalg.vector_norm(velocity[1:] - velocity[:-1], dim=-1)
+        others = acceleration.sum() / max(acceleration.numel(), 1)
+        return acceleration + others

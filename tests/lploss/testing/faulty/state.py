@@ -198,3 +198,33 @@ def _local() -> type[Loss]:
 
 
 Local = faulty("check_copies")(_local())
+
+
+@faulty("check_buffers")
+class ListOfModules(Distance):
+    """Keeps modules in a list, where torch does not see them."""
+
+    def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.parts = [Scaled()]
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return self.parts[0].between(targ, pred)
+
+
+@faulty("check_state_dict")
+class SizedByTheFit(Distance):
+    """Has an empty buffer until it is fitted, which no checkpoint can fill."""
+
+    def __init__(self, data_module=None, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.register_buffer("scale", torch.zeros(0))
+        if data_module is not None:
+            self.scale = data_module.mean(dim=0)
+
+    @classmethod
+    def example(cls, name, /, **params):
+        return cls.create(name, **{"data_module": torch.tensor([[2.0], [4.0]]), **params})
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return self.scale * super().between(targ, pred)

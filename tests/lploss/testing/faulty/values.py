@@ -215,6 +215,15 @@ class ScaledByTheFirstBatch(Distance):
         return super().between(targ, pred) / self.scale
 
 
+@faulty("check_deterministic")
+class OnlyInTraining(Distance):
+    """Is another loss after eval()."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        distances = super().between(targ, pred)
+        return distances if self.training else 2.0 * distances
+
+
 @faulty("check_zero_at_target")
 class Charbonnier(Distance):
     """Rounds off the tip, and leaves what that adds."""
