@@ -6,6 +6,7 @@ The oracle pools the element-wise losses of all shards in one process; it knows 
 from __future__ import annotations
 
 import math
+
 import pytest
 import torch
 import torch.distributed as dist
