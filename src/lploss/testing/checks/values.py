@@ -104,7 +104,7 @@ def check_deterministic(case: Case) -> None:
                 f"after calls with other batches the loss is {show(first)}, a new one gives "
                 f"{show(of_new)}"
             )
-        in_eval = scalar_of(copy.deepcopy(untouched).eval(), example)
+        in_eval, _ = gradients_of(copy.deepcopy(untouched).eval(), example)
         if not is_close(first, in_eval, rtol=0.0, atol=0.0):
             fail(f"in training the loss is {show(first)}, after .eval() {show(in_eval)}")
         for name, gradient in gradients.items():

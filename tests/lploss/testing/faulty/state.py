@@ -145,6 +145,7 @@ class KeepsALambda(Distance):
         "check_epsilon",
         "check_float32",
         "check_gradcheck",
+        "check_invalid_has_no_influence",
         "check_no_synchronisation",
         "check_rotation",
         "check_scaling",
