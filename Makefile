@@ -8,18 +8,19 @@ PEER := $(wildcard .venv-peer/bin/python)
 demo: .venv/installed
 	$(BIN)/lploss demo --out lploss-demo
 
+# All tests, and how many of the branches they take.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python tests/branches.py
 
-# The second run of the tests checks all annotations of shapes, and measures the coverage.
+# The second run of the tests checks all annotations of shapes.
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --doctest-modules src
-	LPLOSS_TYPECHECK=1 $(BIN)/python -m pytest -m "not compiles and not installs" --cov --cov-report=term
-	$(BIN)/python tests/branches.py
+	LPLOSS_TYPECHECK=1 $(BIN)/python -m pytest -m "not compiles and not installs"
 
 fix: .venv/installed
 	$(BIN)/ruff check --fix .

