@@ -91,12 +91,18 @@ FINDINGS = (
     Finding(
         ("temporal",),
         "A prediction of NaN: the loss is NaN, and so are gradients.",
-        ("check_scalar", "check_gradients_finite", "check_nothing_valid", "check_epsilon"),
+        (
+            "check_scalar",
+            "check_gradients_finite",
+            "check_nothing_valid",
+            "check_epsilon",
+            "check_two_processes",
+        ),
     ),
     Finding(
         (*_STEPS, *_PCA),
         "A prediction of NaN: the loss is NaN, and so are gradients.",
-        ("check_gradients_finite", "check_nothing_valid", "check_epsilon"),
+        ("check_gradients_finite", "check_nothing_valid", "check_epsilon", "check_two_processes"),
     ),
     Finding(
         _STEPS,
