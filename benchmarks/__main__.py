@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import factory_overhead, geometry, heatmap_ops, import_time, losses, report
+from benchmarks import (
+    factory_overhead,
+    geometry,
+    heatmap_ops,
+    import_time,
+    losses,
+    patch_masking,
+    report,
+)
 
 _BENCHMARKS = {
     "import_time": import_time.run,
@@ -10,6 +18,7 @@ _BENCHMARKS = {
     "losses": losses.run,
     "heatmap_ops": heatmap_ops.run,
     "geometry": geometry.run,
+    "patch_masking": patch_masking.run,
 }
 
 

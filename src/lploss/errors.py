@@ -73,6 +73,10 @@ class MissingDependencyError(LplossError, ImportError):
     """An optional dependency is not installed."""
 
 
+class MissingWeightsError(LplossError, OSError):
+    """Pretrained weights cannot be had."""
+
+
 class ConfigError(LplossError, ValueError):
     """A config holds an unknown key, a wrong type or a contradiction."""
 

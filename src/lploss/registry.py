@@ -16,6 +16,7 @@ from lploss import discovery
 from lploss.discovery import Failure, Plugin, normalise
 from lploss.errors import (
     AmbiguousNameError,
+    ArgumentError,
     PluginError,
     PluginLoadWarning,
     UnknownInputError,
@@ -346,6 +347,16 @@ def create_model(name: str, /, **params: Any) -> nn.Module:
         UnknownModelError: nobody provides the name.
         AmbiguousNameError: several distributions provide it.
         PluginError: it cannot be imported.
+        ArgumentError: the constructor has no such argument, or needs one that is not given.
     """
-    model: nn.Module = default_registry.load(ModelSpec, name)(**params)
-    return model
+    cls: type[nn.Module] = default_registry.load(ModelSpec, name)
+    known = inspect.signature(cls).parameters
+    for parameter in params:
+        if parameter not in known:
+            raise ArgumentError(
+                f"model {name!r}: unknown argument {parameter!r}."
+                f"{did_you_mean(parameter, known)} It takes: {', '.join(known)}."
+            )
+    if lacking := [n for n, p in known.items() if p.default is p.empty and n not in params]:
+        raise ArgumentError(f"model {name!r} must be given {', '.join(lacking)}")
+    return cls(**params)

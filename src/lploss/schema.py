@@ -1,6 +1,6 @@
 """The schema of the config: sections and keys, with the types of their values.
 
-They are those of Lightning Pose, so that its files work as they are.
+They are those of Lightning Pose, so that its files work as they are, and some more for training.
 """
 
 from __future__ import annotations
@@ -112,6 +112,12 @@ class TrainingSection:
     lr_scheduler: Optional[str] = None
     lr_scheduler_params: Optional[SchedulerSection] = None
     uniform_heatmaps_for_nan_keypoints: Optional[bool] = None
+    uniform_heatmaps_for_occluded_keypoints: Optional[bool] = None
+    accelerator: Optional[str] = None
+    devices: Any = None
+    num_nodes: Optional[int] = None
+    precision: Optional[str] = None
+    gradient_clip_val: Optional[float] = None
     patch_mask: Optional[PatchMaskSection] = None
 
 
@@ -123,6 +129,9 @@ class ModelSection:
     backbone: Optional[str] = None
     backbone_pretrained: Optional[bool] = None
     backbone_checkpoint: Optional[str] = None
+    backbone_params: Optional[dict[str, Any]] = None
+    gradient_checkpointing: Optional[bool] = None
+    compile: Optional[bool] = None
     head: Optional[str] = None
     heatmap_loss_type: Optional[str] = None
     losses_to_use: Optional[list[str]] = None

@@ -186,8 +186,9 @@ hydra:
 """
 
 MODEL_KEYS = (
-    "model_type, backbone, backbone_pretrained, backbone_checkpoint, head, heatmap_loss_type, "
-    "losses_to_use, model_name, checkpoint, do_context, lightning_pose_version"
+    "model_type, backbone, backbone_pretrained, backbone_checkpoint, backbone_params, "
+    "gradient_checkpointing, compile, head, heatmap_loss_type, losses_to_use, model_name, "
+    "checkpoint, do_context, lightning_pose_version"
 )
 SECTION_KEYS = "data, training, model, dali, losses, eval, callbacks, prefer, hydra"
 

@@ -19,6 +19,7 @@ BUILT_IN = {
     "LossDefinitionError": TypeError,
     "LplossError": Exception,
     "MissingDependencyError": ImportError,
+    "MissingWeightsError": OSError,
     "MissingInputError": KeyError,
     "NotFittedError": RuntimeError,
     "PluginError": ImportError,

@@ -23,15 +23,17 @@ class KeypointColumns:
         keypoint_names: names of the keypoints, in the order in which they first stand there.
         coordinates: position of the column of each coordinate ``x0 y0 x1 y1 ...``.
         confidences: position of the column of each likelihood; ``None`` where there is none.
+        visible: position of the column ``visible`` of each keypoint; ``None`` for one without.
     """
 
     keypoint_names: tuple[str, ...]
     coordinates: tuple[int, ...]
     confidences: tuple[int, ...] | None
+    visible: tuple[int | None, ...] = ()
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Positions of all columns that hold numbers to read."""
+        """Positions of the columns of coordinates and likelihoods."""
         return (*self.coordinates, *(self.confidences or ()))
 
     def label(self, position: int) -> str:
@@ -39,6 +41,8 @@ class KeypointColumns:
         if position in self.coordinates:
             keypoint, axis = divmod(self.coordinates.index(position), 2)
             return f"keypoint {self.keypoint_names[keypoint]!r}, {'xy'[axis]}"
+        if position in self.visible:
+            return f"keypoint {self.keypoint_names[self.visible.index(position)]!r}, visible"
         keypoint = (self.confidences or ()).index(position)
         return f"keypoint {self.keypoint_names[keypoint]!r}, likelihood"
 
@@ -65,8 +69,7 @@ def parse_columns(
     """Find the keypoints among the columns of a file.
 
     Predictions of Lightning Pose on labelled frames carry one more column at the end, named
-    ``set`` on the first level and empty on the others; exactly that is left out. ``visible`` of
-    label files is not read: what is not labelled has no coordinates.
+    ``set`` on the first level and empty on the others; exactly that is left out.
 
     Args:
         path: the file, for messages.
@@ -126,6 +129,7 @@ def parse_columns(
         tuple(positions),
         tuple(found[axis] for found in positions.values() for axis in "xy"),
         tuple(found["likelihood"] for found in positions.values()) if with_likelihood else None,
+        tuple(found.get("visible") for found in positions.values()),
     )
 
 

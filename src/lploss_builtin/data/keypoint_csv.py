@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -71,7 +71,28 @@ class CsvSource(KeypointSource):
             while chunk := list(islice(lines, max_frames)):
                 for line in chunk:
                     self._check_width(line)
-                yield self._frames(chunk), *self.columns.split(self._numbers(chunk))
+                numbers = self._numbers(chunk, self.columns.used)
+                yield self._frames(chunk), *self.columns.split(numbers)
+
+    def visible(self) -> Float64[np.ndarray, "frames num_keypoints"] | None:
+        """Return the columns ``visible`` of all rows; ``None`` where no keypoint has one.
+
+        A cell that is empty, and a keypoint without this column, are NaN.
+
+        Raises:
+            DataError: a row has too few columns, or a cell holds no number.
+        """
+        found = [(k, at) for k, at in enumerate(self.columns.visible) if at is not None]
+        if not found:
+            return None
+        with self.path.open("rb") as file:
+            rows = list(islice(self._lines(file), len(LEVELS), None))
+        for line in rows:
+            self._check_width(line)
+        keypoints, positions = zip(*found, strict=True)
+        values = np.full((len(rows), len(self.columns.visible)), np.nan)
+        values[:, list(keypoints)] = self._numbers(rows, positions)
+        return values
 
     def _lines(self, file: io.BufferedReader) -> Iterator[_Line]:
         """Yield the lines that hold something."""
@@ -171,9 +192,11 @@ class CsvSource(KeypointSource):
     ) -> Int64[np.ndarray, "frames"] | None:
         return frame_numbers(texts, lambda row: f"{self.path}, line {chunk[row][0]}, column 1")
 
-    def _numbers(self, chunk: list[_Line]) -> Float64[np.ndarray, "frames columns"]:
+    def _numbers(
+        self, chunk: list[_Line], columns: Sequence[int]
+    ) -> Float64[np.ndarray, "frames columns"]:
         pandas = require("pandas", "score", "to read keypoint files")
-        positions = [self.num_index_columns + position for position in self.columns.used]
+        positions = [self.num_index_columns + position for position in columns]
         try:
             frame = pandas.read_csv(
                 io.StringIO("\n".join(text for _, text in chunk)),
@@ -187,14 +210,16 @@ class CsvSource(KeypointSource):
                 skip_blank_lines=False,
             )
         except ValueError as error:
-            raise self._no_number(chunk, error) from error
+            raise self._no_number(chunk, columns, error) from error
         numbers: Float64[np.ndarray, "frames columns"] = frame[positions].to_numpy()
         return numbers
 
-    def _no_number(self, chunk: list[_Line], error: ValueError) -> DataError:
+    def _no_number(
+        self, chunk: list[_Line], columns: Sequence[int], error: ValueError
+    ) -> DataError:
         for line in chunk:
             cells = self._cells(line)
-            for position in self.columns.used:
+            for position in columns:
                 cell = cells[self.num_index_columns + position]
                 if not _is_number(cell):
                     return DataError(

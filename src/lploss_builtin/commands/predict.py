@@ -1,0 +1,122 @@
+"""The command ``lploss predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lploss_builtin.commands.predicting import PredictionSummary, predict_files
+from lploss_builtin.commands.predicting.runner import Progress
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER_OR_CSV...",
+            help="Folders of images, or CSV files with paths of images in their first column.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the predictions; RUN/predictions unless given."),
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(metavar="best|last", help="Which weights of the training to use.")
+    ] = "best",
+    views: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME,...", help="Views to use; all that are there."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Calibrated cameras; else looked for beside the images."),
+    ] = None,
+    bbox: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of bounding boxes that the model sees. Once a view."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Frames that are predicted at once.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")
+    ] = "auto",
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Leave the rows of images empty that cannot be read."),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
+    ] = False,
+) -> None:
+    """Predict the keypoints in images with a trained model.
+
+    Of several views all that are there are seen together: folders are called <session>_<view>,
+    CSV files have the view in their name. A camera that failed is simply left out.
+
+    Writes a CSV for each view with x, y (px in the original image) and likelihood, and one with
+    the points in space where cameras are known.
+    """
+    with progress_bar() as progress:
+        summary = predict_files(
+            run,
+            images,
+            out=out,
+            checkpoint=checkpoint,
+            views=None if views is None else [name.strip() for name in views.split(",")],
+            calibration=calibration,
+            bbox_files=bbox or (),
+            batch_size=batch_size,
+            device=device,
+            keep_going=keep_going,
+            progress=progress,
+        )
+    if json:
+        typer.echo(summary.to_json(), nl=False)
+    else:
+        show(summary)
+    if summary.unreadable:
+        raise typer.Exit(1)
+
+
+def show(summary: PredictionSummary) -> None:
+    """Print a summary as a table, and where the files are."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for part in summary.renderables():
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Show on the terminal's error stream how far it is; nothing where that is no terminal.
+
+    Yields:
+        What to call while it goes on.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def progress(recording: str, num_done: int, num_frames: int) -> None:
+            bar.update(task, completed=num_done, total=num_frames, description=recording)
+
+        yield progress

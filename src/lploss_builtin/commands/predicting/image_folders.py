@@ -1,0 +1,37 @@
+"""The images in a folder, or in the folders that it holds."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from lploss_builtin.commands.predicting.image_lists import is_image
+
+
+def natural(name: str) -> list[str | int]:
+    """Return a key that sorts names by the numbers in them.
+
+    Example:
+        >>> sorted(["img10.png", "img9.png"], key=natural)
+        ['img9.png', 'img10.png']
+    """
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def images_in(folder: Path) -> tuple[str, ...]:
+    """Return the names of the images in a folder, in natural order."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted((e.name for e in entries if is_image(e.name)), key=natural))
+
+
+def folders_of_images(folder: Path) -> dict[Path, tuple[str, ...]]:
+    """Return the folder with its images; where it holds none, those folders in it that do."""
+    if images := images_in(folder):
+        return {folder: images}
+    inner = sorted((path for path in folder.iterdir() if path.is_dir()), key=_by_name)
+    return {path: images for path in inner if (images := images_in(path))}
+
+
+def _by_name(path: Path) -> list[str | int]:
+    return natural(path.name)

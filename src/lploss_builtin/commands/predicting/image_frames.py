@@ -1,0 +1,89 @@
+"""The frames of a recording as a data set of PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch.utils.data import Dataset
+
+from lploss.errors import DataError
+from lploss_builtin.commands.predicting.recording import Recording, ViewImages
+from lploss_builtin.data.frame_images import ImageSize, read_image
+from lploss_builtin.data.labelled_frames import Batch
+from lploss_builtin.ops.affine import crop_and_resize
+
+
+class ImageFrames(Dataset[Batch]):
+    """Frames without labels, cropped and resized to the model's input.
+
+    An element holds ``images`` (``views 3 height width``, uint8), ``bbox`` (x, y, height and width
+    of each view's crop, px in the original image), ``affine`` (from px of the original image to
+    those of the input), ``image_size`` and ``index``: as
+    `lploss_builtin.data.labelled_frames.LabelledFrames`. Images are read when they are asked for,
+    sizes included.
+
+    Args:
+        recording: the frames.
+        image_size: height and width of the model's input, px.
+        keep_going: whether a frame with an image that cannot be read is black, in all views,
+            instead of an error.
+
+    Attributes:
+        unreadable: number of each frame that could not be read, and why.
+    """
+
+    def __init__(
+        self, recording: Recording, image_size: ImageSize, *, keep_going: bool = False
+    ) -> None:
+        self.recording = recording
+        self.image_size = image_size
+        self.unreadable: dict[int, str] = {}
+        self._keep_going = keep_going
+
+    def __len__(self) -> int:
+        return self.recording.num_frames
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return one frame.
+
+        Raises:
+            DataError: one of its images cannot be read, unless ``keep_going``.
+        """
+        index = range(len(self))[index]
+        try:
+            read = [self._read(view, index) for view in self.recording.views]
+        except DataError as error:
+            if not self._keep_going:
+                raise
+            self.unreadable[index] = str(error)
+            black = np.zeros((*self.image_size, 3), dtype=np.uint8)
+            read = [(black, (0.0, 0.0, 1.0, 1.0))] * len(self.recording.views)
+        pixels = np.stack([own for own, _ in read])
+        bbox = torch.tensor([box for _, box in read], dtype=torch.float64)
+        height, width = map(float, self.image_size)
+        return {
+            "images": torch.from_numpy(rearrange(pixels, "v h w rgb -> v rgb h w")),
+            "bbox": bbox.flatten().float(),
+            "affine": crop_and_resize(bbox, (height, width)).float(),
+            "image_size": torch.tensor([height, width]),
+            "index": torch.tensor(index),
+        }
+
+    def _read(self, view: ViewImages, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
+        """Return the pixels of the input, and the box that they are of in the original image."""
+        path = view.path(index)
+        if view.boxes is None:
+            pixels = read_image(path, None, self.image_size)
+            return pixels, (0.0, 0.0, *_size(path))
+        x, y, height, width = view.boxes[index].tolist()
+        crop = (0.0, 0.0, height, width) if view.are_cut_out else (x, y, height, width)
+        return read_image(path, crop, self.image_size), (x, y, height, width)
+
+
+def _size(path: Path) -> tuple[float, float]:
+    with Image.open(path) as file:
+        return float(file.height), float(file.width)

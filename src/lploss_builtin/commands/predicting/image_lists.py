@@ -1,0 +1,75 @@
+"""The images that a CSV names in its first column: label files, predictions, or a bare list."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lploss.errors import DataError
+from lploss_builtin.data.keypoint_columns import LEVELS
+
+#: How the names of images end.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jp2", ".tif", ".tiff"),
+    *(".bmp", ".gif", ".webp", ".pbm", ".pgm", ".pnm", ".ppm"),
+)
+
+# That of files with several animals, which have the same images in their first column.
+_HEADER = (*LEVELS, "individuals")
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name; hidden files are none.
+
+    Example:
+        >>> is_image("img07.PNG"), is_image("._img07.png"), is_image("notes.txt")
+        (True, False, False)
+    """
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith(".")
+
+
+def listed_images(path: Path) -> tuple[str, ...]:
+    """Return the path of each image, as the file has it, with ``/`` between its parts.
+
+    The other columns are not read. There may be the three header rows of label files, one header
+    row, or none.
+
+    Raises:
+        DataError: the file cannot be read, or names no images.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            images = tuple(_images(path, file))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no CSV: {error}") from error
+    if not images:
+        raise DataError(f"{path} names no images. Expected a path in the first cell of each row")
+    return images
+
+
+def _images(path: Path, text: Iterable[str]) -> Iterator[str]:
+    rows = csv.reader(text)
+    header: list[list[str]] = []
+    num_rows = 0
+    for row in filter(any, rows):
+        num_rows += 1
+        if row[0].strip() in _HEADER and len(header) == num_rows - 1:
+            header.append(row)
+            continue
+        # Older label files of DeepLabCut have three index columns, of which two have no header.
+        num_columns = 1
+        while header and num_columns < len(row) and not any(own[num_columns] for own in header):
+            num_columns += 1
+        image = "/".join(row[:num_columns]).replace("\\", "/").strip()
+        if is_image(image):
+            yield image
+        elif num_rows > 1:
+            raise DataError(
+                f"{path}, line {rows.line_num}: expected the path of an image in the first cell, "
+                f"got {image!r}"
+            )

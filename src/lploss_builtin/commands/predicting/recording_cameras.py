@@ -1,0 +1,122 @@
+"""The cameras of recordings, where some are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lploss.errors import ArgumentValueError, DataError, did_you_mean
+from lploss_builtin.commands.predicting.recording import Recording, ViewImages
+from lploss_builtin.data.calibration import find_calibration, read_calibration
+from lploss_builtin.data.frame_images import read_image_sizes
+from lploss_builtin.data.project_cameras import check_image_sizes
+from lploss_builtin.data.project_findings import Findings
+from lploss_builtin.ops.geometry import Cameras
+
+
+def with_given_cameras(recordings: Iterable[Recording], calibration: Path) -> tuple[Recording, ...]:
+    """Return the recordings with the cameras of one calibration.
+
+    Raises:
+        ArgumentValueError: a recording has a single view.
+        DataError: the calibration cannot be used, or its cameras are not those of the views.
+    """
+    found = []
+    for recording in recordings:
+        if len(recording.views) < 2:
+            raise ArgumentValueError(
+                f"{recording.name}: a calibration is of use only where there are several views, "
+                f"got {recording.views[0].view or 'one without a name'}. Leave out --calibration."
+            )
+        cameras = {
+            session: _cameras(recording, calibration, session)
+            for session in dict.fromkeys(recording.sessions)
+        }
+        found.append(replace(recording, cameras=cameras))
+    return tuple(found)
+
+
+def with_found_cameras(
+    recordings: Iterable[Recording],
+    data_folder: Path | None = None,
+    calibration_of_data: Path | None = None,
+) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
+    """Return the recordings of several views with the cameras that are found for their sessions.
+
+    They are looked for beside the images, then in the folder of the project that the model was
+    trained with.
+
+    Args:
+        recordings: what is predicted.
+        data_folder: folder of that project.
+        calibration_of_data: a calibration of all its sessions that its config names.
+
+    Returns:
+        The recordings, and notes on calibrations that cannot be used.
+    """
+    found, notes = [], []
+    for recording in recordings:
+        cameras: dict[str, Cameras] = {}
+        folders = [own.folder for own in recording.views] + ([data_folder] if data_folder else [])
+        for session in dict.fromkeys(recording.sessions):
+            path = _find(folders, session) or calibration_of_data
+            if path is None or len(recording.views) < 2:
+                continue
+            try:
+                cameras[session] = _cameras(recording, path, session)
+            except DataError as error:
+                notes.append(f"{session}: no points in space: {error}")
+        found.append(replace(recording, cameras=cameras))
+    return tuple(found), tuple(notes)
+
+
+def _find(folders: Sequence[Path], session: str) -> Path | None:
+    for folder in dict.fromkeys(folders):
+        try:
+            return find_calibration(folder, session)
+        except DataError:
+            continue
+    return None
+
+
+def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
+    """Return the cameras of a session, checked against its first frame."""
+    views = [own.view for own in recording.views]
+    cameras = read_calibration(path)
+    names = cameras.names or ()
+    for view in views:
+        if view not in names:
+            raise DataError(
+                f"{path}: there is no camera {view!r}.{did_you_mean(view, names)} Its cameras are "
+                f"{', '.join(names)}"
+            )
+    cameras = cameras.select(views)
+    frame = recording.sessions.index(session)
+    images = [own.path(frame) for own in recording.views]
+    sizes = read_image_sizes(images)
+    found = [_original_size(own, frame, sizes[own.path(frame)]) for own in recording.views]
+    findings = Findings()
+    check_image_sizes(
+        {session: cameras},
+        [session],
+        [images],
+        np.array([found], dtype=np.float64),
+        [own.are_cut_out for own in recording.views],
+        findings,
+    )
+    if problems := findings.problems():
+        raise DataError(problems)
+    return cameras
+
+
+def _original_size(
+    own: ViewImages, frame: int, size: tuple[int, int] | DataError | None
+) -> tuple[float, float]:
+    """Return height and width of the original image, or the least that it has; 0: not known."""
+    if own.are_cut_out and own.boxes is not None:
+        x, y, height, width = own.boxes[frame].tolist()
+        return y + height, x + width
+    return size if isinstance(size, tuple) else (0.0, 0.0)

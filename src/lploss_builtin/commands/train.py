@@ -1,0 +1,81 @@
+"""The command ``lploss train``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Lightning starts this command once more for each further process; all must use one folder.
+_FOLDER_VARIABLE = "LPLOSS_RUN_FOLDER"
+
+
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="The config, a YAML file.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the config with other values."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the training; runs/DATE_TIME unless given.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with the training in this folder.")
+    ] = None,
+) -> None:
+    """Train a model with the losses that a config names.
+
+    The folder of the training gets the config with all defaults, the versions of everything, a
+    plot of the schedules, logs for TensorBoard and as CSV, and the checkpoints.
+    """
+    from rich.console import Console
+
+    from lploss import load_config
+    from lploss.errors import ArgumentValueError
+    from lploss_builtin.training import run as training
+
+    console = Console(stderr=True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if resume is None and config is None:
+        raise ArgumentValueError("name a config to train with, or a folder by --resume")
+    if resume is not None:
+        if config is not None:
+            overrides = [str(config), *(overrides or ())]
+        if out is not None:
+            raise ArgumentValueError("--resume goes on in its own folder: leave out --out")
+        folder = resume
+        run = training.TrainingRun(folder)
+        run.checkpoint("last")
+        read = load_config(folder / "config.yaml", overrides or ())
+        project_folder = None
+    elif config is not None:
+        folder = out or Path(os.environ.get(_FOLDER_VARIABLE) or _new_folder())
+        if training.TrainingRun(folder).has_started and _FOLDER_VARIABLE not in os.environ:
+            raise ArgumentValueError(
+                f"{folder} holds a training already: go on with it by --resume {folder}, or name "
+                "another folder by --out"
+            )
+        read = load_config(config, overrides or ())
+        project_folder = config.absolute().parent
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    try:
+        training.train(
+            read,
+            folder,
+            folder=project_folder,
+            resume=resume is not None,
+            shows_progress=console.is_terminal,
+        )
+    finally:
+        os.environ.pop(_FOLDER_VARIABLE, None)
+    typer.echo(f"trained: {folder}")
+
+
+def _new_folder() -> str:
+    return f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -1,0 +1,115 @@
+"""Reading images: their sizes, all at once, and their pixels, cropped and resized."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from lploss.errors import DataError
+
+# More threads than cores do not help: what they wait for is the decoder.
+NUM_THREADS = min(16, (os.cpu_count() or 1) + 4)
+
+# Of a box that was computed, its two edges may not add up to the very width of the image.
+_TOLERANCE = 1e-3
+
+#: Height and width, px.
+ImageSize: TypeAlias = tuple[int, int]
+
+_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_image_sizes(paths: Iterable[Path]) -> dict[Path, ImageSize | DataError | None]:
+    """Return height and width of images, from the first bytes of their files.
+
+    Returns:
+        For each path the size; an error where the file holds no image that can be used; ``None``
+        where there is no file.
+    """
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        return dict(zip(unique, pool.map(_size_or_error, unique), strict=True))
+
+
+def read_image(
+    path: Path, box: tuple[float, float, float, float] | None, image_size: ImageSize
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Read an image in RGB, cropped and resized, with antialiasing where it gets smaller.
+
+    Grey images get three equal channels, 16 bits become the upper 8, transparency is dropped.
+
+    Args:
+        path: the file.
+        box: x, y, height and width of the crop, px, within the image; ``None``: the whole.
+        image_size: height and width of the result, px.
+
+    Returns:
+        The pixels.
+
+    Raises:
+        DataError: the file is missing or damaged, or the box is not within the image.
+    """
+    try:
+        with Image.open(path) as file:
+            _check_mode(file)
+            image = _in_8_bits(file)
+    except FileNotFoundError as error:
+        raise DataError(f"the image {path} does not exist") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # PIL names the file again in some of its errors.
+        reason = "it holds no image" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"the image {path} cannot be read: {reason}") from error
+    corners = None if box is None else _corners(path, box, image)
+    height, width = image_size
+    resized = image.resize((width, height), Image.Resampling.BILINEAR, box=corners)
+    return np.array(resized.convert("RGB"))
+
+
+def _size_or_error(path: Path) -> ImageSize | DataError | None:
+    try:
+        with Image.open(path) as file:
+            _check_mode(file)
+            return file.height, file.width
+    except FileNotFoundError:
+        return None
+    except UnidentifiedImageError:
+        return DataError(f"{path}: it holds no image")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return DataError(f"{path}: {error}")
+
+
+def _check_mode(file: Image.Image) -> None:
+    if file.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, expected 8 or 16 bits a channel")
+
+
+def _in_8_bits(file: Image.Image) -> Image.Image:
+    """Decode an image into a mode whose pixels can be mixed."""
+    if file.mode in _16_BIT:
+        return Image.fromarray((np.clip(np.asarray(file), 0, 65535) >> 8).astype(np.uint8))
+    if file.mode in ("L", "RGB"):
+        file.load()
+        return file
+    # A palette can hold transparent colours, which PIL converts in two steps only.
+    return (file.convert("RGBA") if "transparency" in file.info else file).convert("RGB")
+
+
+def _corners(
+    path: Path, box: tuple[float, float, float, float], image: Image.Image
+) -> tuple[float, float, float, float]:
+    x, y, height, width = box
+    corners = max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)
+    wanted = x, y, x + width, y + height
+    if max(abs(a - b) for a, b in zip(corners, wanted, strict=True)) > _TOLERANCE:
+        raise DataError(
+            f"the image {path} has height {image.height} and width {image.width}, its box x {x:g}, "
+            f"y {y:g}, height {height:g}, width {width:g} is not within"
+        )
+    return corners

@@ -1,0 +1,94 @@
+"""Labelled frames, in batches, as a Lightning data module."""
+
+from __future__ import annotations
+
+import lightning
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader, DistributedSampler, Subset
+
+from lploss.errors import ArgumentValueError, ConfigError
+from lploss_builtin.data.labelled_frames import Batch, LabelledFrames, LoadingProgress, collate
+from lploss_builtin.data.labelled_project import LabelledProject
+from lploss_builtin.data.split import Split, split
+
+
+class LabelledDataModule(lightning.LightningDataModule):
+    """Batches to train with, and to validate with.
+
+    The order of the frames hangs on the seed and the epoch alone.
+
+    Args:
+        project: the labelled frames.
+        config: the full config with defaults.
+
+    Raises:
+        ConfigError: the shares of the parts cannot be used.
+        DataError: there are too few frames.
+
+    Attributes:
+        dataset: all frames.
+        train_dataset: those to train with.
+        parts: numbers of the frames of each part.
+    """
+
+    def __init__(self, project: LabelledProject, config: DictConfig) -> None:
+        super().__init__()
+        training, size = config.training, config.data.image_resize_dims
+        self._config = config
+        try:
+            self.parts: Split = split(
+                len(project.frames),
+                training.train_prob,
+                training.val_prob,
+                train_frames=training.train_frames,
+                seed=training.rng_seed_data_pt,
+            )
+        except ArgumentValueError as error:
+            raise ConfigError(str(error)) from error
+        self.dataset = LabelledFrames(project, (size.height, size.width))
+        self.train_dataset = Subset(self.dataset, self.parts.train)
+        self._val_dataset = Subset(self.dataset, self.parts.val)
+
+    def load(self, progress: LoadingProgress | None = None) -> None:
+        """Read the images into memory, where they fit."""
+        self.dataset.load(progress)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How often the optimizer steps in an epoch of one process."""
+        training = self._config.training
+        num_batches = -(-len(self.train_dataset) // training.train_batch_size)
+        return max(1, -(-num_batches // training.accumulate_grad_batches))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return batches in another order each epoch."""
+        return self._loader(
+            self.train_dataset, self._config.training.train_batch_size, shuffle=True
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return batches of the frames to validate with."""
+        return self._loader(self._val_dataset, self._config.training.val_batch_size, shuffle=False)
+
+    def _loader(
+        self, frames: Subset[Batch], batch_size: int, *, shuffle: bool
+    ) -> DataLoader[Batch]:
+        # What lies in memory is put together faster than a process could hand it over.
+        num_workers = 0 if self.dataset.is_loaded else self._config.training.num_workers
+        trainer = self.trainer
+        sampler: DistributedSampler[Batch] = DistributedSampler(
+            frames,
+            num_replicas=1 if trainer is None else trainer.world_size,
+            rank=0 if trainer is None else trainer.global_rank,
+            shuffle=shuffle,
+            seed=self._config.training.rng_seed_data_pt,
+        )
+        return DataLoader(
+            frames,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=collate,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            persistent_workers=num_workers > 0,
+        )

@@ -1,0 +1,183 @@
+"""A model, its losses and its curriculum, as a Lightning module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+import torch
+from einops import rearrange
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from lploss import LossFactory
+from lploss.config import plain
+from lploss.errors import ConfigError, did_you_mean
+from lploss.loss import LogEntry, Stage
+from lploss_builtin.models.backbones import PatchTransformer
+from lploss_builtin.training.augmentation import BatchAugmentation
+from lploss_builtin.training.curriculum import Curriculum, Moment
+
+Batch = dict[str, Tensor]
+
+_OCCLUDED, _VISIBLE = 1, 2
+
+_OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
+
+
+class PoseModule(lightning.LightningModule):
+    """Trains a model with whatever losses the config asks for.
+
+    It knows no loss and no model by name: the model turns a batch into the losses' inputs, and
+    the factories do the rest.
+
+    Args:
+        model: has ``get_loss_inputs_labeled`` and ``get_loss_inputs_unlabeled``.
+        losses: the factories ``"supervised"`` and ``"unsupervised"``.
+        augmentation: what is done to the images of a training batch.
+        curriculum: the schedules.
+        config: the full config with defaults; it is kept in checkpoints.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        losses: Mapping[str, LossFactory],
+        augmentation: BatchAugmentation,
+        curriculum: Curriculum,
+        config: DictConfig,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = nn.ModuleDict(losses)
+        self.factories = dict(losses)
+        self.augmentation = augmentation
+        self.curriculum = curriculum
+        self.config = config
+        backbone = getattr(model, "backbone", None)
+        parameters = [] if backbone is None else list(backbone.parameters())
+        #: What is frozen at first: the parameters of the model's ``backbone``, where it has one.
+        self.of_backbone = [parameter for parameter in parameters if parameter.requires_grad]
+
+    @property
+    def moment(self) -> Moment:
+        """How far the training has come."""
+        return Moment(self.current_epoch, self.global_step)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment the images of a training batch, on the device."""
+        if not self.trainer.training:
+            return batch
+        ratio = self.curriculum.patch_mask_ratio(self.moment)
+        return self.augmentation(batch, self.current_epoch, ratio)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the sum of all losses."""
+        return self._total(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log all losses, and how far predictions are from the labels."""
+        self._total(batch, "val")
+
+    def _total(self, batch: Batch, stage: Stage) -> Tensor:
+        model: Any = self.model
+        inputs = model.get_loss_inputs_labeled(self._with_targets(batch))
+        anneal_weight = self.curriculum.anneal_weight(self.moment)
+        total: Tensor | None = None
+        for factory in self.factories.values():
+            if factory.losses:
+                result = factory(stage=stage, anneal_weight=anneal_weight, **inputs)
+                total = result.loss if total is None else total + result.loss
+                self._log(result.logs, stage, len(batch["images"]))
+        self._log_error(inputs, stage)
+        if total is None:
+            raise ConfigError("there is no loss to train with")
+        self._log([{"name": f"{stage}_loss", "value": total.detach()}], stage, len(batch["images"]))
+        return total
+
+    def _with_targets(self, batch: Batch) -> Batch:
+        """Give occluded keypoints whose place is known the target of visible ones, if asked to."""
+        if self.config.training.uniform_heatmaps_for_occluded_keypoints:
+            return batch
+        points = rearrange(batch["keypoints_targ"], "b (k xy) -> b k xy", xy=2)
+        is_known = points.isfinite().all(dim=2) & (batch["visibility"] == _OCCLUDED)
+        return {**batch, "visibility": torch.where(is_known, _VISIBLE, batch["visibility"])}
+
+    def _log(self, entries: list[LogEntry], stage: Stage, batch_size: int) -> None:
+        for entry in entries:
+            self.log(
+                entry["name"],
+                entry["value"].float(),
+                prog_bar=entry["name"] == f"{stage}_loss",
+                on_step=stage == "train",
+                on_epoch=True,
+                batch_size=batch_size,
+                sync_dist=stage == "val",
+            )
+
+    def _log_error(self, inputs: Mapping[str, Tensor], stage: Stage) -> None:
+        """Log the mean distance to the labels, px in the original image."""
+        targets, found = (
+            rearrange(inputs[name].detach(), "b (k xy) -> b k xy", xy=2)
+            for name in ("keypoints_targ", "keypoints_pred")
+        )
+        distances = torch.linalg.vector_norm(found - targets, dim=-1)
+        is_labelled = distances.isfinite()
+        total = torch.where(is_labelled, distances, 0.0).sum()
+        mean = total / is_labelled.sum().clamp(min=1)
+        self._log([{"name": f"{stage}_pixel_error", "value": mean}], stage, len(targets))
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, with a rate of its own for the backbone."""
+        training = self.config.training
+        name = training.optimizer
+        if name not in _OPTIMIZERS:
+            raise ConfigError(
+                f"there is no training.optimizer {name!r}.{did_you_mean(name, _OPTIMIZERS)} "
+                f"Known: {', '.join(_OPTIMIZERS)}."
+            )
+        of_backbone = set(self.of_backbone)
+        # A loss may learn, too.
+        others = [p for p in self.parameters() if p.requires_grad and p not in of_backbone]
+        return _OPTIMIZERS[name](
+            [{"params": others}, {"params": self.of_backbone}],
+            lr=training.optimizer_params.learning_rate,
+        )
+
+    def follow_curriculum(self) -> dict[str, float]:
+        """Set the learning rates, and freeze or unfreeze the backbone.
+
+        Returns:
+            What holds at this moment, by name.
+        """
+        moment = self.moment
+        head = self.curriculum.head_factor(moment)
+        backbone = self.curriculum.backbone_factor(moment)
+        for parameter in self.of_backbone:
+            parameter.requires_grad_(backbone > 0.0)
+        base = self.config.training.optimizer_params.learning_rate
+        optimizer: Any = self.optimizers()
+        for group, factor in zip(optimizer.param_groups, (head, backbone), strict=True):
+            group["lr"] = base * factor
+        return {
+            "learning_rate": base * head,
+            "learning_rate_backbone": base * backbone,
+            "patch_mask_ratio": self.curriculum.patch_mask_ratio(moment),
+            "anneal_weight": self.curriculum.anneal_weight(moment),
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what else it takes to use the model, or to go on with the training."""
+        checkpoint["config"] = plain(self.config)
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the random numbers where the training stopped."""
+        torch.set_rng_state(checkpoint["random_state"].cpu())
+
+
+def patch_size_of(model: nn.Module) -> tuple[int, int]:
+    """Return the patches that are masked: those of the backbone, 16 px where it has none."""
+    backbone = getattr(model, "backbone", None)
+    return backbone.patch_size if isinstance(backbone, PatchTransformer) else (16, 16)

@@ -1,0 +1,291 @@
+"""A training from its config to its folder, and the way back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from lploss import load_config
+from lploss.config import value_at
+from lploss.errors import ConfigError
+from lploss_builtin.data.labelled_frames import LoadingProgress
+from lploss_builtin.data.labelled_project import LabelledProject, read_project
+from lploss_builtin.models.building import build_model, load_weights
+from lploss_builtin.training.augmentation import BatchAugmentation
+from lploss_builtin.training.augmentation_2d import (
+    ImageAugmentation,
+    check_with_3d,
+    mirror_partners,
+)
+from lploss_builtin.training.callbacks import FollowCurriculum
+from lploss_builtin.training.curriculum import Curriculum
+from lploss_builtin.training.data_module import LabelledDataModule
+from lploss_builtin.training.defaults import with_defaults
+from lploss_builtin.training.environment import environment
+from lploss_builtin.training.losses import training_losses
+from lploss_builtin.training.module import PoseModule
+from lploss_builtin.training.schedule_plot import plot_schedules
+
+_BEST, _LAST = "best", "last"
+_PATCH_SIZE = (16, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """The folder of a training.
+
+    Attributes:
+        folder: holds ``config.yaml``, ``environment.json``, ``schedules.png``, ``checkpoints/``,
+            ``metrics.csv``, the logs for TensorBoard, and ``losses.txt``, what the flight
+            recorder says of each loss.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> DictConfig:
+        """The config with all defaults, as the training used it."""
+        return load_config(self.folder / "config.yaml")
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the folder holds a training."""
+        return (self.folder / "config.yaml").exists()
+
+    def checkpoint(self, which: str = _BEST) -> Path:
+        """Return the file of weights: ``"best"`` in validation, or ``"last"``.
+
+        Where there was nothing to validate with, the best are the last.
+
+        Raises:
+            ConfigError: the folder holds none.
+        """
+        for name in dict.fromkeys((which, _LAST)):
+            path = self.folder / "checkpoints" / f"{name}.ckpt"
+            if path.is_file():
+                return path
+        raise ConfigError(
+            f"{self.folder} is no folder of a training: there is no checkpoints/{which}.ckpt"
+        )
+
+    def model(self, which: str = _BEST) -> nn.Module:
+        """Return the trained model, in evaluation mode.
+
+        Raises:
+            ConfigError: the folder is none of a training, or its model is not known here.
+        """
+        path, config = self.checkpoint(which), self.config
+        model = build_model(
+            config,
+            num_views=max(1, len(config.data.view_names or ())),
+            num_keypoints=config.data.num_keypoints,
+            pretrained=False,
+        )
+        load_weights(model, path)
+        return model.eval()
+
+
+def train(
+    config: DictConfig,
+    out: Path,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    shows_progress: bool = False,
+    progress: LoadingProgress | None = None,
+) -> TrainingRun:
+    """Train the model that a config asks for, with the losses that it asks for.
+
+    Args:
+        config: what `lploss.load_config` returned.
+        out: folder of the training.
+        folder: where a relative ``data.data_dir`` starts: the folder of the config's file.
+        resume: whether to go on from the last checkpoint in ``out``.
+        shows_progress: whether a bar shows how far it is.
+        progress: called while the images are read.
+
+    Returns:
+        The folder with what was trained.
+
+    Raises:
+        ConfigError: the config asks for something that there is not, or that goes not together.
+        DataError: something is wrong with the data; the message lists all that is.
+        MissingWeightsError: the pretrained weights cannot be had.
+    """
+    config = with_defaults(config)
+    training = config.training
+    in_3d = bool(training.imgaug_3d)
+    imgaug = value_at(config, "training.imgaug")
+    if in_3d:
+        check_with_3d(imgaug, bool(training.imgaug_hflip))
+    image_augmentation = ImageAugmentation.from_config(imgaug)
+    project = read_project(config, folder=folder)
+    partners: tuple[int, ...] | None = None
+    if training.imgaug_hflip:
+        image_augmentation = image_augmentation.with_flips()
+        partners = mirror_partners(project.keypoint_names)
+    if in_3d and project.cameras is None:
+        raise ConfigError(
+            "training.imgaug_3d: true needs calibrated cameras, and the project has none: give "
+            "calibrations/<session>.toml or calibration.toml, or set it to false"
+        )
+    for note in project.notes:
+        logging.getLogger(__name__).warning(note)
+    config = _with_project(config, project)
+    data_module = LabelledDataModule(project, config)
+    lightning.seed_everything(training.rng_seed_model_pt, verbose=False)
+    losses = training_losses(config, data_module)
+    model = build_model(
+        config,
+        num_views=project.num_views,
+        num_keypoints=len(project.keypoint_names),
+        pretrained=False if resume else None,
+    )
+    if config.model.checkpoint and not resume:
+        load_weights(model, config.model.checkpoint)
+    if config.model.compile:
+        model.compile()
+    num_processes = _num_devices(training.devices) * training.num_nodes
+    curriculum = Curriculum.from_config(
+        config, max(1, -(-data_module.steps_per_epoch // num_processes))
+    )
+    module = PoseModule(
+        model,
+        losses,
+        BatchAugmentation(
+            image_augmentation,
+            in_3d=in_3d,
+            patch_size=getattr(getattr(model, "backbone", None), "patch_size", _PATCH_SIZE),
+            seed=training.rng_seed_data_pt,
+            partners=partners,
+        ),
+        curriculum,
+        config,
+    )
+    run = TrainingRun(out)
+    checkpoint = run.checkpoint(_LAST) if resume else None
+    _write_head(run, config, curriculum, data_module.steps_per_epoch)
+    data_module.load(progress)
+    trainer = _trainer(config, run, shows_progress)
+    with warnings.catch_warnings():
+        # Advice on numbers of workers and intervals, which are the config's to choose.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(
+            module,
+            datamodule=data_module,
+            ckpt_path=None if checkpoint is None else str(checkpoint),
+            weights_only=True,
+        )
+    _write_tail(run, module)
+    return run
+
+
+def _with_project(config: DictConfig, project: LabelledProject) -> DictConfig:
+    """Return the config with what the files say, so that its folder says all."""
+    config = OmegaConf.merge(config, {})  # type: ignore[assignment]
+    config.data.data_dir = str(project.folder.absolute())
+    config.data.view_names = list(project.view_names) or None
+    config.data.keypoint_names = list(project.keypoint_names)
+    config.data.num_keypoints = len(project.keypoint_names)
+    return config
+
+
+def _num_devices(devices: Any) -> int:
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if isinstance(devices, list | tuple) or OmegaConf.is_list(devices):
+        return len(devices)
+    return max(1, torch.cuda.device_count())
+
+
+def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> lightning.Trainer:
+    training = config.training
+    several = _num_devices(training.devices) * training.num_nodes > 1
+    # While the backbone is frozen, its parameters take no part.
+    strategy: Strategy | str = DDPStrategy(find_unused_parameters=True) if several else "auto"
+    callbacks: list[Callback] = [
+        FollowCurriculum(),
+        ModelCheckpoint(
+            run.folder / "checkpoints",
+            filename=_BEST,
+            monitor="val_loss",
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        ),
+        ModelCheckpoint(
+            run.folder / "checkpoints",
+            filename=_LAST,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        ),
+    ]
+    if training.early_stopping:
+        callbacks.append(EarlyStopping("val_loss", patience=training.early_stop_patience))
+    if shows_progress:
+        callbacks.append(RichProgressBar())
+    optional = {
+        name: value_at(config, f"training.{name}")
+        for name in ("limit_train_batches", "val_check_interval", "profiler", "min_steps")
+    }
+    return lightning.Trainer(
+        accelerator=training.accelerator,
+        devices=training.devices,
+        num_nodes=training.num_nodes,
+        strategy=strategy,
+        precision=training.precision,
+        min_epochs=training.min_epochs,
+        max_epochs=training.max_epochs,
+        max_steps=-1 if training.max_steps is None else training.max_steps,
+        check_val_every_n_epoch=training.check_val_every_n_epoch,
+        log_every_n_steps=training.log_every_n_steps,
+        accumulate_grad_batches=training.accumulate_grad_batches,
+        gradient_clip_val=training.gradient_clip_val,
+        callbacks=callbacks,
+        logger=[
+            CSVLogger(run.folder, name="", version=""),
+            TensorBoardLogger(run.folder, name="", version="tensorboard"),
+        ],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=shows_progress,
+        enable_model_summary=False,
+        default_root_dir=run.folder,
+        **{name: value for name, value in optional.items() if value is not None},
+    )
+
+
+@rank_zero_only
+def _write_head(
+    run: TrainingRun, config: DictConfig, curriculum: Curriculum, steps_per_epoch: int
+) -> None:
+    """Write what is known before the training starts."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    text = json.dumps(environment(), indent=2) + "\n"
+    (run.folder / "environment.json").write_text(text, encoding="utf-8")
+    plot_schedules(run.folder / "schedules.png", curriculum, config, steps_per_epoch)
+
+
+@rank_zero_only
+def _write_tail(run: TrainingRun, module: PoseModule) -> None:
+    """Write what the losses' flight recorders hold."""
+    text = StringIO()
+    for kind, factory in module.factories.items():
+        text.write(f"{kind} losses\n\n")
+        factory.report(text)
+    text.write(f"\n{module.augmentation.report()}\n")
+    (run.folder / "losses.txt").write_text(text.getvalue(), encoding="utf-8")

@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lploss import MissingInputError, load_config
+from lploss.errors import ConfigError
+from lploss_builtin.training.run import TrainingRun, train
+from tests.conftest import Site
+from tests.lploss_builtin.training.small_trainings import write_training
+
+
+def trained(path: Path, out: Path, *overrides: str, **options: Any) -> TrainingRun:
+    return train(load_config(path, overrides), out, folder=path.parent, **options)
+
+
+def weights(run: TrainingRun, which: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(run.checkpoint(which), weights_only=True)["state_dict"]
+
+
+def metrics(run: TrainingRun) -> list[dict[str, str]]:
+    with (run.folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def column(run: TrainingRun, name: str) -> list[float]:
+    return [float(row[name]) for row in metrics(run) if row[name]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> TrainingRun:
+    folder = tmp_path_factory.mktemp("training")
+    path = write_training(
+        folder,
+        losses={"supervised_reprojection_heatmap_mse": {"log_weight": 3.0}},
+        training={
+            "patch_mask": {"init_epoch": 1, "final_epoch": 2, "init_ratio": 0.2},
+            "max_epochs": 4,
+        },
+        callbacks={
+            "anneal_weight": {"freeze_until_epoch": 1, "increase_factor": 0.5},
+        },
+    )
+    return trained(path, folder / "run")
+
+
+def test_its_folder_says_all_that_happened(run):
+    files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
+    logs = {name for name in files if name.startswith("tensorboard/events")}
+    assert len(logs) == 1
+    assert {name for name in files - logs if "hparams" not in name} == {
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "environment.json",
+        "losses.txt",
+        "metrics.csv",
+        "schedules.png",
+    }
+    versions = json.loads((run.folder / "environment.json").read_text())
+    assert versions["packages"]["torch"] == torch.__version__
+    assert "lploss" in versions["plugins"]
+    report = (run.folder / "losses.txt").read_text()
+    assert "heatmap_mse" in report
+    assert "supervised_reprojection_heatmap_mse" in report
+
+
+def test_the_config_in_it_holds_every_default(run):
+    config = run.config
+    assert config.training.optimizer == "Adam"
+    assert config.data.view_names == ["left", "right"]
+    assert config.data.num_keypoints == 2
+    assert Path(config.data.data_dir).is_absolute()
+
+
+def test_it_learns(run):
+    losses = column(run, "train_loss_epoch")
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+
+
+def test_the_schedules_are_followed(run):
+    # 12 frames to train with make 3 steps an epoch.
+    assert column(run, "patch_mask_ratio") == pytest.approx([0.0] * 3 + [0.2] * 3 + [0.5] * 6)
+    assert column(run, "anneal_weight") == pytest.approx([0.0] * 6 + [0.5] * 3 + [1.0] * 3)
+    assert column(run, "learning_rate_backbone") == pytest.approx(
+        [0.0] * 3 + [0.001] * 3 + [0.0015] * 3 + [0.00225] * 3
+    )
+    weighted = column(run, "train_supervised_reprojection_heatmap_mse_loss_weighted_step")
+    assert weighted[:6] == [0.0] * 6
+
+
+def test_a_checkpoint_is_only_data_and_makes_the_model_again(run):
+    checkpoint = torch.load(run.checkpoint(), weights_only=True)
+    assert checkpoint["config"]["model"]["model_type"] == "heatmap_multiview_transformer"
+    model = run.model("last")
+    assert not model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights(run)[f"model.{name}"])
+
+
+def test_a_frozen_backbone_stays_as_it_is(tmp_path):
+    path = write_training(tmp_path, training={"unfreezing_epoch": 2, "max_epochs": 2})
+    frozen = weights(trained(path, tmp_path / "frozen"))
+    learned = weights(trained(path, tmp_path / "learned", "training.unfreezing_epoch=1"))
+    at_first = weights(trained(path, tmp_path / "one", "training.max_epochs=1"))
+    of_backbone = [name for name in frozen if name.startswith("model.backbone.vit.blocks")]
+    assert of_backbone
+    assert all(torch.equal(frozen[name], at_first[name]) for name in of_backbone)
+    assert not any(torch.equal(learned[n], frozen[n]) for n in of_backbone if "qkv.weight" in n)
+
+
+def test_the_same_config_gives_the_same_weights(tmp_path):
+    path = write_training(tmp_path, training={"imgaug": "dlc"})
+    first, second = (weights(trained(path, tmp_path / name)) for name in ("a", "b"))
+    other = weights(trained(path, tmp_path / "c", "training.rng_seed_model_pt=1"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("num_workers", [2])
+def test_the_number_of_workers_changes_nothing(tmp_path, num_workers, monkeypatch):
+    path = write_training(tmp_path, training={"imgaug": "dlc", "max_epochs": 1})
+    alone = weights(trained(path, tmp_path / "alone"))
+    monkeypatch.setattr("lploss_builtin.data.labelled_frames.LabelledFrames.load", lambda *_: False)
+    shared = weights(trained(path, tmp_path / "shared", f"training.num_workers={num_workers}"))
+    assert all(torch.equal(alone[name], shared[name]) for name in alone)
+
+
+def command(*args: str, **options: Any) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "lploss.cli", "train", *args]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        program,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+@pytest.mark.slow
+def test_killed_in_mid_epoch_it_goes_on_bit_for_bit(tmp_path):
+    path = write_training(
+        tmp_path,
+        frames=16,
+        training={"imgaug": "dlc", "max_epochs": 12, "train_batch_size": 1},
+        losses={"supervised_reprojection_heatmap_mse": {}},
+    )
+    overrides = ["training.imgaug=none"]
+    whole = tmp_path / "whole"
+    finish(command(str(path), *overrides, "--out", str(whole)))
+    killed = tmp_path / "killed"
+    process = command(str(path), *overrides, "--out", str(killed))
+    checkpoint = killed / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)  # in the middle of a later epoch
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    epochs = torch.load(checkpoint, weights_only=True)["epoch"]
+    assert epochs < 11
+    printed = finish(command("--resume", str(killed)))
+    assert printed == f"trained: {killed}\n"
+    first, second = weights(TrainingRun(whole)), weights(TrainingRun(killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    path = write_training(
+        tmp_path, training={"max_epochs": 3, "train_frames": 8}, losses={"rmse": {}}
+    )
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    finish(command(str(path), "training.train_batch_size=4", "--out", str(alone)))
+    finish(
+        command(
+            str(path),
+            "training.train_batch_size=2",
+            "training.devices=2",
+            "--out",
+            str(both),
+        )
+    )
+    first, second = weights(TrainingRun(alone)), weights(TrainingRun(both))
+    assert_close(second, first, atol=2e-4, rtol=1e-3)
+
+
+BONE = """
+    from lploss import Loss
+
+    class Distance(Loss):
+        loss_name, kind = "{name}", "{kind}"
+
+        def compute_loss(self, {inputs}):
+            return keypoints_pred.square()
+"""
+
+
+@pytest.mark.parametrize(("kind", "to_use"), [("supervised", []), ("unsupervised", ["acme_size"])])
+def test_a_loss_of_somebody_else_is_trained_with_by_its_name(
+    tmp_path, site: Site, monkeypatch, kind, to_use
+):
+    inputs = "keypoints_pred, keypoints_targ" if kind == "supervised" else "keypoints_pred"
+    target = BONE.format(name="acme_size", kind=kind, inputs=inputs)
+    site.install_loss("acme", "acme_size", target=target)
+    registry = site.registry()
+    import lploss.registry
+
+    lploss.registry.default_registry.refresh()
+    path = write_training(
+        tmp_path,
+        losses={"acme_size": {"log_weight": 9.0}},
+        model={"losses_to_use": to_use},
+        training={"max_epochs": 1},
+    )
+    run = trained(path, tmp_path / "run")
+    assert registry is not None
+    assert "acme_size" in (run.folder / "losses.txt").read_text()
+    assert column(run, "train_acme_size_loss_step")
+    versions = json.loads((run.folder / "environment.json").read_text())
+    assert versions["plugins"]["acme"] == "1.0"
+    monkeypatch.undo()
+    lploss.registry.default_registry.refresh()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"model_type": "heatmap"}},
+        {"model": {"gradient_checkpointing": True}},
+        {"training": {"precision": "bf16-mixed"}},
+        {"training": {"gradient_clip_val": 0.1, "accumulate_grad_batches": 2}},
+        {"training": {"early_stopping": True, "early_stop_patience": 1}},
+        {"training": {"max_steps": 4}},
+        {"training": {"optimizer": "AdamW"}},
+        {"training": {"train_frames": 4}},
+    ],
+    ids=str,
+)
+def test_other_settings(tmp_path, changes):
+    run = trained(write_training(tmp_path, **changes), tmp_path / "run")
+    values = torch.tensor(column(run, "train_loss_step"))
+    assert values.isfinite().all()
+
+
+def test_checkpointing_and_half_precision_change_little(tmp_path):
+    path = write_training(tmp_path, training={"max_epochs": 1})
+    plain = column(trained(path, tmp_path / "plain"), "train_loss_step")
+    saving = trained(path, tmp_path / "saving", "model.gradient_checkpointing=true")
+    half = trained(path, tmp_path / "half", "training.precision=bf16-mixed")
+    assert column(saving, "train_loss_step") == pytest.approx(plain, rel=1e-4)
+    assert column(half, "train_loss_step") == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.compiles
+@pytest.mark.slow
+def test_compiled_it_trains_the_same(tmp_path):
+    path = write_training(tmp_path, training={"max_epochs": 1})
+    plain = column(trained(path, tmp_path / "plain"), "train_loss_step")
+    compiled = trained(path, tmp_path / "compiled", "model.compile=true")
+    assert column(compiled, "train_loss_step") == pytest.approx(plain, rel=1e-3)
+
+
+def test_a_training_can_start_from_the_weights_of_another(run, tmp_path):
+    path = write_training(
+        tmp_path, training={"max_epochs": 1, "optimizer_params": {"learning_rate": 0.0}}
+    )
+    other = trained(path, tmp_path / "other", f"model.checkpoint={run.checkpoint()}")
+    for name, value in weights(other).items():
+        if name.startswith("model."):
+            assert torch.equal(value, weights(run, "best")[name])
+    with pytest.raises(ConfigError, match=r"the checkpoint .* is of another model: "):
+        trained(
+            path,
+            tmp_path / "third",
+            f"model.checkpoint={run.checkpoint()}",
+            "model.backbone_params.depth=1",
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"model": {"model_type": "heatmap_multiview"}},
+            ConfigError,
+            "there is no model.model_type 'heatmap_multiview'. Did you mean "
+            "'heatmap_multiview_transformer'? Known: heatmap, heatmap_multiview_transformer.",
+        ),
+        (
+            {"model": {"backbone": "resnet50"}},
+            ConfigError,
+            "model 'heatmap_multiview_transformer': the backbone 'resnet50' cannot be made for ",
+        ),
+        (
+            {"training": {"optimizer": "Adan"}},
+            ConfigError,
+            "there is no training.optimizer 'Adan'. Did you mean 'Adam' or 'AdamW'? Known: Adam, "
+            "AdamW, SGD.",
+        ),
+        (
+            {"model": {"losses_to_use": ["temporal"]}},
+            ConfigError,
+            "model.losses_to_use names 'temporal', which compares consecutive frames of a video: "
+            "labelled frames are none. Take it out.",
+        ),
+        (
+            {
+                "training": {"imgaug": "dlc"},
+                "losses": {"supervised_reprojection_heatmap_mse": {}},
+            },
+            ConfigError,
+            "the loss 'supervised_reprojection_heatmap_mse' needs images that agree with their "
+            "cameras, and training.imgaug = 'dlc' turns or moves those of each view by themselves. "
+            "Set training.imgaug_3d: true, which moves all views of a frame together, or "
+            "training.imgaug: none.",
+        ),
+        ({"training": {"train_prob": 1.5}}, ConfigError, "training.train_prob must be a share"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(tmp_path, changes, error, message):
+    with pytest.raises(error) as caught:
+        trained(write_training(tmp_path, **changes), tmp_path / "run")
+    assert str(caught.value).startswith(message)
+
+
+def test_losses_that_need_cameras_need_cameras(tmp_path):
+    path = write_training(tmp_path, losses={"supervised_reprojection_heatmap_mse": {}})
+    for calibration in (tmp_path / "calibrations").iterdir():
+        calibration.unlink()
+    with pytest.raises(MissingInputError, match="intrinsics"):
+        trained(path, tmp_path / "run")
+    with pytest.raises(ConfigError, match="imgaug_3d: true needs calibrated cameras"):
+        trained(path, tmp_path / "run", "training.imgaug_3d=true")
+
+
+def test_a_folder_that_is_none_of_a_training(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        TrainingRun(tmp_path).model()
+    assert str(caught.value) == (
+        f"{tmp_path} is no folder of a training: there is no checkpoints/best.ckpt"
+    )
