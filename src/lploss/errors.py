@@ -93,6 +93,10 @@ class NotFittedError(LplossError, RuntimeError):
     """A loss that must be fitted first was used before."""
 
 
+class TrainingError(LplossError, RuntimeError):
+    """A training cannot go on."""
+
+
 class ProcessError(LplossError, RuntimeError):
     """A function that several processes were to call failed in one, or did not finish in time."""
 

@@ -198,6 +198,23 @@ class LossFactory(nn.Module):
         logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach().clone()})
         return LossResult(total, logs)
 
+    def check(self, **batch: Any) -> None:
+        """Check that a batch holds all that the losses need, or what it is derived from.
+
+        Args:
+            **batch: the inputs, by name.
+
+        Raises:
+            MissingInputError: a required input is absent and cannot be derived.
+
+        Example:
+            >>> LossFactory({"rmse": {}}).check(keypoints_pred=torch.zeros(1, 4))
+            Traceback (most recent call last):
+            ...
+            lploss.errors.MissingInputError: ...
+        """
+        self._inputs.resolve(batch)
+
     def _shares(self) -> bool:
         if not reduction.has_processes(self.sync) or not self.losses:
             return False

@@ -118,6 +118,7 @@ class TrainingSection:
     num_nodes: Optional[int] = None
     precision: Optional[str] = None
     gradient_clip_val: Optional[float] = None
+    max_unreadable_frames: Optional[int] = None
     patch_mask: Optional[PatchMaskSection] = None
 
 

@@ -20,6 +20,7 @@ BUILT_IN = {
     "LplossError": Exception,
     "MissingDependencyError": ImportError,
     "MissingWeightsError": OSError,
+    "TrainingError": RuntimeError,
     "MissingInputError": KeyError,
     "NotFittedError": RuntimeError,
     "PluginError": ImportError,

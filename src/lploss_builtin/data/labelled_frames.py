@@ -35,6 +35,9 @@ class LabelledFrames(Dataset[Batch]):
     width of the input), ``index`` (number of the frame) and, where the project is calibrated,
     ``intrinsics``, ``extrinsics`` and ``distortions``.
 
+    A frame whose images cannot be read is black and has no labels, where this is asked for;
+    ``is_readable`` says so. No loss counts it.
+
     Images are read when they are asked for; or `load` reads all of them once, with several
     threads, into memory. What is pickled, to another process, does not take them along.
 
@@ -42,6 +45,8 @@ class LabelledFrames(Dataset[Batch]):
         project: the frames.
         image_size: height and width of the model's input, px.
         cache_bytes: `load` does nothing where the images take more.
+        keep_going: whether a frame that cannot be read is returned as one without labels, rather
+            than being an error.
 
     Raises:
         ArgumentValueError: the size is none.
@@ -54,7 +59,12 @@ class LabelledFrames(Dataset[Batch]):
     """
 
     def __init__(
-        self, project: LabelledProject, image_size: ImageSize, *, cache_bytes: int = 2**30
+        self,
+        project: LabelledProject,
+        image_size: ImageSize,
+        *,
+        cache_bytes: int = 2**30,
+        keep_going: bool = False,
     ) -> None:
         if len(image_size) != 2 or not min(image_size) > 0:
             raise ArgumentValueError(
@@ -66,7 +76,7 @@ class LabelledFrames(Dataset[Batch]):
         self.keypoint_names = project.pose_names.flat
         self._images: UInt8[Tensor, "frames views 3 height width"] | None = None
         self._is_loaded = np.zeros(len(project.frames), dtype=bool)
-        self._cache_bytes = cache_bytes
+        self._cache_bytes, self._keeps_going = cache_bytes, keep_going
         keypoints = rearrange(project.keypoints, "f v k xy -> f (v k xy)")
         visibility = rearrange(project.visibility, "f v k -> f (v k)")
         bboxes = torch.from_numpy(project.bboxes)
@@ -91,11 +101,32 @@ class LabelledFrames(Dataset[Batch]):
             DataError: one of its images cannot be read; the message names frame and file.
         """
         index = range(len(self))[index]
-        element = {"images": self._frame_images(index), "image_size": self._size}
-        element |= {name: values[index] for name, values in self._columns.items()}
+        element = {name: values[index] for name, values in self._columns.items()}
+        element["image_size"] = self._size
+        is_readable = True
+        try:
+            element["images"] = self._frame_images(index)
+        except DataError:
+            if not self._keeps_going:
+                raise
+            is_readable = False
+            shape = (self.project.num_views, 3, *self.image_size)
+            element["images"] = torch.zeros(shape, dtype=torch.uint8)
+            element["keypoints_targ"] = torch.full_like(element["keypoints_targ"], torch.nan)
+            element["visibility"] = torch.zeros_like(element["visibility"])
+        if self._keeps_going:
+            element["is_readable"] = torch.tensor(is_readable)
         if self._cameras:
             element |= self._cameras[self.project.sessions[index]]
         return element
+
+    def problem_of(self, index: int) -> str | None:
+        """Return why a frame cannot be read, with its name; ``None`` where it can."""
+        try:
+            self._frame_images(index)
+        except DataError as error:
+            return str(error)
+        return None
 
     def __getstate__(self) -> dict[str, Any]:
         not_loaded = np.zeros(len(self), dtype=bool)

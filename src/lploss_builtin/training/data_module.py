@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import lightning
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
-from lploss.errors import ArgumentValueError, ConfigError
+from lploss.errors import ArgumentValueError, ConfigError, DataError
 from lploss_builtin.data.labelled_frames import Batch, LabelledFrames, LoadingProgress, collate
 from lploss_builtin.data.labelled_project import LabelledProject
 from lploss_builtin.data.split import Split, split
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class LabelledDataModule(lightning.LightningDataModule):
@@ -45,13 +49,39 @@ class LabelledDataModule(lightning.LightningDataModule):
             )
         except ArgumentValueError as error:
             raise ConfigError(str(error)) from error
-        self.dataset = LabelledFrames(project, (size.height, size.width))
+        self.dataset = LabelledFrames(project, (size.height, size.width), keep_going=True)
+        self._unreadable: dict[int, str] = {}
         self.train_dataset = Subset(self.dataset, self.parts.train)
         self._val_dataset = Subset(self.dataset, self.parts.val)
 
     def load(self, progress: LoadingProgress | None = None) -> None:
         """Read the images into memory, where they fit."""
         self.dataset.load(progress)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Name frames that cannot be read, which have come without images and labels.
+
+        Raises:
+            DataError: there are more of them than ``training.max_unreadable_frames``.
+        """
+        is_readable = batch.pop("is_readable")
+        for index in batch["index"][~is_readable].tolist():
+            if index not in self._unreadable:
+                self._unreadable[index] = self.dataset.problem_of(index) or "is readable again"
+                _LOGGER.warning("left out: %s", self._unreadable[index])
+        most = self._config.training.max_unreadable_frames
+        if len(self._unreadable) > most:
+            problems = "\n".join(f"- {problem}" for problem in self._unreadable.values())
+            raise DataError(
+                f"{len(self._unreadable)} frames cannot be read, and at most {most} may be left "
+                f"out (training.max_unreadable_frames):\n{problems}"
+            )
+        return batch
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """What is wrong with the frames that could not be read, so far."""
+        return tuple(self._unreadable.values())
 
     @property
     def steps_per_epoch(self) -> int:

@@ -37,6 +37,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "uniform_heatmaps_for_occluded_keypoints": True,
         "accelerator": "auto",
         "num_nodes": 1,
+        "max_unreadable_frames": 5,
         "precision": "32-true",
     },
     "model": {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import lightning
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from lploss import LossFactory
 from lploss.config import plain
-from lploss.errors import ConfigError, did_you_mean
+from lploss.errors import ConfigError, TrainingError, did_you_mean
 from lploss.loss import LogEntry, Stage
 from lploss_builtin.models.backbones import PatchTransformer
 from lploss_builtin.training.augmentation import BatchAugmentation
@@ -80,9 +81,29 @@ class PoseModule(lightning.LightningModule):
         """Log all losses, and how far predictions are from the labels."""
         self._total(batch, "val")
 
-    def _total(self, batch: Batch, stage: Stage) -> Tensor:
+    def check(self, batch: Batch) -> None:
+        """Check that the losses get all that they need.
+
+        Args:
+            batch: what the data loader would return.
+
+        Raises:
+            MissingInputError: an input of a loss is not there, and cannot be derived.
+        """
+        self.model.eval()
+        with torch.no_grad():
+            inputs = self._inputs(batch)
+            for factory in self.factories.values():
+                factory.check(**inputs)
+        self.model.train()
+
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         model: Any = self.model
-        inputs = model.get_loss_inputs_labeled(self._with_targets(batch))
+        inputs: dict[str, Tensor] = model.get_loss_inputs_labeled(self._with_targets(batch))
+        return inputs
+
+    def _total(self, batch: Batch, stage: Stage) -> Tensor:
+        inputs = self._inputs(batch)
         anneal_weight = self.curriculum.anneal_weight(self.moment)
         total: Tensor | None = None
         for factory in self.factories.values():
@@ -93,8 +114,28 @@ class PoseModule(lightning.LightningModule):
         self._log_error(inputs, stage)
         if total is None:
             raise ConfigError("there is no loss to train with")
+        if not total.isfinite():
+            self._stop(batch, inputs, stage)
         self._log([{"name": f"{stage}_loss", "value": total.detach()}], stage, len(batch["images"]))
         return total
+
+    def _stop(self, batch: Batch, inputs: Mapping[str, Tensor], stage: Stage) -> NoReturn:
+        """Keep what made the loss NaN or infinite, for inspection."""
+        path = Path(self.trainer.default_root_dir) / f"not_finite_rank{self.global_rank}.pt"
+        kept = {name: value.detach().cpu() for name, value in {**batch, **inputs}.items()}
+        torch.save(kept, path)
+        losses = ", ".join(
+            f"{name} = {record.value}"
+            for factory in self.factories.values()
+            for record in factory.records()
+            if record.stage == stage and (name := record.loss)
+        )
+        raise TrainingError(
+            f"the loss is not finite in epoch {self.current_epoch}, step {self.global_step} "
+            f"({stage}; means so far: {losses}). The batch, and what the losses got of it, is in "
+            f"{path}: torch.load it. Look there for the loss and its inputs; a lower "
+            "training.optimizer_params.learning_rate or a training.gradient_clip_val may help."
+        )
 
     def _with_targets(self, batch: Batch) -> Batch:
         """Give occluded keypoints whose place is known the target of visible ones, if asked to."""

@@ -22,7 +22,7 @@ from torch import nn
 from lploss import load_config
 from lploss.config import value_at
 from lploss.errors import ConfigError
-from lploss_builtin.data.labelled_frames import LoadingProgress
+from lploss_builtin.data.labelled_frames import LoadingProgress, collate
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.models.building import build_model, load_weights
 from lploss_builtin.training.augmentation import BatchAugmentation
@@ -32,6 +32,7 @@ from lploss_builtin.training.augmentation_2d import (
     mirror_partners,
 )
 from lploss_builtin.training.callbacks import FollowCurriculum
+from lploss_builtin.training.checkpoint_files import WholeCheckpointIO
 from lploss_builtin.training.curriculum import Curriculum
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.defaults import with_defaults
@@ -179,18 +180,21 @@ def train(
     run = TrainingRun(out)
     checkpoint = run.checkpoint(_LAST) if resume else None
     _write_head(run, config, curriculum, data_module.steps_per_epoch)
+    module.check(collate([data_module.dataset[data_module.parts.train[0]]]))
     data_module.load(progress)
     trainer = _trainer(config, run, shows_progress)
-    with warnings.catch_warnings():
-        # Advice on numbers of workers and intervals, which are the config's to choose.
-        warnings.filterwarnings("ignore", module="lightning")
-        trainer.fit(
-            module,
-            datamodule=data_module,
-            ckpt_path=None if checkpoint is None else str(checkpoint),
-            weights_only=True,
-        )
-    _write_tail(run, module)
+    try:
+        with warnings.catch_warnings():
+            # Advice on numbers of workers and intervals, which are the config's to choose.
+            warnings.filterwarnings("ignore", module="lightning")
+            trainer.fit(
+                module,
+                datamodule=data_module,
+                ckpt_path=None if checkpoint is None else str(checkpoint),
+                weights_only=True,
+            )
+    finally:
+        _write_tail(run, module, data_module)
     return run
 
 
@@ -259,6 +263,7 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
             CSVLogger(run.folder, name="", version=""),
             TensorBoardLogger(run.folder, name="", version="tensorboard"),
         ],
+        plugins=[WholeCheckpointIO()],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_progress_bar=shows_progress,
@@ -281,11 +286,13 @@ def _write_head(
 
 
 @rank_zero_only
-def _write_tail(run: TrainingRun, module: PoseModule) -> None:
+def _write_tail(run: TrainingRun, module: PoseModule, data_module: LabelledDataModule) -> None:
     """Write what the losses' flight recorders hold."""
     text = StringIO()
     for kind, factory in module.factories.items():
         text.write(f"{kind} losses\n\n")
         factory.report(text)
     text.write(f"\n{module.augmentation.report()}\n")
+    for problem in data_module.unreadable:
+        text.write(f"left out: {problem}\n")
     (run.folder / "losses.txt").write_text(text.getvalue(), encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside the one of the same name, and then puts it in its place.
+
+    Whatever happens while it is written, a full disk or a kill, the last good one stays.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Args:
+            checkpoint: all that it holds.
+            path: of the file.
+            storage_options: none are known.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.part")
+        try:
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,155 @@
+"""What goes wrong while a training runs."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import torch
+
+import lploss.registry
+from lploss import MissingInputError, load_config
+from lploss.errors import DataError, TrainingError
+from lploss_builtin.training.checkpoint_files import WholeCheckpointIO
+from lploss_builtin.training.run import train
+from tests.lploss_builtin.training.small_trainings import write_training
+
+POISONED = """
+    import math
+
+    import torch
+    from lploss import Loss
+
+    class Distance(Loss):
+        loss_name, kind = "poisoned", "supervised"
+        calls = 0
+
+        def compute_loss(self, keypoints_pred, keypoints_targ):
+            Distance.calls += 1
+            factor = math.nan if Distance.calls > 2 else 1.0
+            return factor * keypoints_pred
+"""
+
+
+def trained(path, out, *overrides):
+    return train(load_config(path, overrides), out, folder=path.parent)
+
+
+def truncate(folder, *frames):
+    for frame in frames:
+        path = folder / "labeled-data" / frame
+        path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_frames_that_cannot_be_read_are_named_and_left_out(tmp_path, caplog, loads, monkeypatch):
+    path = write_training(tmp_path, training={"max_epochs": 2, "train_prob": 0.9, "val_prob": 0.1})
+    truncate(tmp_path, "mo_left/img01.png", "tu_right/img03.png")
+    if not loads:
+        name = "lploss_builtin.data.labelled_frames.LabelledFrames.load"
+        monkeypatch.setattr(name, lambda *_: False)
+    with caplog.at_level(logging.WARNING, "lploss_builtin"):
+        run = trained(path, tmp_path / "run")
+    named = [r.getMessage() for r in caplog.records if r.name.startswith("lploss_builtin")]
+    assert sorted(message.partition(": the image")[0] for message in named) == [
+        "left out: frame mo/img01.png",
+        "left out: frame tu/img03.png",
+    ]
+    report = (run.folder / "losses.txt").read_text()
+    assert report.count("left out: frame") == 2
+
+
+def test_a_frame_that_cannot_be_read_changes_no_loss(tmp_path):
+    path = write_training(tmp_path, training={"max_epochs": 1, "train_batch_size": 64})
+    truncate(tmp_path, "mo_left/img01.png")
+    with_it = trained(path, tmp_path / "with")
+    without = write_training(tmp_path / "other", training={"max_epochs": 1, "train_batch_size": 64})
+    for view in ("left", "right"):
+        file = tmp_path / "other" / f"CollectedData_{view}.csv"
+        lines = file.read_text().splitlines(keepends=True)
+        unlabelled = [
+            f"{line.split(',')[0]},,,,,,\n" if "mo_" in line and "img01" in line else line
+            for line in lines
+        ]
+        file.write_text("".join(unlabelled))
+    same = trained(without, tmp_path / "without")
+    first, second = (
+        torch.load(run.checkpoint("last"), weights_only=True)["state_dict"]
+        for run in (with_it, same)
+    )
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], atol=1e-6, rtol=1e-5)
+
+
+def test_too_many_frames_that_cannot_be_read_are_an_error(tmp_path):
+    path = write_training(tmp_path)
+    truncate(tmp_path, "mo_left/img01.png", "tu_right/img03.png", "tu_right/img04.png")
+    with pytest.raises(DataError) as caught:
+        trained(path, tmp_path / "run", "training.max_unreadable_frames=1")
+    first, *problems = str(caught.value).splitlines()
+    assert first == (
+        "2 frames cannot be read, and at most 1 may be left out (training.max_unreadable_frames):"
+    )
+    assert len(problems) == 2
+    assert all(line.startswith("- frame ") for line in problems)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, site):
+    site.install_loss("acme", "poisoned", target=POISONED)
+    lploss.registry.default_registry.refresh()
+    path = write_training(tmp_path, losses={"poisoned": {}})
+    with pytest.raises(TrainingError) as caught:
+        trained(path, tmp_path / "run")
+    kept = tmp_path / "run" / "not_finite_rank0.pt"
+    text = str(caught.value)
+    assert text.startswith(
+        "the loss is not finite in epoch 0, step 2 (train; means so far: heatmap_mse = 0."
+    )
+    assert f"poisoned = nan). The batch, and what the losses got of it, is in {kept}: " in text
+    batch = torch.load(kept, weights_only=True)
+    assert {"images", "index", "keypoints_targ", "heatmaps_pred"} <= set(batch)
+    assert "poisoned" in (tmp_path / "run" / "losses.txt").read_text()
+    lploss.registry.default_registry.refresh()
+
+
+def test_a_loss_without_its_inputs_is_an_error_before_the_first_batch(tmp_path):
+    path = write_training(tmp_path, losses={"supervised_reprojection_heatmap_mse": {}})
+    for calibration in (tmp_path / "calibrations").iterdir():
+        calibration.unlink()
+    with pytest.raises(MissingInputError) as caught:
+        trained(path, tmp_path / "run")
+    assert "supervised_reprojection_heatmap_mse" in str(caught.value)
+    assert "intrinsics" in str(caught.value)
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_where_a_checkpoint_cannot_be_written_the_last_good_one_stays(tmp_path, monkeypatch):
+    files = WholeCheckpointIO()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    files.save_checkpoint({"epoch": 1}, path)
+
+    def full(checkpoint, file):
+        file.write(b"the start")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(tmp_path, monkeypatch):
+    files = WholeCheckpointIO()
+    path = tmp_path / "last.ckpt"
+    files.save_checkpoint({"epoch": 1}, path)
+
+    def killed(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.save_checkpoint({"epoch": 2, "weight": torch.tensor(math.pi)}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
