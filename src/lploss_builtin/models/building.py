@@ -49,6 +49,10 @@ def build_model(
         ConfigError: there is no such model, or a value cannot be used.
         MissingWeightsError: the pretrained weights cannot be had.
     """
+    for key, only in (("model.head", ("heatmap_cnn",)), ("model.do_context", (False,))):
+        value = value_at(config, key)
+        if value is not None and value not in only:
+            raise ConfigError(f"{key} must be {only[0]} or left out, got {value!r}")
     model_type = value_at(config, "model.model_type")
     known = registry.names(ModelSpec)
     if model_type.rpartition("/")[2] not in known:

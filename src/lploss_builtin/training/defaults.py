@@ -82,8 +82,19 @@ def _of_others(config: DictConfig) -> dict[str, Any]:
     if training.max_steps is not None:
         found["max_epochs"] = -1
     if training.devices is None:
-        found["devices"] = training.num_gpus or 1
+        chosen = training.gpu_id
+        if chosen is not None and not OmegaConf.is_list(chosen):
+            chosen = [int(chosen)]
+        # Numbers of devices say which GPUs; a CPU has none.
+        has_gpu = training.accelerator in (None, "auto", "gpu", "cuda") and _has_gpu()
+        found["devices"] = chosen if chosen is not None and has_gpu else training.num_gpus or 1
     return found
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _fill(config: DictConfig, prefix: str, defaults: Mapping[str, Any]) -> None:

@@ -237,6 +237,16 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
             save_on_train_epoch_end=True,
         ),
     ]
+    if training.ckpt_every_n_epochs:
+        callbacks.append(
+            ModelCheckpoint(
+                run.folder / "checkpoints",
+                filename="{epoch}",
+                every_n_epochs=training.ckpt_every_n_epochs,
+                save_top_k=-1,
+                save_on_train_epoch_end=True,
+            )
+        )
     if training.early_stopping:
         callbacks.append(EarlyStopping("val_loss", patience=training.early_stop_patience))
     if shows_progress:

@@ -265,6 +265,17 @@ def test_other_settings(tmp_path, changes):
     assert values.isfinite().all()
 
 
+def test_checkpoints_of_single_epochs_are_kept(tmp_path):
+    path = write_training(tmp_path, training={"ckpt_every_n_epochs": 2, "max_epochs": 4})
+    run = trained(path, tmp_path / "run")
+    assert {file.name for file in (run.folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "epoch=1.ckpt",
+        "epoch=3.ckpt",
+    }
+
+
 def test_checkpointing_and_half_precision_change_little(tmp_path):
     path = write_training(tmp_path, training={"max_epochs": 1})
     plain = column(trained(path, tmp_path / "plain"), "train_loss_step")
@@ -338,6 +349,16 @@ def test_a_training_can_start_from_the_weights_of_another(run, tmp_path):
             "training.imgaug: none.",
         ),
         ({"training": {"train_prob": 1.5}}, ConfigError, "training.train_prob must be a share"),
+        (
+            {"model": {"head": "linear"}},
+            ConfigError,
+            "model.head must be heatmap_cnn or left out, got 'linear'",
+        ),
+        (
+            {"model": {"do_context": True}},
+            ConfigError,
+            "model.do_context must be False or left out, got True",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(tmp_path, changes, error, message):
