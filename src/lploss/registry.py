@@ -350,9 +350,11 @@ def create_model(name: str, /, **params: Any) -> nn.Module:
         ArgumentError: the constructor has no such argument, or needs one that is not given.
     """
     cls: type[nn.Module] = default_registry.load(ModelSpec, name)
-    known = inspect.signature(cls).parameters
+    takes = inspect.signature(cls).parameters
+    known = {n: p for n, p in takes.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    takes_others = any(p.kind == p.VAR_KEYWORD for p in takes.values())
     for parameter in params:
-        if parameter not in known:
+        if parameter not in known and not takes_others:
             raise ArgumentError(
                 f"model {name!r}: unknown argument {parameter!r}."
                 f"{did_you_mean(parameter, known)} It takes: {', '.join(known)}."

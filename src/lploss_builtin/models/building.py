@@ -74,6 +74,12 @@ def build_model(
             values["backbone_checkpoint"] = None
     parameters = inspect.signature(cls).parameters
     given = {name: values[name] for name in parameters if values.get(name) is not None}
+    lacking = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
+    if lacking := [n for n in lacking if parameters[n].kind != inspect.Parameter.VAR_KEYWORD]:
+        raise ConfigError(
+            f"model {model_type!r} must be given {', '.join(lacking)}, which no key of the config "
+            f"holds. Known: {', '.join(values)}."
+        )
     try:
         return cls(**given)
     except (ArgumentError, ArgumentValueError) as error:

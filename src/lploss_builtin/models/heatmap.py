@@ -158,7 +158,7 @@ class HeatmapTransformer(nn.Module):
         Args:
             batch: ``images``, ``keypoints_targ`` (px in the original image), optionally
                 ``visibility``, ``affine`` (from px of the original image to px of the images;
-                the same px unless given), ``views``, and what is known of crops and cameras.
+                the same px unless given), and what is known of crops and cameras.
 
         Returns:
             ``heatmaps_targ``, ``heatmaps_pred``, ``keypoints_targ``, ``keypoints_pred``,

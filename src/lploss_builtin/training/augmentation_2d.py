@@ -6,6 +6,7 @@ where they are now.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -18,7 +19,7 @@ from lploss_builtin.ops.precision import best_float
 from lploss_builtin.ops.random_numbers import uniform
 from lploss_builtin.training.image_augmentation import ImageAugmentation, check_with_3d
 from lploss_builtin.training.photometric import augment_photometric
-from lploss_builtin.training.warp import composed, warp_images
+from lploss_builtin.training.warp import about, composed, resizing_offset, warp_images
 
 __all__ = [
     "ImageAugmentation",
@@ -29,7 +30,12 @@ __all__ = [
 ]
 
 _STREAM = "augmentation_2d"
-_SIDES = {"_left": "_right", "_right": "_left"}
+_OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
+# A side as a word of its own, at the start or the end: left_ear, earLeft, L_paw, paw-r.
+_SIDE = re.compile(
+    r"(?<![A-Za-z])(?i:left|right|l|r)(?=[^A-Za-z])|(?<=[^A-Za-z])(?i:left|right|l|r)$"
+    r"|(?<=[a-z])(?:Left|Right|L|R)$|^(?:left|right|Left|Right|L|R)(?=[A-Z])"
+)
 
 
 @torch.no_grad()
@@ -78,7 +84,8 @@ def augment_geometric(
     flips = numbers[0] < augmentation.flip_probability
     maps = _drawn_maps(augmentation, numbers, (images.shape[3], images.shape[4]))
     changed["images"] = warp_images(images, maps)
-    changed["affine"] = composed(maps, best_float(to_input)).to(to_input.dtype)
+    of_points = about(maps, -resizing_offset(best_float(to_input)))
+    changed["affine"] = composed(of_points, best_float(to_input)).to(to_input.dtype)
     if partners is not None:
         # Not a list as an index, which a GPU would have to wait for.
         order = torch.stack([index.new_full((), partner) for partner in partners])
@@ -95,7 +102,9 @@ def augment_geometric(
 def mirror_partners(keypoint_names: Sequence[str]) -> tuple[int, ...]:
     """Return for each keypoint the number of that which a mirror makes of it.
 
-    Keypoints whose names end with ``_left`` and ``_right`` are partners; all others their own.
+    Keypoints are partners whose names differ by the side alone, which is a word of its own at
+    the start or the end: ``ear_left`` and ``ear_right``, ``L_paw`` and ``R_paw``, ``earL`` and
+    ``earR``. All others are their own.
 
     Raises:
         ConfigError: there is a left keypoint without its right one, or the other way round.
@@ -107,8 +116,7 @@ def mirror_partners(keypoint_names: Sequence[str]) -> tuple[int, ...]:
     names = list(keypoint_names)
     partners = []
     for name in names:
-        ending = next((side for side in _SIDES if name.endswith(side)), "")
-        partner = name.removesuffix(ending) + _SIDES.get(ending, "")
+        partner = _SIDE.sub(_other_side, name)
         if partner not in names:
             raise ConfigError(
                 f"training.imgaug_hflip needs a keypoint {partner!r} beside {name!r}, for a mirror "
@@ -116,6 +124,12 @@ def mirror_partners(keypoint_names: Sequence[str]) -> tuple[int, ...]:
             )
         partners.append(names.index(partner))
     return tuple(partners)
+
+
+def _other_side(side: re.Match[str]) -> str:
+    found = side.group()
+    other = _OTHER[found.lower()]
+    return other.title() if found[0].isupper() else other
 
 
 def _drawn_maps(

@@ -23,7 +23,7 @@ from lploss_builtin.ops.keypoints import split_xy
 from lploss_builtin.ops.precision import best_float, without_autocast
 from lploss_builtin.ops.random_numbers import uniform
 from lploss_builtin.training.affine_fit import fit_affine_maps
-from lploss_builtin.training.warp import composed, warp_images
+from lploss_builtin.training.warp import about, composed, resizing_offset, warp_images
 
 _STREAM = "augmentation_3d"
 
@@ -118,6 +118,7 @@ def augment_3d(
         maps = fit_affine_maps(before, seen, motion.factor)
         targets = torch.where(is_found[:, None, :, None], seen, affine_maps.transform(labels, maps))
         warps = composed(composed(to_input, maps), affine_maps.inverse(to_input))
+        warps = about(warps, resizing_offset(to_input))
         size = images.shape[3], images.shape[4]
         is_kept = is_labelled & _is_in_image(affine_maps.transform(targets, to_input), size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import lightning
 from omegaconf import DictConfig
@@ -113,6 +114,10 @@ class LabelledDataModule(lightning.LightningDataModule):
             shuffle=shuffle,
             seed=self._config.training.rng_seed_data_pt,
         )
+        if trainer is not None:
+            # Processes that read ahead draw from it before the trainer tells the epoch.
+            progress: Any = trainer.fit_loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)
         return DataLoader(
             frames,
             batch_size=batch_size,

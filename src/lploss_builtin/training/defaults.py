@@ -17,8 +17,6 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "train_batch_size": 16,
         "val_batch_size": 32,
         "test_batch_size": 32,
-        "train_prob": 0.95,
-        "val_prob": 0.05,
         "train_frames": 1.0,
         "min_epochs": 0,
         "max_epochs": 300,
@@ -77,6 +75,9 @@ def _of_others(config: DictConfig) -> dict[str, Any]:
     if by_steps is None:
         multistep = {"milestones": [150, 200, 250], "gamma": 0.5}
         found["lr_scheduler_params"] = {"multisteplr": multistep}
+    if training.train_prob is None:
+        found["train_prob"] = 0.95
+        found["val_prob"] = 0.05
     if training.unfreezing_step is None:
         found["unfreezing_epoch"] = 20
     if training.max_steps is not None:

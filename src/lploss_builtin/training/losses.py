@@ -24,7 +24,8 @@ def training_losses(config: DictConfig, data_module: Any) -> dict[str, LossFacto
         ConfigError: the config asks for no loss, or for one that compares frames of a video, or
             for one that the augmentation makes meaningless.
     """
-    factories = get_loss_factories(config, data_module)
+    # All processes train and validate in step, so validation is shared, too.
+    factories = get_loss_factories(config, data_module, sync=True)
     if not any(factory.losses for factory in factories.values()):
         raise ConfigError(
             "the config asks for no loss: give model.heatmap_loss_type, or name losses in section "

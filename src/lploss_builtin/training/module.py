@@ -16,7 +16,6 @@ from lploss import LossFactory
 from lploss.config import plain
 from lploss.errors import ConfigError, TrainingError, did_you_mean
 from lploss.loss import LogEntry, Stage
-from lploss_builtin.models.backbones import PatchTransformer
 from lploss_builtin.training.augmentation import BatchAugmentation
 from lploss_builtin.training.curriculum import Curriculum, Moment
 
@@ -104,7 +103,8 @@ class PoseModule(lightning.LightningModule):
 
     def _total(self, batch: Batch, stage: Stage) -> Tensor:
         inputs = self._inputs(batch)
-        anneal_weight = self.curriculum.anneal_weight(self.moment)
+        # What is validated is compared between epochs, so it has the same weights in all of them.
+        anneal_weight = self.curriculum.anneal_weight(self.moment) if stage == "train" else 1.0
         total: Tensor | None = None
         for factory in self.factories.values():
             if factory.losses:
@@ -165,9 +165,9 @@ class PoseModule(lightning.LightningModule):
         )
         distances = torch.linalg.vector_norm(found - targets, dim=-1)
         is_labelled = distances.isfinite()
-        total = torch.where(is_labelled, distances, 0.0).sum()
-        mean = total / is_labelled.sum().clamp(min=1)
-        self._log([{"name": f"{stage}_pixel_error", "value": mean}], stage, len(targets))
+        if number := int(is_labelled.sum()):
+            mean = torch.where(is_labelled, distances, 0.0).sum() / number
+            self._log([{"name": f"{stage}_pixel_error", "value": mean}], stage, number)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, with a rate of its own for the backbone."""
@@ -216,9 +216,3 @@ class PoseModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the random numbers where the training stopped."""
         torch.set_rng_state(checkpoint["random_state"].cpu())
-
-
-def patch_size_of(model: nn.Module) -> tuple[int, int]:
-    """Return the patches that are masked: those of the backbone, 16 px where it has none."""
-    backbone = getattr(model, "backbone", None)
-    return backbone.patch_size if isinstance(backbone, PatchTransformer) else (16, 16)

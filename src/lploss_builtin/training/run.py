@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from io import StringIO
@@ -12,6 +13,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -25,6 +27,7 @@ from lploss.errors import ConfigError
 from lploss_builtin.data.labelled_frames import LoadingProgress, collate
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.models.building import build_model, load_weights
+from lploss_builtin.training import history
 from lploss_builtin.training.augmentation import BatchAugmentation
 from lploss_builtin.training.augmentation_2d import (
     ImageAugmentation,
@@ -65,7 +68,7 @@ class TrainingRun:
     @property
     def has_started(self) -> bool:
         """Whether the folder holds a training."""
-        return (self.folder / "config.yaml").exists()
+        return (self.folder / "checkpoints" / f"{_LAST}.ckpt").exists()
 
     def checkpoint(self, which: str = _BEST) -> Path:
         """Return the file of weights: ``"best"`` in validation, or ``"last"``.
@@ -129,6 +132,7 @@ def train(
     """
     config = with_defaults(config)
     training = config.training
+    _check_numbers(config)
     in_3d = bool(training.imgaug_3d)
     imgaug = value_at(config, "training.imgaug")
     if in_3d:
@@ -137,6 +141,12 @@ def train(
     project = read_project(config, folder=folder)
     partners: tuple[int, ...] | None = None
     if training.imgaug_hflip:
+        if project.num_views > 1:
+            raise ConfigError(
+                "training.imgaug_hflip: true mirrors each view by itself, so that a keypoint of "
+                f"the left would be one of the right in others of the {project.num_views} views. "
+                "Set it to false."
+            )
         image_augmentation = image_augmentation.with_flips()
         partners = mirror_partners(project.keypoint_names)
     if in_3d and project.cameras is None:
@@ -154,16 +164,16 @@ def train(
         config,
         num_views=project.num_views,
         num_keypoints=len(project.keypoint_names),
-        pretrained=False if resume else None,
+        # Weights that are loaded anyhow need not be had twice.
+        pretrained=False if resume or config.model.checkpoint else None,
     )
     if config.model.checkpoint and not resume:
         load_weights(model, config.model.checkpoint)
     if config.model.compile:
         model.compile()
     num_processes = _num_devices(training.devices) * training.num_nodes
-    curriculum = Curriculum.from_config(
-        config, max(1, -(-data_module.steps_per_epoch // num_processes))
-    )
+    steps_per_epoch = max(1, -(-data_module.steps_per_epoch // num_processes))
+    curriculum = Curriculum.from_config(config, steps_per_epoch)
     module = PoseModule(
         model,
         losses,
@@ -178,11 +188,11 @@ def train(
         config,
     )
     run = TrainingRun(out)
-    checkpoint = run.checkpoint(_LAST) if resume else None
-    _write_head(run, config, curriculum, data_module.steps_per_epoch)
     module.check(collate([data_module.dataset[data_module.parts.train[0]]]))
-    data_module.load(progress)
+    checkpoint = _checked_checkpoint(run, config) if resume else None
     trainer = _trainer(config, run, shows_progress)
+    _write_head(run, config, curriculum, steps_per_epoch, resumes=resume)
+    data_module.load(progress)
     try:
         with warnings.catch_warnings():
             # Advice on numbers of workers and intervals, which are the config's to choose.
@@ -198,6 +208,36 @@ def train(
     return run
 
 
+def _check_numbers(config: DictConfig) -> None:
+    for name in ("train_batch_size", "val_batch_size", "accumulate_grad_batches", "num_nodes"):
+        if config.training[name] < 1:
+            raise ConfigError(f"training.{name} must be at least 1, got {config.training[name]}")
+    for name in ("num_workers", "min_epochs", "max_unreadable_frames"):
+        if config.training[name] < 0:
+            raise ConfigError(f"training.{name} must be at least 0, got {config.training[name]}")
+    clip, rate = (
+        config.training.gradient_clip_val,
+        config.training.optimizer_params.learning_rate,
+    )
+    for name, value in (("gradient_clip_val", clip), ("optimizer_params.learning_rate", rate)):
+        if value is not None and not 0.0 <= value < math.inf:
+            raise ConfigError(f"training.{name} must be at least 0, got {value}")
+
+
+def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> Path:
+    """Return the checkpoint to go on from; the metrics so far are put aside."""
+    path = run.checkpoint(_LAST)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    num_epochs, most = checkpoint["epoch"] + 1, config.training.max_epochs
+    if 0 < most <= num_epochs:
+        raise ConfigError(
+            f"the training in {run.folder} is complete: it has {num_epochs} epochs. To train on, "
+            f"give training.max_epochs=N with more than {num_epochs}."
+        )
+    rank_zero_only(history.set_aside)(run.folder / "metrics.csv", checkpoint["global_step"])
+    return path
+
+
 def _with_project(config: DictConfig, project: LabelledProject) -> DictConfig:
     """Return the config with what the files say, so that its folder says all."""
     config = OmegaConf.merge(config, {})  # type: ignore[assignment]
@@ -211,6 +251,8 @@ def _with_project(config: DictConfig, project: LabelledProject) -> DictConfig:
 def _num_devices(devices: Any) -> int:
     if isinstance(devices, int) and devices > 0:
         return devices
+    if isinstance(devices, str) and devices.isdecimal():
+        return int(devices)
     if isinstance(devices, list | tuple) or OmegaConf.is_list(devices):
         return len(devices)
     return max(1, torch.cuda.device_count())
@@ -239,7 +281,7 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
     ]
     if training.ckpt_every_n_epochs:
         callbacks.append(
-            ModelCheckpoint(
+            _OfSomeEpochs(
                 run.folder / "checkpoints",
                 filename="{epoch}",
                 every_n_epochs=training.ckpt_every_n_epochs,
@@ -255,43 +297,60 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
         name: value_at(config, f"training.{name}")
         for name in ("limit_train_batches", "val_check_interval", "profiler", "min_steps")
     }
-    return lightning.Trainer(
-        accelerator=training.accelerator,
-        devices=training.devices,
-        num_nodes=training.num_nodes,
-        strategy=strategy,
-        precision=training.precision,
-        min_epochs=training.min_epochs,
-        max_epochs=training.max_epochs,
-        max_steps=-1 if training.max_steps is None else training.max_steps,
-        check_val_every_n_epoch=training.check_val_every_n_epoch,
-        log_every_n_steps=training.log_every_n_steps,
-        accumulate_grad_batches=training.accumulate_grad_batches,
-        gradient_clip_val=training.gradient_clip_val,
-        callbacks=callbacks,
-        logger=[
-            CSVLogger(run.folder, name="", version=""),
-            TensorBoardLogger(run.folder, name="", version="tensorboard"),
-        ],
-        plugins=[WholeCheckpointIO()],
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=shows_progress,
-        enable_model_summary=False,
-        default_root_dir=run.folder,
+    settings = {
+        "accelerator": training.accelerator,
+        "devices": training.devices,
+        "num_nodes": training.num_nodes,
+        "precision": training.precision,
+        "min_epochs": training.min_epochs,
+        "max_epochs": training.max_epochs,
+        "max_steps": -1 if training.max_steps is None else training.max_steps,
+        "check_val_every_n_epoch": training.check_val_every_n_epoch,
+        "log_every_n_steps": training.log_every_n_steps,
+        "accumulate_grad_batches": training.accumulate_grad_batches,
+        "gradient_clip_val": training.gradient_clip_val,
         **{name: value for name, value in optional.items() if value is not None},
-    )
+    }
+    try:
+        return lightning.Trainer(
+            strategy=strategy,
+            callbacks=callbacks,
+            logger=[
+                CSVLogger(run.folder, name="", version=""),
+                TensorBoardLogger(run.folder, name="", version="tensorboard"),
+            ],
+            plugins=[WholeCheckpointIO()],
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=shows_progress,
+            enable_model_summary=False,
+            default_root_dir=run.folder,
+            **settings,
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"section training cannot be followed: {error}") from error
+
+
+class _OfSomeEpochs(ModelCheckpoint):
+    """Is told apart, by its name, from that which keeps the last one."""
 
 
 @rank_zero_only
 def _write_head(
-    run: TrainingRun, config: DictConfig, curriculum: Curriculum, steps_per_epoch: int
+    run: TrainingRun,
+    config: DictConfig,
+    curriculum: Curriculum,
+    steps_per_epoch: int,
+    *,
+    resumes: bool,
 ) -> None:
     """Write what is known before the training starts."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
-    text = json.dumps(environment(), indent=2) + "\n"
-    (run.folder / "environment.json").write_text(text, encoding="utf-8")
+    path = run.folder / "environment.json"
+    sessions = json.loads(path.read_text(encoding="utf-8")) if resumes and path.exists() else []
+    text = json.dumps([*sessions, environment()], indent=2) + "\n"
+    path.write_text(text, encoding="utf-8")
     plot_schedules(run.folder / "schedules.png", curriculum, config, steps_per_epoch)
 
 
@@ -299,10 +358,14 @@ def _write_head(
 def _write_tail(run: TrainingRun, module: PoseModule, data_module: LabelledDataModule) -> None:
     """Write what the losses' flight recorders hold."""
     text = StringIO()
+    text.write(f"up to epoch {module.current_epoch}, step {module.global_step}\n\n")
     for kind, factory in module.factories.items():
-        text.write(f"{kind} losses\n\n")
-        factory.report(text)
+        if factory.losses:
+            text.write(f"{kind} losses\n\n")
+            factory.report(text)
     text.write(f"\n{module.augmentation.report()}\n")
     for problem in data_module.unreadable:
         text.write(f"left out: {problem}\n")
-    (run.folder / "losses.txt").write_text(text.getvalue(), encoding="utf-8")
+    with (run.folder / "losses.txt").open("a", encoding="utf-8") as file:
+        file.write(text.getvalue())
+    history.join(run.folder / "metrics.csv")

@@ -86,6 +86,38 @@ def composed(
     return torch.cat([columns[..., :2], columns[..., 2:] + second[..., 2:]], dim=-1)
 
 
+def resizing_offset(
+    to_input: Float[Tensor, "batch views 2 3"],
+) -> Float[Tensor, "batch views 2"]:
+    """Return how far, in resized images, pixels lie from where coordinates say.
+
+    A crop is resized between its edges, so the middle of a pixel at ``p`` comes to
+    ``s p + (s - 1) / 2``, while coordinates are only multiplied by ``s``. As long as nothing is
+    mirrored or turned that is the same everywhere, and a network learns it.
+
+    Example:
+        >>> resizing_offset(torch.tensor([[[[0.5, 0.0, 0.0], [0.0, 1.0, 0.0]]]]))
+        tensor([[[-0.2500,  0.0000]]])
+    """
+    scale = torch.stack([to_input[..., 0, 0], to_input[..., 1, 1]], dim=-1).abs()
+    return (scale - 1.0) / 2.0
+
+
+def about(
+    maps: Float[Tensor, "*batch 2 3"], offset: Float[Tensor, "*batch 2"]
+) -> Float[Tensor, "*batch 2 3"]:
+    """Return the maps between points that all lie so much further on.
+
+    Example:
+        >>> mirror = torch.tensor([[-1.0, 0.0, 9.0], [0.0, 1.0, 0.0]])
+        >>> about(mirror, torch.tensor([1.0, 0.0]))
+        tensor([[-1.,  0., 11.],
+                [ 0.,  1.,  0.]])
+    """
+    moved = (maps[..., :2] * offset[..., None, :]).sum(dim=-1)
+    return torch.cat([maps[..., :2], (maps[..., 2] + offset - moved)[..., None]], dim=-1)
+
+
 def _sampling_grid(
     maps: Float[Tensor, "batch views 2 3"], height: int, width: int, dtype: torch.dtype
 ) -> Float[Tensor, "batch_x_views height width 2"]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lploss.errors import ConfigError
@@ -42,7 +43,9 @@ def warp_of(before: dict[str, Tensor], after: dict[str, Tensor]) -> np.ndarray:
         )
         for b in (before, after)
     )
-    return new @ np.linalg.inv(old)
+    # Of an image that was resized by 0.5 and 0.25, the middle of pixel p is here, and not at 0.
+    to_pixels = np.array([[1.0, 0.0, -0.25], [0.0, 1.0, -0.375], [0.0, 0.0, 1.0]])
+    return to_pixels @ new @ np.linalg.inv(old) @ np.linalg.inv(to_pixels)
 
 
 def test_nothing_to_do_gives_the_tensors_themselves() -> None:
@@ -105,11 +108,12 @@ def test_images_are_where_the_map_says() -> None:
     places = torch.tensor([[90.0, 90.0], [110.0, 130.0], [80.0, 150.0]])
     on_input = transform(places, batch["affine"][0, 0])
     y, x = np.mgrid[:60, :80]
-    spots = [np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in on_input.tolist()]
+    offset = torch.tensor([-0.25, -0.375])  # that of pixels in an image that was resized
+    spots = [np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in (on_input + offset).tolist()]
     for number, spot in enumerate(spots):
         batch["images"][:, :, number] = torch.tensor(250 * spot).byte()
     after = moved(batch, rotation=30.0, scale=[0.9, 1.2], shift=0.05, flip_probability=0.5)
-    now = transform(places.expand(6, 2, 3, 2), after["affine"])
+    now = transform(places.expand(6, 2, 3, 2), after["affine"]) + offset
     for frame in range(6):
         for view in range(2):
             for channel in range(3):
@@ -120,6 +124,58 @@ def test_images_are_where_the_map_says() -> None:
                 distance = math.dist(found, now[frame, view, channel].tolist())
                 assert distance < 0.35
     assert torch.equal(after["keypoints_targ"], batch["keypoints_targ"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"flip_probability": 1.0}, {"quarter_turns": [2]}, {"rotation": 40.0}], ids=str
+)
+def test_a_resized_image_is_moved_as_its_labels_are(arguments: dict[str, object]) -> None:
+    places = torch.tensor([[100.0, 140.0], [300.0, 411.0], [222.0, 77.0]])
+    rgb = np.zeros((512, 512, 3), dtype=np.uint8)
+    for channel, (x, y) in enumerate(places.int().tolist()):
+        rgb[y - 3 : y + 4, x - 3 : x + 4, channel] = 250
+    small = np.asarray(Image.fromarray(rgb).resize((128, 128), Image.Resampling.BILINEAR))
+    to_input = torch.tensor([[0.25, 0.0, 0.0], [0.0, 0.25, 0.0]])
+    batch = {
+        "images": torch.from_numpy(small.copy()).permute(2, 0, 1)[None, None],
+        "affine": to_input[None, None],
+        "index": torch.tensor([3]),
+    }
+    offsets = []
+    for each in (batch, moved(batch, **arguments)):
+        targets = transform(places, each["affine"][0, 0])
+        for channel, (x, y) in enumerate(targets.tolist()):
+            part = each["images"][0, 0, channel].double()
+            rows, columns = (slice(max(round(a) - 5, 0), round(a) + 6) for a in (y, x))
+            spot = (part[rows, columns] - part[rows, columns].min()).clamp(min=0)
+            where = [
+                (
+                    spot.sum(dim=1 - dim) * torch.arange(len(spot) if not dim else spot.shape[1])
+                ).sum()
+                / spot.sum()
+                + side.start
+                for dim, side in ((1, columns), (0, rows))
+            ]
+            offsets.append([float(where[0]) - x, float(where[1]) - y])
+    # Resizing leaves this; nothing else is added.
+    np.testing.assert_allclose(offsets, -0.375, atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("names", "partners"),
+    [
+        (["ear_left", "nose", "ear_right"], (2, 1, 0)),
+        (["left_ear", "right_ear", "tail"], (1, 0, 2)),
+        (["L_paw", "R_paw", "earL", "earR"], (1, 0, 3, 2)),
+        (["pawLeft", "pawRight", "ball", "roll"], (1, 0, 2, 3)),
+        (["LeftEye", "RightEye", "leg-l", "leg-r"], (1, 0, 3, 2)),
+        (["lever", "brightness", "Lung"], (0, 1, 2)),
+    ],
+)
+def test_partners_differ_by_a_word_for_the_side(
+    names: list[str], partners: tuple[int, ...]
+) -> None:
+    assert mirror_partners(names) == partners
 
 
 def test_partners_are_swapped_in_the_views_that_are_mirrored() -> None:

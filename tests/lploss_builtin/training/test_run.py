@@ -69,7 +69,7 @@ def test_its_folder_says_all_that_happened(run):
         "metrics.csv",
         "schedules.png",
     }
-    versions = json.loads((run.folder / "environment.json").read_text())
+    (versions,) = json.loads((run.folder / "environment.json").read_text())
     assert versions["packages"]["torch"] == torch.__version__
     assert "lploss" in versions["plugins"]
     report = (run.folder / "losses.txt").read_text()
@@ -128,6 +128,17 @@ def test_the_same_config_gives_the_same_weights(tmp_path):
     other = weights(trained(path, tmp_path / "c", "training.rng_seed_model_pt=1"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_checkpoints_of_single_epochs_are_kept(tmp_path, every):
+    path = write_training(tmp_path, training={"ckpt_every_n_epochs": every, "max_epochs": 4})
+    run = trained(path, tmp_path / "run")
+    assert {file.name for file in (run.folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        *(f"epoch={epoch}.ckpt" for epoch in range(every - 1, 4, every)),
+    }
 
 
 @pytest.mark.parametrize("num_workers", [2])
@@ -207,6 +218,68 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     assert_close(second, first, atol=1e-5, rtol=1e-4)
 
 
+def test_a_training_that_was_resumed_has_its_whole_history(tmp_path):
+    path = write_training(tmp_path, training={"max_epochs": 2})
+    run = trained(path, tmp_path / "run")
+    before = metrics(run)
+    config = load_config(run.folder / "config.yaml", ["training.max_epochs=4"])
+    train(config, run.folder, resume=True)
+    assert len(metrics(run)) == 2 * len(before)
+    assert [row["step"] for row in metrics(run)][: len(before)] == [row["step"] for row in before]
+    assert len(column(run, "train_loss_epoch")) == 4
+    whole = trained(path, tmp_path / "whole", "training.max_epochs=4")
+    assert column(run, "train_loss_step") == column(whole, "train_loss_step")
+    assert len(json.loads((run.folder / "environment.json").read_text())) == 2
+    assert (run.folder / "losses.txt").read_text().count("supervised losses") == 2
+    with pytest.raises(ConfigError) as caught:
+        train(config, run.folder, resume=True)
+    assert str(caught.value) == (
+        f"the training in {run.folder} is complete: it has 4 epochs. To train on, give "
+        "training.max_epochs=N with more than 4."
+    )
+    assert len(metrics(run)) == 2 * len(before)
+
+
+def test_processes_that_read_ahead_resume_in_the_same_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("lploss_builtin.data.labelled_frames.LabelledFrames.load", lambda *_: False)
+    path = write_training(tmp_path, training={"max_epochs": 4, "num_workers": 1})
+    whole = trained(path, tmp_path / "whole")
+    run = trained(path, tmp_path / "run", "training.max_epochs=2")
+    config = load_config(run.folder / "config.yaml", ["training.max_epochs=4"])
+    train(config, run.folder, resume=True)
+    first, second = weights(whole), weights(run)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_is_validated_has_the_same_weights_in_all_epochs(tmp_path):
+    path = write_training(
+        tmp_path,
+        losses={"supervised_reprojection_heatmap_mse": {"log_weight": -3.0}},
+        training={"optimizer_params": {"learning_rate": 0.0}},
+        callbacks={"anneal_weight": {"freeze_until_epoch": 0, "increase_factor": 0.4}},
+    )
+    run = trained(path, tmp_path / "run")
+    values = column(run, "val_loss")
+    assert len(values) == 3
+    assert values == pytest.approx([values[0]] * 3, rel=1e-6)
+
+
+def test_a_start_that_failed_does_not_take_its_folder(tmp_path):
+    path = write_training(tmp_path, losses={"supervised_reprojection_heatmap_mse": {}})
+    calibrations = list((tmp_path / "calibrations").iterdir())
+    texts = [file.read_text() for file in calibrations]
+    for file in calibrations:
+        file.unlink()
+    out = tmp_path / "run"
+    with pytest.raises(MissingInputError):
+        trained(path, out)
+    assert not out.exists()
+    for file, text in zip(calibrations, texts, strict=True):
+        file.write_text(text)
+    assert not TrainingRun(out).has_started
+    assert trained(path, out).has_started
+
+
 BONE = """
     from lploss import Loss
 
@@ -239,7 +312,7 @@ def test_a_loss_of_somebody_else_is_trained_with_by_its_name(
     assert registry is not None
     assert "acme_size" in (run.folder / "losses.txt").read_text()
     assert column(run, "train_acme_size_loss_step")
-    versions = json.loads((run.folder / "environment.json").read_text())
+    (versions,) = json.loads((run.folder / "environment.json").read_text())
     assert versions["plugins"]["acme"] == "1.0"
     monkeypatch.undo()
     lploss.registry.default_registry.refresh()
@@ -263,17 +336,6 @@ def test_other_settings(tmp_path, changes):
     run = trained(write_training(tmp_path, **changes), tmp_path / "run")
     values = torch.tensor(column(run, "train_loss_step"))
     assert values.isfinite().all()
-
-
-def test_checkpoints_of_single_epochs_are_kept(tmp_path):
-    path = write_training(tmp_path, training={"ckpt_every_n_epochs": 2, "max_epochs": 4})
-    run = trained(path, tmp_path / "run")
-    assert {file.name for file in (run.folder / "checkpoints").iterdir()} == {
-        "best.ckpt",
-        "last.ckpt",
-        "epoch=1.ckpt",
-        "epoch=3.ckpt",
-    }
 
 
 def test_checkpointing_and_half_precision_change_little(tmp_path):
@@ -309,6 +371,28 @@ def test_a_training_can_start_from_the_weights_of_another(run, tmp_path):
             f"model.checkpoint={run.checkpoint()}",
             "model.backbone_params.depth=1",
         )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train_batch_size", 0, "training.train_batch_size must be at least 1, got 0"),
+        ("num_workers", -1, "training.num_workers must be at least 0, got -1"),
+        ("gradient_clip_val", -1.0, "training.gradient_clip_val must be at least 0, got -1.0"),
+        ("precision", "bf17", "section training cannot be followed: "),
+        ("accelerator", "tpux", "section training cannot be followed: "),
+        (
+            "imgaug_hflip",
+            True,
+            "training.imgaug_hflip: true mirrors each view by itself, so that a keypoint of the "
+            "left would be one of the right in others of the 2 views. Set it to false.",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_its_key(tmp_path, key, value, message):
+    with pytest.raises(ConfigError) as caught:
+        trained(write_training(tmp_path, training={key: value}), tmp_path / "run")
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
