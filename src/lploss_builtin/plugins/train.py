@@ -1,4 +1,4 @@
-"""Training models, predicting with them, and a demo of both."""
+"""Training models, and predicting with them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def lploss_commands() -> list[CommandSpec]:
             "train",
             f"{_COMMANDS}.train:train",
             "train a model with the losses that a config names",
+            requires=("train",),
+        ),
+        CommandSpec(
+            "predict",
+            f"{_COMMANDS}.predict:predict",
+            "predict the keypoints in images with a trained model",
             requires=("train",),
         ),
     ]
