@@ -46,7 +46,7 @@ wheel: .venv/installed
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir build/wheel .
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install "$$(ls build/wheel/*.whl)[score]"
-	cd build/wheel && ../../.venv-wheel/bin/lploss demo --out demo
+	cd build/wheel && ../../.venv-wheel/bin/lploss demo score --out demo
 	rm -rf .venv-wheel
 
 .venv/installed: pyproject.toml

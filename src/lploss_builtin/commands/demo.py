@@ -2,190 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import numpy as np
 import typer
-from jaxtyping import Bool
 
-from lploss import load_loss
-from lploss_builtin.commands.score import progress_bar, show
-from lploss_builtin.commands.scoring import ScoreSummary, score_files
-from lploss_builtin.commands.scoring.staged_folder import staged_folder
-from lploss_builtin.data.demo_project import DemoProject, make_demo_project
+from lploss.errors import ArgumentValueError
 from lploss_builtin.data.dependencies import require
-from lploss_builtin.data.tracking_faults import FRAMES_A_FAULT_OF_EACH_KIND, IMPOSSIBLE, Fault
 
-if TYPE_CHECKING:
-    from rich.table import Table
+_NUM_FRAMES_TO_SCORE = 1000
+
+
+class What(StrEnum):
+    """What is shown."""
+
+    train = "train"
+    score = "score"
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the project that is made.")] = Path(
-        "lploss-demo"
-    ),
+    what: Annotated[
+        What, typer.Argument(help="Train a model with images, or score tracks.")
+    ] = What.train,
+    out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("lploss-demo"),
     frames: Annotated[
-        int, typer.Option(min=FRAMES_A_FAULT_OF_EACH_KIND, help="Frames in each prediction file.")
-    ] = 1000,
+        int | None,
+        typer.Option(help="Frames to train with, or in each file to score.", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="How often each frame is trained with.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all that is random.")] = 0,
 ) -> None:
-    """Make the tracks of a walking animal, score them, and leave tables and pictures.
+    """Show what lploss does, with data that it makes.
 
-    The tracks hold faults, and the demo says how many of them each loss finds.
+    train: makes images of an animal that four cameras film, trains a multi-view model with them in
+    a few minutes, and leaves a page, index.html, that shows what it has learned.
+
+    score: makes the tracks of a walking animal with faults in them, scores them, and leaves tables
+    and pictures of what was found.
     """
-    with staged_folder(out) as folder:
-        made = make_demo_project(folder, frames, seed)
-    project = DemoProject(
-        out / made.labels.relative_to(folder),
-        tuple(out / path.relative_to(folder) for path in made.predictions),
-        out / made.config.relative_to(folder),
-        made.faults,
-    )
-    with progress_bar(len(project.predictions)) as progress:
-        summary = score_files(
-            project.predictions,
-            labels=project.labels,
-            config=project.config,
-            out=out / "scores",
-            progress=progress,
-        )
-    show(summary)
-    _print(project, summary, frames)
+    if what is What.score:
+        if epochs is not None:
+            raise ArgumentValueError(
+                "--epochs goes with lploss demo train: to score is no training"
+            )
+        _score(out, _NUM_FRAMES_TO_SCORE if frames is None else frames, seed)
+    else:
+        _train(out, frames, epochs, seed)
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """How the frames above epsilon compare with those that hold a fault.
+def _score(out: Path, num_frames: int, seed: int) -> None:
+    for module in ("pandas", "pyarrow", "matplotlib"):
+        require(module, "score", "to score and to draw")
+    from lploss_builtin.commands.scoring_demo import scoring_demo
 
-    Attributes:
-        loss: name of the loss.
-        flagged: frames with a value above epsilon.
-        flagged_rightly: of these, frames where the loss looks at a fault.
-        faulty: for each kind of fault, and under ``all`` for any, the frames that hold one.
-        found: of these, the frames that are flagged.
-    """
-
-    loss: str
-    flagged: int
-    flagged_rightly: int
-    faulty: Mapping[str, int]
-    found: Mapping[str, int]
+    scoring_demo(out, num_frames, seed)
 
 
-def compare(
-    faults: Sequence[Sequence[Fault]],
-    flagged: Mapping[str, Sequence[Bool[np.ndarray, "_"]]],
-    num_previous_frames: Mapping[str, int],
-) -> list[Findings]:
-    """Compare the frames above epsilon with the faults, file by file.
-
-    Args:
-        faults: the faults in each file.
-        flagged: for each loss and file, which frames have a value above epsilon.
-        num_previous_frames: for each loss, how many frames before its own a value looks at: a
-            step away from a fault is flagged rightly.
-
-    Example:
-        >>> jump = Fault("jump", 1, "nose", 50.0)
-        >>> flags = np.array([False, True, True, True])
-        >>> found = compare([[jump]], {"temporal": [flags]}, {"temporal": 1})[0]
-        >>> found.flagged, found.flagged_rightly, found.found
-        (3, 2, {'jump': 1, 'all': 1})
-    """
-    kinds = [*dict.fromkeys(fault.kind for found in faults for fault in found)]
-    findings = []
-    for loss, flags_of_files in flagged.items():
-        faulty, found = dict.fromkeys([*kinds, "all"], 0), dict.fromkeys([*kinds, "all"], 0)
-        rightly = 0
-        for of_file, flags in zip(faults, flags_of_files, strict=True):
-            at = {kind: np.zeros(len(flags), dtype=bool) for kind in faulty}
-            for fault in of_file:
-                at[fault.kind][fault.frame] = at["all"][fault.frame] = True
-            for kind, frames in at.items():
-                faulty[kind] += int(frames.sum())
-                found[kind] += int((frames & flags).sum())
-            looked_at = at["all"].copy()
-            for before in range(1, num_previous_frames[loss] + 1):
-                looked_at[before:] |= at["all"][:-before]
-            rightly += int((looked_at & flags).sum())
-        total = sum(int(flags.sum()) for flags in flags_of_files)
-        findings.append(Findings(loss, total, rightly, faulty, found))
-    return findings
-
-
-def flagged_frames(
-    summary: ScoreSummary, files: Sequence[Path], num_frames: int
-) -> dict[str, list[Bool[np.ndarray, "frames"]]]:
-    """Return, for each loss and file of frames 0, 1, 2, ..., which have a value above epsilon."""
-    pandas = require("pandas", "score", "to read the scores")
-    scores = pandas.read_parquet(summary.out / "scores.parquet")
-    flagged: dict[str, list[Bool[np.ndarray, "frames"]]] = {}
-    for loss in summary.losses:
-        above = scores[(scores["loss"] == loss) & (scores["value"] > summary.row(loss).epsilon)]
-        flagged[loss] = [
-            np.isin(np.arange(num_frames), above.loc[above["file"] == str(file), "frame"])
-            for file in files
-        ]
-    return flagged
-
-
-def _table(findings: Sequence[Findings]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    kinds = [kind for kind in findings[0].faulty if kind != "all"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("loss", no_wrap=True)
-    for heading in ("flagged", "precision", *kinds, "all faults", "recall"):
-        table.add_column(heading, justify="right")
-    for found in findings:
-        table.add_row(
-            found.loss,
-            str(found.flagged),
-            _percent(found.flagged_rightly, found.flagged),
-            *(f"{found.found[kind]}/{found.faulty[kind]}" for kind in (*kinds, "all")),
-            _percent(found.found["all"], found.faulty["all"]),
-        )
-    return table
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "-"
-
-
-def _print(project: DemoProject, summary: ScoreSummary, num_frames: int) -> None:
+def _train(out: Path, num_frames: int | None, num_epochs: int | None, seed: int) -> None:
+    for module in ("timm", "lightning", "tensorboard", "pandas", "PIL", "matplotlib"):
+        require(module, "train", "to train a model")
     from rich.console import Console
-    from rich.text import Text
 
+    from lploss_builtin.commands.training_demo import (
+        NUM_STAGES,
+        DemoSettings,
+        Stages,
+        make_training_demo,
+    )
+
+    given = {"num_frames": num_frames, "num_epochs": num_epochs, "seed": seed}
+    settings = DemoSettings(**{name: value for name, value in given.items() if value is not None})
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    report = make_training_demo(out, settings, Stages(Console(stderr=True), NUM_STAGES))
     console = Console()
-    flagged = flagged_frames(summary, project.predictions, num_frames)
-    previous = {loss: load_loss(loss).num_previous_frames for loss in flagged}
-    any_loss = [np.logical_or.reduce(flags) for flags in zip(*flagged.values(), strict=True)]
-    findings = compare(
-        project.faults,
-        {**flagged, "any of them": any_loss},
-        {**previous, "any of them": max(previous.values())},
-    )
-    num_faulty = findings[0].faulty["all"]
-    folder = summary.out.parent
-    console.print(
-        Text(
-            f"Of {num_frames * len(project.predictions)} frames, {num_faulty} hold a keypoint that "
-            f"was put {IMPOSSIBLE:g} px or more away from the animal ({folder}/faults.csv). Frames "
-            "with a value above epsilon are flagged: rightly where the loss looks at such a "
-            "frame. Of the faulty frames, so many are flagged:"
-        )
-    )
-    console.print(_table(findings))
-    console.print("The same again, or with other losses and arguments:")
-    console.print(
-        Text(
-            f"lploss score {folder}/predictions/*.csv --labels {project.labels} "
-            f"--config {project.config} --out {summary.out}",
-            style="bold",
-        ),
-        soft_wrap=True,
-    )
+    for part in report.renderables():
+        console.print(part)

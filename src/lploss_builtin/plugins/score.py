@@ -16,10 +16,4 @@ def lploss_commands() -> list[CommandSpec]:
             "score the frames of prediction files, and show the impossible ones",
             requires=("score",),
         ),
-        CommandSpec(
-            "demo",
-            f"{_COMMANDS}.demo:demo",
-            "make the tracks of a walking animal, score them, and leave tables and pictures",
-            requires=("score",),
-        ),
     ]

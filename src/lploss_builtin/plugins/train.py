@@ -1,4 +1,4 @@
-"""Training models, and predicting with them."""
+"""Training models, predicting with them, and a demo of both."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ def lploss_commands() -> list[CommandSpec]:
             "predict",
             f"{_COMMANDS}.predict:predict",
             "predict the keypoints in images with a trained model",
+            requires=("train",),
+        ),
+        CommandSpec(
+            "demo",
+            f"{_COMMANDS}.demo:demo",
+            "make images of an animal, train a model with them, and show what it has learned",
             requires=("train",),
         ),
     ]

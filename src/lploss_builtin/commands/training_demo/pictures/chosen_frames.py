@@ -1,0 +1,33 @@
+"""Which frames the pictures show: not the best ones only."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64
+
+_SHARES = {"a good frame": 0.1, "a usual frame": 0.5, "a bad frame": 0.9, "the worst frame": 1.0}
+
+
+def chosen_frames(distances: Float64[np.ndarray, "frames ..."]) -> dict[str, int]:
+    """Return a frame for each rank of the mean error, from good to worst.
+
+    Args:
+        distances: of all keypoints of each frame; NaN: not known.
+
+    Example:
+        >>> chosen_frames(np.array([[3.0], [1.0], [9.0], [2.0], [4.0]]))
+        {'a good frame': 1, 'a usual frame': 0, 'the worst frame': 2}
+    """
+    means = np.array([mean_of(distances[frame]) for frame in range(len(distances))])
+    order = np.argsort(np.nan_to_num(means), kind="stable")
+    frames: dict[int, str] = {}
+    for name, share in _SHARES.items():
+        # Of few frames, one may stand for several ranks: it gets the last name.
+        frames[int(order[round(share * (len(order) - 1))])] = name
+    return {name: frame for frame, name in frames.items()}
+
+
+def mean_of(distances: Float64[np.ndarray, "..."]) -> float:
+    """Return the mean of the distances that are known; NaN where none is."""
+    known = distances[np.isfinite(distances)]
+    return float(known.mean()) if known.size else np.nan

@@ -1,0 +1,178 @@
+"""The training demo from the first image to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lploss import load_config
+from lploss_builtin.commands.predicting import predict_files
+from lploss_builtin.commands.scoring.pictures import style
+from lploss_builtin.commands.training_demo.errors import (
+    Error,
+    error_of,
+    errors_of,
+    failed_camera,
+    pixel_distances,
+    write_errors,
+    write_errors_in_space,
+)
+from lploss_builtin.commands.training_demo.folder import prepare_folder
+from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
+from lploss_builtin.commands.training_demo.metrics import read_curves, read_weights
+from lploss_builtin.commands.training_demo.page import write_page
+from lploss_builtin.commands.training_demo.pictures.loss_curves import draw_curves
+from lploss_builtin.commands.training_demo.pictures.pose_3d import draw_poses
+from lploss_builtin.commands.training_demo.pictures.views import draw_views
+from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pose, predicted_by
+from lploss_builtin.commands.training_demo.report import DemoReport
+from lploss_builtin.commands.training_demo.settings import DemoSettings
+from lploss_builtin.commands.training_demo.stages import Stages
+from lploss_builtin.data.synthetic_rig.project import RigProject, make_rig_project
+from lploss_builtin.models.building import build_model
+from lploss_builtin.training.run import TrainingRun, train
+
+NUM_STAGES = 4
+_OCCLUDED, _VISIBLE = 1, 2
+
+
+def make_training_demo(out: Path, settings: DemoSettings, stages: Stages) -> DemoReport:
+    """Make a rig, train a network with its images, and show what it has learned.
+
+    Args:
+        out: folder for everything; an earlier demo in it is replaced.
+        settings: how large it is.
+        stages: says how far it is.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ArgumentValueError: there is something else in the folder that would be overwritten.
+    """
+    prepare_folder(out, settings)
+    made = _make_project(out, settings, stages)
+    run = _train(made, out, settings, stages)
+    held_out = read_held_out(made)
+    what = f"predicting {len(held_out.frames)} frames of a walk that was held out"
+    with stages.stage("predict", what) as done:
+        predict_files(
+            run.folder,
+            list(made.test_labels.values()),
+            progress=lambda recording, num_done, num: done(num_done, num),
+        )
+        trained = run.model()
+        predicted = _predictions(trained, _untrained(run, settings.seed), held_out)
+        without = [_without(trained, held_out, view) for view in range(held_out.project.num_views)]
+    with stages.stage("draw", "measuring and drawing"):
+        report = DemoReport(
+            out,
+            settings,
+            {key: errors_of(found, held_out) for key, found in predicted.items()},
+            _of_network(predicted["trained"], held_out),
+            (
+                failed_camera(predicted["trained"], held_out, None),
+                *(failed_camera(found, held_out, view) for view, found in enumerate(without)),
+            ),
+            read_weights(run.folder / "metrics.csv"),
+            sum(parameter.numel() for parameter in trained.parameters()),
+            held_out.frames.image_size,
+            held_out.project.sessions[0],
+            stages.seconds,
+        )
+        write_errors(out / "errors.csv", [*predicted.values()], held_out)
+        separate = [found for key, found in predicted.items() if key != "joined"]
+        write_errors_in_space(out / "errors_3d.csv", [*separate, *without], held_out)
+        _draw(report, run, predicted, held_out)
+    write_page(report)
+    return report
+
+
+def _make_project(out: Path, settings: DemoSettings, stages: Stages) -> RigProject:
+    num = settings.num_frames + settings.num_test_frames
+    with stages.stage("make", f"making {num} frames of an animal that four cameras film") as done:
+        return make_rig_project(
+            out / "project",
+            num_frames=settings.num_frames,
+            num_sessions=settings.num_sessions,
+            num_test_frames=settings.num_test_frames,
+            seed=settings.seed,
+            config=settings.config(),
+            progress=lambda num_done: done(num_done, num),
+        )
+
+
+def _train(made: RigProject, out: Path, settings: DemoSettings, stages: Stages) -> TrainingRun:
+    num, s = settings.num_epochs, "" if settings.num_epochs == 1 else "s"
+    what = f"training a multi-view transformer, {num} epoch{s}"
+    with stages.stage("train", what):
+        return train(
+            load_config(made.config), out / "run", shows_progress=stages.console.is_terminal
+        )
+
+
+def _untrained(run: TrainingRun, seed: int) -> nn.Module:
+    """Return the network as it was before its first step."""
+    config = run.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(
+            config,
+            num_views=len(config.data.view_names),
+            num_keypoints=config.data.num_keypoints,
+            pretrained=False,
+        ).eval()
+
+
+def _predictions(
+    trained: nn.Module, untrained: nn.Module, held_out: HeldOut
+) -> dict[str, Predicted]:
+    found = predicted_by("trained network", trained, held_out)
+    return {
+        "mean_pose": mean_pose("mean pose", held_out),
+        "untrained": predicted_by("untrained network", untrained, held_out),
+        "trained": found,
+        "joined": replace(found, name="trained network, views joined", keypoints=found.reprojected),
+    }
+
+
+def _without(model: nn.Module, held_out: HeldOut, view: int) -> Predicted:
+    names = held_out.project.view_names
+    views = [number for number in range(len(names)) if number != view]
+    return predicted_by(f"trained network without {names[view]}", model, held_out, views)
+
+
+def _of_network(
+    predicted: Predicted, held_out: HeldOut
+) -> dict[str, dict[str, tuple[Error, Error]]]:
+    distances, project = pixel_distances(predicted, held_out), held_out.project
+
+    def of(view: int, keypoint: int, visibility: int) -> Error:
+        counts = held_out.visibility[:, view, keypoint] == visibility
+        return error_of(distances[:, view, keypoint], counts)
+
+    return {
+        name: {
+            view_name: (of(view, keypoint, _VISIBLE), of(view, keypoint, _OCCLUDED))
+            for view, view_name in enumerate(project.view_names)
+        }
+        for keypoint, name in enumerate(project.keypoint_names)
+    }
+
+
+def _draw(
+    report: DemoReport, run: TrainingRun, predicted: Mapping[str, Predicted], held_out: HeldOut
+) -> None:
+    out = report.folder
+    yardsticks = {
+        errors.name: errors.all.mean for key, errors in report.predictors.items() if key != "joined"
+    }
+    curves = read_curves(run.folder / "metrics.csv")
+    style.save(draw_curves(curves, yardsticks), out / "loss_curves.png")
+    style.save(draw_views(predicted["trained"], held_out), out / "views.png")
+    style.save(draw_poses(predicted["trained"], held_out), out / "pose_3d.png")
+    (out / "schedules.png").write_bytes((run.folder / "schedules.png").read_bytes())

@@ -1,0 +1,109 @@
+"""What the demo makes, and how it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lploss.errors import ArgumentValueError
+
+_FEWEST_FRAMES = 12
+_MOST_SESSIONS, _MOST_TEST_FRAMES = 12, 100
+_FRAMES_A_TEST_FRAME = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """How large the demo is.
+
+    Args:
+        num_frames: labelled frames to train with, at least 12.
+        num_epochs: how often each of them is seen, at least 1.
+        seed: of all that is random.
+
+    Raises:
+        ArgumentValueError: there are too few frames or epochs.
+
+    Example:
+        >>> DemoSettings(num_frames=40).num_test_frames
+        10
+    """
+
+    num_frames: int = 480
+    num_epochs: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_frames < _FEWEST_FRAMES:
+            raise ArgumentValueError(
+                f"the demo needs at least {_FEWEST_FRAMES} frames to train with, got "
+                f"{self.num_frames}"
+            )
+        if self.num_epochs < 1:
+            raise ArgumentValueError(f"the demo needs at least 1 epoch, got {self.num_epochs}")
+
+    @property
+    def num_sessions(self) -> int:
+        """How many walks there are to train with, each with a calibration of its own."""
+        return min(_MOST_SESSIONS, self.num_frames // 4)
+
+    @property
+    def num_test_frames(self) -> int:
+        """How many frames there are of the walk that is held out."""
+        return min(_MOST_TEST_FRAMES, self.num_frames // _FRAMES_A_TEST_FRAME)
+
+    def config(self) -> dict[str, Any]:
+        """Return all sections of the config but ``data``, which the project itself knows."""
+        return {
+            "training": {
+                # Small images, and small patches of them, are what a processor can afford.
+                "imgaug": "none",
+                "imgaug_3d": True,
+                "train_batch_size": 4,
+                "val_batch_size": 32,
+                "train_prob": 0.95,
+                "val_prob": 0.05,
+                "max_epochs": self.num_epochs,
+                "check_val_every_n_epoch": 1,
+                "unfreezing_epoch": 0,
+                # What is hidden in one view is known from the others: it can be learned.
+                "uniform_heatmaps_for_occluded_keypoints": False,
+                "optimizer_params": {"learning_rate": 0.002},
+                "lr_scheduler_params": {
+                    "multisteplr": {"milestones": [self._at(0.75), self._at(0.88)], "gamma": 0.5}
+                },
+                "patch_mask": {
+                    "init_epoch": self._at(0.4),
+                    "final_epoch": self._at(0.8) + 1,
+                    "init_ratio": 0.0,
+                    "final_ratio": 0.2,
+                },
+                "rng_seed_data_pt": self.seed,
+                "rng_seed_model_pt": self.seed,
+                "accelerator": "cpu",
+            },
+            "model": {
+                "model_type": "heatmap_multiview_transformer",
+                "backbone": "vit_tiny_patch16_224",
+                "backbone_pretrained": False,
+                "backbone_params": {
+                    "depth": 4,
+                    "embed_dim": 128,
+                    "num_heads": 4,
+                    "patch_size": 8,
+                },
+                "heatmap_loss_type": "kl",
+            },
+            "losses": {"supervised_reprojection_heatmap_mse": {"log_weight": 3.0}},
+            "callbacks": {
+                "anneal_weight": {
+                    "freeze_until_epoch": self._at(0.25),
+                    "increase_factor": 2.0 / self.num_epochs,
+                }
+            },
+            "data": {"image_resize_dims": {"height": 64, "width": 64}, "downsample_factor": 1},
+        }
+
+    def _at(self, share: float) -> int:
+        """Return the epoch at which a share of the training is over."""
+        return int(share * self.num_epochs)
