@@ -7,6 +7,7 @@ import lploss
 import lploss.registry
 from lploss import load_config
 from lploss.errors import ArgumentError, ConfigError
+from lploss.registry import Registry
 from lploss_builtin.models.building import build_model, load_weights
 from lploss_builtin.training.defaults import with_defaults
 
@@ -28,17 +29,18 @@ MODULE = """
 
 
 @pytest.fixture
-def install(site):
-    def install(parameter: str) -> None:
+def install(site, monkeypatch):
+    def install(parameter: str) -> Registry:
         name = parameter.lstrip("*").partition("=")[0]
         module = MODULE.format(parameter=parameter, parameter_name=name)
         site.install(
             "acme", {"acme": "acme_manifest"}, {"acme_manifest": MANIFEST, "acme_nets": module}
         )
-        lploss.registry.default_registry.refresh()
+        registry = site.registry()
+        monkeypatch.setattr(lploss.registry, "default_registry", registry)
+        return registry
 
-    yield install
-    lploss.registry.default_registry.refresh()
+    return install
 
 
 def config(**model):
@@ -46,29 +48,30 @@ def config(**model):
 
 
 def test_a_model_of_somebody_else_is_given_what_it_names(install):
-    install("downsample_factor=7")
-    model = build_model(config(), num_views=2, num_keypoints=5)
+    registry = install("downsample_factor=7")
+    model = build_model(config(), num_views=2, num_keypoints=5, registry=registry)
     assert model.given == {"num_keypoints": 5, "other": 2}
 
 
 def test_what_no_key_holds_is_told(install):
-    install("depth")
+    registry = install("depth")
     with pytest.raises(ConfigError) as caught:
-        build_model(config(), num_views=2, num_keypoints=5)
+        build_model(config(), num_views=2, num_keypoints=5, registry=registry)
     assert str(caught.value).startswith(
         "model 'acme_net' must be given depth, which no key of the config holds. Known: num_views, "
     )
 
 
 def test_a_model_may_take_any_arguments(install):
-    install("**others")
+    registry = install("**others")
     assert lploss.create_model("acme_net", num_keypoints=3, depth=2).given == {
         "num_keypoints": 3,
         "other": {"depth": 2},
     }
     with pytest.raises(ArgumentError, match="model 'acme_net' must be given num_keypoints"):
         lploss.create_model("acme_net")
-    assert build_model(config(), num_views=2, num_keypoints=5).given["num_keypoints"] == 5
+    model = build_model(config(), num_views=2, num_keypoints=5, registry=registry)
+    assert model.given["num_keypoints"] == 5
 
 
 def test_what_is_no_checkpoint_is_told(tmp_path):
