@@ -11,6 +11,7 @@ import typer
 
 from lploss_builtin.commands.predicting import PredictionSummary, predict_files
 from lploss_builtin.commands.predicting.runner import Progress
+from lploss_builtin.commands.progress import terminal_bar
 
 
 def predict(
@@ -103,17 +104,9 @@ def progress_bar() -> Iterator[Progress]:
         What to call while it goes on.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with terminal_bar(Console(stderr=True), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=None)
 
         def progress(recording: str, num_done: int, num_frames: int) -> None:

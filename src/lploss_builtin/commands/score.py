@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lploss_builtin.commands.progress import terminal_bar
 from lploss_builtin.commands.scoring import ScoreSummary, score_files
 from lploss_builtin.commands.scoring.recording_scorer import Progress
 
@@ -127,17 +128,9 @@ def progress_bar(num_files: int) -> Iterator[Progress]:
         What to call while it goes on.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import TimeElapsedColumn
 
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with terminal_bar(Console(stderr=True), TimeElapsedColumn()) as bar:
         task = bar.add_task("", total=num_files)
         begun: list[str] = []
 

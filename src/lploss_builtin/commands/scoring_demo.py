@@ -14,7 +14,7 @@ from lploss import load_loss
 from lploss.errors import ArgumentValueError
 from lploss_builtin.commands.score import progress_bar, show
 from lploss_builtin.commands.scoring import ScoreSummary, score_files
-from lploss_builtin.commands.scoring.staged_folder import staged_folder
+from lploss_builtin.commands.staged_folder import staged_folder
 from lploss_builtin.data.demo_project import DemoProject, make_demo_project
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.tracking_faults import FRAMES_A_FAULT_OF_EACH_KIND, IMPOSSIBLE, Fault

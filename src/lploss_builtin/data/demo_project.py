@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from jaxtyping import Float64
 
+from lploss_builtin.data.keypoint_columns import header_rows
 from lploss_builtin.data.tracking_faults import Fault, put_faults
 from lploss_builtin.data.walking_animal import BODY_PARTS, KEYPOINT_NAMES, VIEWS, walk
 
@@ -127,12 +128,7 @@ def _write_table(
     coords: tuple[str, ...],
     values: Float64[np.ndarray, "frames num_keypoints coords"],
 ) -> None:
-    names = [name for name in KEYPOINT_NAMES for _ in coords]
-    header = [
-        ["scorer", *[scorer] * len(names)],
-        ["bodyparts", *names],
-        ["coords", *coords * len(KEYPOINT_NAMES)],
-    ]
+    header = header_rows(scorer, KEYPOINT_NAMES, coords)
     rows = [
         [frame, *("" if np.isnan(value) else f"{value:.4f}" for value in row)]
         for frame, row in zip(index, values.reshape(len(index), -1).tolist(), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,22 @@ def parse_columns(
         tuple(found["likelihood"] for found in positions.values()) if with_likelihood else None,
         tuple(found.get("visible") for found in positions.values()),
     )
+
+
+def header_rows(
+    scorer: str, keypoint_names: Sequence[str], coords: Sequence[str]
+) -> list[list[str]]:
+    """Return the header of a CSV: a row for each level, whose name is in the column of frames.
+
+    Example:
+        >>> for row in header_rows("rick", ["nose", "tail"], ["x", "y"]):
+        ...     print(*row)
+        scorer rick rick rick rick
+        bodyparts nose nose tail tail
+        coords x y x y
+    """
+    columns = [*product([scorer], keypoint_names, coords)]
+    return [[name, *(column[level] for column in columns)] for level, name in enumerate(LEVELS)]
 
 
 def several_animals(path: Path) -> DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,7 +214,7 @@ def _told_by_name(
         elif views[0] in wanted:
             earlier = [other.source for other in told if other.view == views[0]]
             findings.add(_SAME_VIEW, [f"{views[0]}: {path} and {own.source}" for path in earlier])
-            told.append(ViewImages(views[0], own.source, own.folder, own.names, own.file))
+            told.append(replace(own, view=views[0]))
     return _in_order(told, wanted)
 
 

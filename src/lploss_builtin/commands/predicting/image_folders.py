@@ -29,9 +29,5 @@ def folders_of_images(folder: Path) -> dict[Path, tuple[str, ...]]:
     """Return the folder with its images; where it holds none, those folders in it that do."""
     if images := images_in(folder):
         return {folder: images}
-    inner = sorted((path for path in folder.iterdir() if path.is_dir()), key=_by_name)
-    return {path: images for path in inner if (images := images_in(path))}
-
-
-def _by_name(path: Path) -> list[str | int]:
-    return natural(path.name)
+    inner = sorted(folder.iterdir(), key=lambda path: natural(path.name))
+    return {path: images for path in inner if path.is_dir() and (images := images_in(path))}

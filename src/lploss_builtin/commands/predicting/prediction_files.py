@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from jaxtyping import Float64
@@ -15,7 +14,7 @@ from torch import Tensor
 from lploss_builtin.commands.predicting.frame_predictions import FramePredictions
 from lploss_builtin.commands.predicting.points_in_space import PointsInSpace
 from lploss_builtin.commands.predicting.recording import Recording
-from lploss_builtin.data.keypoint_columns import LEVELS
+from lploss_builtin.data.keypoint_columns import header_rows
 
 _COORDS = ("x", "y", "likelihood")
 _COORDS_3D = ("x", "y", "z", "error")
@@ -47,15 +46,8 @@ class PredictionFiles:
             _Table(folder / file_3d, scorer, keypoint_names, _COORDS_3D) if file_3d else None
         )
 
-    def __enter__(self) -> PredictionFiles:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Finish the files."""
         for table in (*self._views, *([self._in_space] if self._in_space else [])):
             table.close()
 
@@ -83,13 +75,7 @@ class _Table:
     ) -> None:
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        num_columns = len(keypoint_names) * len(coords)
-        header: list[Iterable[str]] = [
-            [scorer] * num_columns,
-            [name for name in keypoint_names for _ in coords],
-            list(coords) * len(keypoint_names),
-        ]
-        self._writer.writerows([level, *row] for level, row in zip(LEVELS, header, strict=True))
+        self._writer.writerows(header_rows(scorer, keypoint_names, coords))
 
     def write(
         self, names: Sequence[str], rows: Float64[Tensor, "frames num_keypoints coords"]

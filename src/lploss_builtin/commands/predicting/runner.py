@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -25,7 +26,7 @@ from lploss_builtin.commands.predicting.recording_cameras import (
     with_given_cameras,
 )
 from lploss_builtin.commands.predicting.summary import PredictedRecording, PredictionSummary
-from lploss_builtin.commands.scoring.staged_folder import staged_folder
+from lploss_builtin.commands.staged_folder import staged_folder
 
 _Path: TypeAlias = str | PathLike[str]
 
@@ -206,9 +207,9 @@ class _Predictor:
             precision=config.training.precision,
         )
         likelihood, error = _Mean(), _Mean()
-        names = tuple(config.data.keypoint_names)
+        scorer, names = config.model.model_type, tuple(config.data.keypoint_names)
         self._progress(recording.name, self._num_done, self._num_frames)
-        with PredictionFiles(folder, recording, config.model.model_type, names) as files:
+        with closing(PredictionFiles(folder, recording, scorer, names)) as files:
             for frames in found:
                 numbers = frames.index.tolist()
                 is_lost = torch.tensor([number in images.unreadable for number in numbers])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -31,13 +31,13 @@ from lploss_builtin.commands.scoring.recording import (
 )
 from lploss_builtin.commands.scoring.recording_scorer import Progress, RecordingScorer
 from lploss_builtin.commands.scoring.score_tables import FileTables, join_tables
-from lploss_builtin.commands.scoring.staged_folder import staged_folder
 from lploss_builtin.commands.scoring.summary import (
     ScoreRow,
     ScoreSummary,
     ViewRow,
     short_names,
 )
+from lploss_builtin.commands.staged_folder import staged_folder
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
@@ -165,7 +165,8 @@ def score_files(
                 continue
             drawn = folder / "pictures" / names[name]
             try:
-                with FileTables(folder / str(number), name, chosen, frames_are_numbers) as tables:
+                tables = FileTables(folder / str(number), name, chosen, frames_are_numbers)
+                with closing(tables):
                     scored = scorer.score(recording, tables)
                 if pictures:
                     draw_pictures(drawn, names[name], recording, scored, pose_names, given.cameras)

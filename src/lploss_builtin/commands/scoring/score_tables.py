@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -90,15 +89,8 @@ class FileTables:
         self.parquet_path.unlink()
         self.csv_path.unlink()
 
-    def __enter__(self) -> FileTables:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Finish the tables."""
         self._parquet_writer.close()
         self._csv_writer.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float64
 
 from lploss_builtin.commands.training_demo.held_out import HeldOut
 from lploss_builtin.commands.training_demo.predictors import Predicted
+from lploss_builtin.data.label_files import OCCLUDED, VISIBLE
 
 _ALL = "all"
-_VISIBILITIES = {_ALL: (1, 2), "visible": (2,), "occluded": (1,)}
+_VISIBILITIES = {_ALL: (OCCLUDED, VISIBLE), "visible": (VISIBLE,), "occluded": (OCCLUDED,)}
 
 
 class Error(NamedTuple):
@@ -84,34 +85,43 @@ def error_of(
     return Error(known.size, float(known.mean()), float(np.median(known)))
 
 
-def pixel_distances(
-    predicted: Predicted, held_out: HeldOut
-) -> Float64[np.ndarray, "frames views num_keypoints"]:
-    """Return how far predictions are from the labels, px; NaN where there is no label."""
-    found: Float64[np.ndarray, "frames views num_keypoints"] = np.linalg.norm(
-        predicted.keypoints - held_out.keypoints, axis=-1
-    )
-    return found
+def distances_between(
+    found: Float64[np.ndarray, "*points coords"], true: Float64[np.ndarray, "*points coords"]
+) -> Float64[np.ndarray, "*points"]:
+    """Return how far points are from the truth; NaN where either is not known.
+
+    Example:
+        >>> distances_between(np.array([[3.0, 4.0], [1.0, np.nan]]), np.zeros((2, 2)))
+        array([ 5., nan])
+    """
+    lengths: Float64[np.ndarray, "*points"] = np.linalg.norm(found - true, axis=-1)
+    return lengths
 
 
-def distances_in_space(
-    predicted: Predicted, held_out: HeldOut
-) -> Float64[np.ndarray, "frames num_keypoints"]:
-    """Return how far the joined predictions of all views are from the truth, mm."""
-    found: Float64[np.ndarray, "frames num_keypoints"] = np.linalg.norm(
-        predicted.points - held_out.points, axis=-1
-    )
-    return found
+def errors_by_part(predicted: Predicted, held_out: HeldOut) -> dict[tuple[str, str, str], Error]:
+    """Return how far off a predictor is, px, by view, keypoint and visibility.
+
+    The visibility is ``visible`` or ``occluded``; ``all`` stands for all views, all keypoints, or
+    both visible and occluded.
+    """
+    project = held_out.project
+    distances = distances_between(predicted.keypoints, held_out.keypoints)
+    return {
+        (view, keypoint, visibility): error_of(
+            distances[:, views, keypoints],
+            np.isin(held_out.visibility[:, views, keypoints], values),
+        )
+        for view, views in _parts(project.view_names)
+        for keypoint, keypoints in _parts(project.keypoint_names)
+        for visibility, values in _VISIBILITIES.items()
+    }
 
 
 def errors_of(predicted: Predicted, held_out: HeldOut) -> Errors:
     """Return how far off a predictor is."""
-    distances = pixel_distances(predicted, held_out)
-    of_pixels = {
-        name: error_of(distances, np.isin(held_out.visibility, values))
-        for name, values in _VISIBILITIES.items()
-    }
-    in_space = error_of(distances_in_space(predicted, held_out))
+    parts = errors_by_part(predicted, held_out)
+    of_pixels = {name: parts[_ALL, _ALL, name] for name in _VISIBILITIES}
+    in_space = error_of(distances_between(predicted.points, held_out.points))
     return Errors(predicted.name, **of_pixels, in_space=in_space)
 
 
@@ -125,29 +135,28 @@ def failed_camera(predicted: Predicted, held_out: HeldOut, view: int | None) -> 
     """
     names = held_out.project.view_names
     left = [number for number in range(len(names)) if number != view]
-    others = np.linalg.norm(predicted.keypoints - held_out.keypoints[:, left], axis=-1)
-    unseen = np.linalg.norm(predicted.reprojected - held_out.keypoints, axis=-1)
+    unseen = distances_between(predicted.reprojected, held_out.keypoints)
     return FailedCamera(
         "" if view is None else names[view],
-        error_of(others),
+        error_of(distances_between(predicted.keypoints, held_out.keypoints[:, left])),
         error_of(unseen if view is None else unseen[:, view]),
-        error_of(distances_in_space(predicted, held_out)),
+        error_of(distances_between(predicted.points, held_out.points)),
     )
 
 
 def write_errors(path: Path, predictors: Sequence[Predicted], held_out: HeldOut) -> None:
     """Write how far off each predictor is in each view, of each keypoint, visible and occluded.
 
-    The columns are ``predictor, view, keypoint, visibility, num, mean_px, median_px``; ``all``
-    stands for all views, all keypoints, or both visible and occluded.
+    The columns are ``predictor, view, keypoint, visibility, num, mean_px, median_px``; see
+    `errors_by_part`.
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        head = ("predictor", "view", "keypoint", "visibility", "num", "mean_px", "median_px")
-        writer.writerow(head)
-        for predicted in predictors:
-            for row in _rows(predicted, held_out):
-                writer.writerow((predicted.name, *row))
+    rows = (
+        (predicted.name, *part, *_cells(error))
+        for predicted in predictors
+        for part, error in errors_by_part(predicted, held_out).items()
+    )
+    head = ("predictor", "view", "keypoint", "visibility", "num", "mean_px", "median_px")
+    _write(path, head, rows)
 
 
 def write_errors_in_space(path: Path, predictors: Sequence[Predicted], held_out: HeldOut) -> None:
@@ -155,24 +164,18 @@ def write_errors_in_space(path: Path, predictors: Sequence[Predicted], held_out:
 
     The columns are ``predictor, keypoint, num, mean_mm, median_mm``.
     """
+    rows = (
+        (predicted.name, keypoint, *_cells(error_of(distances[:, columns])))
+        for predicted in predictors
+        for distances in [distances_between(predicted.points, held_out.points)]
+        for keypoint, columns in _parts(held_out.project.keypoint_names)
+    )
+    _write(path, ("predictor", "keypoint", "num", "mean_mm", "median_mm"), rows)
+
+
+def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("predictor", "keypoint", "num", "mean_mm", "median_mm"))
-        for predicted in predictors:
-            distances = distances_in_space(predicted, held_out)
-            for keypoint, columns in _parts(held_out.project.keypoint_names):
-                error = error_of(distances[:, columns])
-                writer.writerow((predicted.name, keypoint, *_cells(error)))
-
-
-def _rows(predicted: Predicted, held_out: HeldOut) -> Iterator[tuple[str | int, ...]]:
-    distances, project = pixel_distances(predicted, held_out), held_out.project
-    for view, views in _parts(project.view_names):
-        for keypoint, keypoints in _parts(project.keypoint_names):
-            for visibility, values in _VISIBILITIES.items():
-                counts = np.isin(held_out.visibility[:, views, keypoints], values)
-                error = error_of(distances[:, views, keypoints], counts)
-                yield view, keypoint, visibility, *_cells(error)
+        csv.writer(file).writerows([head, *rows])
 
 
 def _parts(names: Sequence[str]) -> Iterator[tuple[str, slice]]:

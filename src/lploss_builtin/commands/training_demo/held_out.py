@@ -11,12 +11,11 @@ from einops import rearrange
 from jaxtyping import Float64, UInt8
 
 from lploss import load_config
+from lploss_builtin.data.keypoint_columns import LEVELS
 from lploss_builtin.data.labelled_frames import LabelledFrames
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.data.synthetic_rig.project import RigProject
 from lploss_builtin.ops.geometry import Cameras
-
-_NUM_HEADER_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +73,6 @@ def _read_truth(
     path: Path, frames: tuple[str, ...]
 ) -> Float64[np.ndarray, "frames num_keypoints 3"]:
     with path.open(newline="", encoding="utf-8") as file:
-        rows = {row[0]: row[1:] for row in list(csv.reader(file))[_NUM_HEADER_ROWS:]}
+        rows = {row[0]: row[1:] for row in list(csv.reader(file))[len(LEVELS) :]}
     values = np.array([rows[frame] for frame in frames], dtype=np.float64)
     return rearrange(values, "frames (num_keypoints xyz) -> frames num_keypoints xyz", xyz=3)

@@ -14,10 +14,9 @@ from lploss_builtin.commands.predicting import predict_files
 from lploss_builtin.commands.scoring.pictures import style
 from lploss_builtin.commands.training_demo.errors import (
     Error,
-    error_of,
+    errors_by_part,
     errors_of,
     failed_camera,
-    pixel_distances,
     write_errors,
     write_errors_in_space,
 )
@@ -37,7 +36,6 @@ from lploss_builtin.models.building import build_model
 from lploss_builtin.training.run import TrainingRun, train
 
 NUM_STAGES = 4
-_OCCLUDED, _VISIBLE = 1, 2
 
 
 def make_training_demo(out: Path, settings: DemoSettings, stages: Stages) -> DemoReport:
@@ -149,18 +147,13 @@ def _without(model: nn.Module, held_out: HeldOut, view: int) -> Predicted:
 def _of_network(
     predicted: Predicted, held_out: HeldOut
 ) -> dict[str, dict[str, tuple[Error, Error]]]:
-    distances, project = pixel_distances(predicted, held_out), held_out.project
-
-    def of(view: int, keypoint: int, visibility: int) -> Error:
-        counts = held_out.visibility[:, view, keypoint] == visibility
-        return error_of(distances[:, view, keypoint], counts)
-
+    parts, project = errors_by_part(predicted, held_out), held_out.project
     return {
-        name: {
-            view_name: (of(view, keypoint, _VISIBLE), of(view, keypoint, _OCCLUDED))
-            for view, view_name in enumerate(project.view_names)
+        keypoint: {
+            view: (parts[view, keypoint, "visible"], parts[view, keypoint, "occluded"])
+            for view in project.view_names
         }
-        for keypoint, name in enumerate(project.keypoint_names)
+        for keypoint in project.keypoint_names
     }
 
 

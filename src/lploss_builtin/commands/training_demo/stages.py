@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from rich.text import Text
+
+from lploss_builtin.commands.progress import terminal_bar
 
 #: Called with how much of a stage is done, and how much there is.
 StageProgress = Callable[[int, int], None]
@@ -41,14 +43,8 @@ class Stages:
         number = len(self.seconds) + 1
         self.console.print(Text(f"{number}/{self._num_stages} {what}"), soft_wrap=True)
         start = time.perf_counter()
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("done"), TimeRemainingColumn())
-        bar = Progress(
-            *columns,
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
-        task = bar.add_task("", total=None, visible=False)
+        bar = terminal_bar(self.console, TimeRemainingColumn())
+        task = bar.add_task("done", total=None, visible=False)
 
         def progress(num_done: int, num: int) -> None:
             # Lightning shows a bar of its own, and there can be only one at a time.

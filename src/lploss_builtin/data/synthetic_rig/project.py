@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError
+from lploss_builtin.data.keypoint_columns import header_rows
 from lploss_builtin.data.synthetic_rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.synthetic_rig.calibration_file import write_calibration
 from lploss_builtin.data.synthetic_rig.frame_files import Roll, frame_name, write_frames
@@ -200,12 +201,7 @@ def _rows(
 
 
 def _write_table(path: Path, coords: tuple[str, ...], rows: Iterator[_Row]) -> None:
-    names = [name for name in KEYPOINT_NAMES for _ in coords]
-    lines = [
-        ["scorer", *[_SCORER] * len(names)],
-        ["bodyparts", *names],
-        ["coords", *coords * len(KEYPOINT_NAMES)],
-    ]
+    lines = header_rows(_SCORER, KEYPOINT_NAMES, coords)
     lines += [[frame, *map(_number, row)] for frame, row in rows]
     path.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
 

@@ -72,7 +72,8 @@ def first_hit(
     hull is the nearest of all points on these that are on the hull.
 
     Example:
-        >>> ball = round_cones(*np.array([[[0, 0, 0]], [[0, 0, 9]], [[0, 1, 9]]]), *np.ones((2, 1)))
+        >>> places = np.array([[[0.0, 0, 0]], [[0, 0, 9]], [[0, 1, 9]]])
+        >>> ball = round_cones(*places, *np.ones((2, 1)))
         >>> first_hit(ball, np.array([[0.0], [0.0], [1.0]]))
         array([8.])
     """

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from lploss_builtin.commands.scoring.pictures import style
-from lploss_builtin.commands.training_demo.errors import distances_in_space
+from lploss_builtin.commands.training_demo.errors import distances_between, error_of
 from lploss_builtin.commands.training_demo.held_out import HeldOut
-from lploss_builtin.commands.training_demo.pictures.chosen_frames import chosen_frames, mean_of
+from lploss_builtin.commands.training_demo.pictures.chosen_frames import chosen_frames
 from lploss_builtin.commands.training_demo.pictures.colours import (
     PREDICTED_ON_WHITE,
     TRUTH_ON_WHITE,
@@ -43,7 +43,7 @@ def draw_poses(predicted: Predicted, held_out: HeldOut) -> Figure:
         predicted: the predictions of all views.
         held_out: the frames, with the truth.
     """
-    distances = distances_in_space(predicted, held_out)
+    distances = distances_between(predicted.points, held_out.points)
     frames = chosen_frames(distances)
     width = len(_SIDES) * _PANEL
     row_height = _PANEL_HEIGHT + _ROW_GAP
@@ -67,7 +67,7 @@ def draw_poses(predicted: Predicted, held_out: HeldOut) -> Figure:
             axes.view_init(elevation, azimuth)
             _draw_pose(axes, found, true, names, zoom)
             _write(figure, side, (column + 0.5) * _PANEL, bottom + _PANEL_HEIGHT, 10, ha="center")
-        text = f"{name[0].upper()}{name[1:]}: {mean_of(distances[frame]):.1f} mm off"
+        text = f"{name.capitalize()}: {error_of(distances[frame]).mean:.1f} mm off"
         _write(figure, text, 0.2, bottom + _PANEL_HEIGHT + 0.24, 13, fontweight="bold")
     _draw_legend(figure, height)
     return figure

@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from lploss_builtin.commands.scoring.pictures import style
-from lploss_builtin.commands.training_demo.errors import pixel_distances
+from lploss_builtin.commands.training_demo.errors import distances_between, error_of
 from lploss_builtin.commands.training_demo.held_out import HeldOut
-from lploss_builtin.commands.training_demo.pictures.chosen_frames import chosen_frames, mean_of
+from lploss_builtin.commands.training_demo.pictures.chosen_frames import chosen_frames
 from lploss_builtin.commands.training_demo.pictures.colours import EDGE, JOINED, PREDICTED, TRUTH
 from lploss_builtin.commands.training_demo.predictors import Predicted
 from lploss_builtin.commands.training_demo.skeleton import limbs
+from lploss_builtin.data.label_files import OCCLUDED, VISIBLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 # Inches; at 100 pixels an inch an image of 128 px is shown three times as large.
 _PANEL, _GAP = 3.84, 0.08
 _MARGIN, _ROW_GAP, _LEGEND = 0.12, 0.5, 0.55
-_OCCLUDED, _VISIBLE = 1, 2
 
 
 def draw_views(predicted: Predicted, held_out: HeldOut) -> Figure:
@@ -32,7 +32,7 @@ def draw_views(predicted: Predicted, held_out: HeldOut) -> Figure:
         predicted: the predictions of all views.
         held_out: the frames, with the truth.
     """
-    distances = pixel_distances(predicted, held_out)
+    distances = distances_between(predicted.keypoints, held_out.keypoints)
     frames = chosen_frames(distances)
     views = held_out.project.view_names
     width = 2 * _MARGIN + len(views) * (_PANEL + _GAP) - _GAP
@@ -53,7 +53,7 @@ def draw_views(predicted: Predicted, held_out: HeldOut) -> Figure:
             axes.text(
                 0.985,
                 1.02,
-                f"{views[view]}   {mean_of(distances[frame, view]):.1f} px",
+                f"{views[view]}   {error_of(distances[frame, view]).mean:.1f} px",
                 transform=axes.transAxes,
                 ha="right",
                 va="bottom",
@@ -63,7 +63,7 @@ def draw_views(predicted: Predicted, held_out: HeldOut) -> Figure:
         row[0].text(
             0.0,
             1.02,
-            f"{name[0].upper()}{name[1:]}",
+            name.capitalize(),
             transform=row[0].transAxes,
             ha="left",
             va="bottom",
@@ -90,7 +90,7 @@ def _draw_view(axes: Axes, predicted: Predicted, held_out: HeldOut, frame: int, 
     _draw_misses(axes, found, true)
     axes.plot(*found.T, "o", color=PREDICTED, markersize=6, markeredgecolor=EDGE)
     visibility = held_out.visibility[frame, view]
-    for mark, value in (("o", _VISIBLE), ("s", _OCCLUDED)):
+    for mark, value in (("o", VISIBLE), ("s", OCCLUDED)):
         _draw_rings(axes, true[visibility == value], mark)
     _draw_crosses(axes, predicted.reprojected[frame, view])
 

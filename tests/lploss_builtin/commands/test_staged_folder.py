@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.commands.scoring.staged_folder import staged_folder
+from lploss_builtin.commands.staged_folder import staged_folder
 
 
 def test_files_appear_at_the_end(tmp_path):

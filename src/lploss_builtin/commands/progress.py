@@ -1,0 +1,30 @@
+"""The bar that says on a terminal how far a command is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+
+
+def terminal_bar(console: Console, time: ProgressColumn) -> Progress:
+    """Return a bar that a terminal shows until it is stopped; elsewhere it shows nothing.
+
+    Args:
+        console: where to.
+        time: the column at the end: how long it has taken, or will take.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        # Names of files may hold what rich would take for markup.
+        TextColumn("{task.description}", markup=False),
+        time,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
