@@ -10,6 +10,7 @@ from benchmarks import (
     losses,
     patch_masking,
     report,
+    training_step,
 )
 
 _BENCHMARKS = {
@@ -19,6 +20,7 @@ _BENCHMARKS = {
     "heatmap_ops": heatmap_ops.run,
     "geometry": geometry.run,
     "patch_masking": patch_masking.run,
+    "training_step": training_step.run,
 }
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.timing import Quartiles
 
-_RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Options:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     threads: int = 2
     rounds: int = 40
-    out: Path = _RESULTS
+    out: Path = RESULTS
 
     @property
     def suffix(self) -> str:
@@ -67,7 +67,7 @@ def options(description: str | None, names: Sequence[str] = ()) -> tuple[Options
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
     parser.add_argument("--rounds", type=int, default=40, help="how often each call is timed")
-    parser.add_argument("--out", type=Path, default=_RESULTS, help="folder of the JSON files")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
     given = vars(parser.parse_args())
     chosen = given.pop("names", [])
     if unknown := set(chosen) - set(names):

@@ -15,6 +15,9 @@ from lploss_builtin.ops import affine as affine_maps
 from lploss_builtin.ops.precision import best_float, without_autocast
 from lploss_builtin.training.patch_masking import MEAN_COLOUR
 
+# Of so many pixels, all that is computed stays in the cache of a processor.
+_PIXELS_AT_ONCE = 2**18
+
 
 @torch.no_grad()
 def warp_images(
@@ -55,18 +58,20 @@ def warp_images(
     _, views, _, height, width = images.shape
     exact = images.dtype if images.dtype == torch.float64 else torch.float32
     colour = torch.stack([images.new_full((1, 1), part, dtype=exact) for part in fill])
-    grid = _sampling_grid(affine_maps.inverse(best_float(maps)), height, width, exact)
-    shifted = rearrange(images, "b v c y x -> (b v) c y x").to(exact, copy=True)
-    # Zeros are what comes from outside, so the colour is made the zero.
-    shifted.sub_(colour)
-    with without_autocast(images.device):
-        moved = functional.grid_sample(shifted, grid, align_corners=True).add_(colour)
-    if not images.dtype.is_floating_point:
-        moved = moved.round_()
-    moved = rearrange(moved.to(images.dtype), "(b v) c y x -> b v c y x", v=views)
+    each = rearrange(images, "b v c y x -> (b v) c y x")
+    back = rearrange(affine_maps.inverse(best_float(maps)), "b v xy c -> (b v) xy c")
     identity = torch.eye(2, 3, dtype=maps.dtype, device=maps.device)
-    stays = (maps == identity).all(dim=-1).all(dim=-1)
-    return torch.where(stays[..., None, None, None], images, moved)
+    stays = rearrange((maps == identity).all(dim=-1).all(dim=-1), "b v -> (b v) 1 1 1")
+    at_once = len(each)
+    if images.device.type == "cpu":
+        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+    moved = [
+        torch.where(still, some, _warped(some, come_from, colour))
+        for some, come_from, still in zip(
+            *(torch.split(values, at_once) for values in (each, back, stays)), strict=True
+        )
+    ]
+    return rearrange(torch.cat(moved), "(b v) c y x -> b v c y x", v=views)
 
 
 def composed(
@@ -118,16 +123,33 @@ def about(
     return torch.cat([maps[..., :2], (maps[..., 2] + offset - moved)[..., None]], dim=-1)
 
 
+def _warped(
+    images: Num[Tensor, "num_images 3 height width"],
+    back: Float[Tensor, "num_images 2 3"],
+    colour: Float[Tensor, "3 1 1"],
+) -> Num[Tensor, "num_images 3 height width"]:
+    """Return images, each pixel from where its map says; what comes from outside is coloured."""
+    grid = _sampling_grid(back, images.shape[2], images.shape[3], colour.dtype)
+    shifted = images.to(colour.dtype, copy=True)
+    # Zeros are what comes from outside, so the colour is made the zero.
+    shifted.sub_(colour)
+    with without_autocast(images.device):
+        moved = functional.grid_sample(shifted, grid, align_corners=True).add_(colour)
+    if not images.dtype.is_floating_point:
+        moved = moved.round_()
+    return moved.to(images.dtype)
+
+
 def _sampling_grid(
-    maps: Float[Tensor, "batch views 2 3"], height: int, width: int, dtype: torch.dtype
-) -> Float[Tensor, "batch_x_views height width 2"]:
+    maps: Float[Tensor, "num_images 2 3"], height: int, width: int, dtype: torch.dtype
+) -> Float[Tensor, "num_images height width 2"]:
     """Return where in the images each pixel of the new ones comes from, as torch counts.
 
     That is from -1 in the centre of the first pixel to 1 in that of the last.
     """
     x = torch.arange(width, dtype=maps.dtype, device=maps.device)
     y = torch.arange(height, dtype=maps.dtype, device=maps.device)[:, None]
-    maps = rearrange(maps, "b v xy c -> xy c (b v) 1 1")
+    maps = rearrange(maps, "image xy c -> xy c image 1 1")
     grid = torch.empty(maps.shape[2], height, width, 2, dtype=dtype, device=maps.device)
     # Not functional.affine_grid, whose matrix product tensor cores would round.
     for axis, size in enumerate((width, height)):

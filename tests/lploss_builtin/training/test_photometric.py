@@ -175,6 +175,18 @@ def test_numbers_hang_on_seed_step_and_frame_alone() -> None:
         assert not torch.equal(other, whole)
 
 
+@pytest.mark.parametrize("at_once", [1, 2 * 24 * 24])
+def test_so_many_views_at_once_change_nothing(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"noise": 0.1, "noise_probability": 0.5, "blur_probability": 0.5, "gamma": 0.5}
+    arguments |= {"equalization_probability": 0.5, "dropout_probability": 0.5}
+    images = photos(4, 3, 3, 24, 24)
+    together = augmented(images, **arguments)
+    monkeypatch.setattr("lploss_builtin.training.photometric._AT_ONCE", at_once)
+    assert torch.equal(augmented(images, **arguments), together)
+
+
 def test_the_images_given_stay_as_they_are() -> None:
     images = photos(4, 2, 3, 24, 24)
     before = images.clone()

@@ -84,6 +84,15 @@ def test_a_view_that_is_not_moved_stays_exactly_as_it_is() -> None:
     assert same == [[True, False], [True, True]]
 
 
+def test_so_many_images_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, maps = smooth_photos(2, 3, 20, 30).to(torch.uint8), maps_about(2, 3)
+    maps[1, 0] = torch.eye(2, 3)
+    together = warp_images(images, maps)
+    for at_once in (1, 4 * 20 * 30):
+        monkeypatch.setattr("lploss_builtin.training.warp._PIXELS_AT_ONCE", at_once)
+        assert torch.equal(warp_images(images, maps), together)
+
+
 def test_one_pixel_or_none() -> None:
     image = torch.full((1, 1, 3, 1, 1), 77, dtype=torch.uint8)
     assert torch.equal(warp_images(image, torch.eye(2, 3)[None, None]), image)
