@@ -19,7 +19,8 @@ _OTHER_NUMBER = Kind(
 )
 _OTHER_NAMES = Kind(
     "Label files with other keypoints than expected",
-    "All views must hold the same keypoints: those of data.keypoint_names if there are some.",
+    "All views must hold the same keypoints: those of data.keypoint_names if there are some. "
+    "What a view cannot see has empty columns there.",
 )
 _OTHER_ORDER = Kind(
     "Label files with the keypoints in another order than the config",
@@ -28,6 +29,11 @@ _OTHER_ORDER = Kind(
 _FAR_OUTSIDE = Kind(
     "Labels far outside of their image",
     "No model can learn to predict them. Correct them.",
+    hinders=False,
+)
+_NEVER_LABELLED = Kind(
+    "Keypoints that no frame of a view has labelled",
+    "Nothing is learned of them there: what is predicted for them in this view means nothing.",
     hinders=False,
 )
 _ELSEWHERE = Kind(
@@ -78,6 +84,19 @@ def in_same_order(
         in_file, in_config = ", ".join(first.keypoint_names), ", ".join(expected)
         findings.add(_OTHER_ORDER, [f"{first.path}: {in_file}; in the config: {in_config}"])
     return {view: own.select(first.keypoint_names) for view, own in labels.items()}
+
+
+def check_presence(labels: LabelFile, findings: Findings) -> None:
+    """Report keypoints without a single label.
+
+    Args:
+        labels: those of one view.
+        findings: where problems go.
+    """
+    is_labelled = np.isfinite(labels.keypoints).all(axis=-1).any(axis=0)
+    names = zip(labels.keypoint_names, is_labelled, strict=True)
+    lacking = [repr(name) for name, is_there in names if not is_there]
+    findings.add(_NEVER_LABELLED, [f"{labels.path}: {', '.join(lacking)}"] if lacking else [])
 
 
 def check_positions(

@@ -14,7 +14,7 @@ from lploss.errors import DataError
 from lploss_builtin.data.bounding_boxes import boxes_of
 from lploss_builtin.data.frame_images import read_image_sizes
 from lploss_builtin.data.frame_names import common_frames, sessions_of
-from lploss_builtin.data.label_checks import check_positions, in_same_order
+from lploss_builtin.data.label_checks import check_positions, check_presence, in_same_order
 from lploss_builtin.data.label_files import LabelFile, read_labels
 from lploss_builtin.data.pose_names import PoseNames
 from lploss_builtin.data.project_cameras import cameras_of_sessions, check_image_sizes
@@ -193,6 +193,7 @@ def _seen(files: ProjectFiles, view: int, labels: LabelFile, findings: Findings)
     findings.add(_NO_IMAGES, [str(e) for e in found.values() if isinstance(e, DataError)])
     known = {path: size for path, size in found.items() if isinstance(size, tuple)}
     sizes = np.array([known.get(path, (0, 0)) for path in images], dtype=np.int64)
+    check_presence(labels, findings)
     check_positions(labels, sizes, findings)
     whole = np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.float64)
     boxes = boxes_of(files.boxes[view], labels.images, sizes, findings) if files.boxes else None

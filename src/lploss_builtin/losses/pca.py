@@ -105,8 +105,9 @@ class PCALoss(Loss):
             percentile.
         empirical_epsilon_multiplier: multiplies the percentile; at least 0.
         mirrored_column_matches: for ``pca_multiview``: a list for each view with the indices of
-            its keypoints, in the same order in all views. One flat list, for labels that come
-            as one file a view: the same keypoints of every view. A checkpoint brings its own.
+            its keypoints, in the same order in all views. For labels that come as one file a
+            view: one flat list for the same keypoints of every view; ``None``: all of them. A
+            checkpoint brings its own.
         columns_for_singleview_pca: for ``pca_singleview``: indices of the keypoints to use;
             ``None``: all.
         data_module: the labelled poses: see `lploss_builtin.data.labels.labelled_keypoints`.
@@ -510,8 +511,8 @@ class PCALoss(Loss):
         is_flat = matches is None or _is_flat(matches)
         if labelled is None and num_cameras is None and is_flat:
             return None  # to be restored from a checkpoint, which holds the columns
-        if labelled is not None and is_flat and (matches or num_cameras):
-            num_views = num_cameras or labelled.num_views
+        num_views = num_cameras or (1 if labelled is None else labelled.num_views)
+        if labelled is not None and is_flat and (matches or num_views > 1):
             per_view, rest = divmod(labelled.keypoints.shape[1] // 2, num_views)
             if num_views < 2 or rest:
                 raise self._error(f"{form}; one flat list needs labels of several views", matches)

@@ -175,7 +175,8 @@ def _soft_argmax(
             logits = _upsample(maps.index_select(0, chunk), y, x, temperature)
             result = _expectation(logits, y, x, radius)
             fractions[chunk], confidences[chunk], pixels[chunk] = result
-    return fractions, confidences, pixels, starts
+    # A sum of shares may exceed the whole by its rounding.
+    return fractions, confidences.clamp_(max=1.0), pixels, starts
 
 
 @_soft_argmax.register_fake

@@ -231,6 +231,9 @@ def test_keypoints_without_coordinates(tmp_path):
         "Label them, or correct 'visible'.\n"
         "  CollectedData_x.csv: labeled-data/mo_x/img00.png, keypoint 'claimed'\n"
         "  CollectedData_x.csv: labeled-data/mo_x/img01.png, keypoint 'claimed'",
+        "Keypoints that no frame of a view has labelled (1). Nothing is learned of them there: "
+        "what is predicted for them in this view means nothing.\n"
+        "  CollectedData_x.csv: 'none', 'half', 'occluded', 'unlabelled', 'claimed'",
     ]
     training = {"uniform_heatmaps_for_nan_keypoints": True}
     project = read_project(load_config({"data": data, "training": training}), folder=tmp_path)
@@ -270,7 +273,8 @@ def test_all_problems_at_once(tmp_path):
         "  CollectedData_right.csv: labeled-data/mo_right/img06.png, keypoint 'nose': 3\n"
         "  CollectedData_right.csv: labeled-data/mo_right/img06.png, keypoint 'tale': 0.5\n"
         "Label files with other keypoints than expected (1). All views must hold the same "
-        "keypoints: those of data.keypoint_names if there are some.\n"
+        "keypoints: those of data.keypoint_names if there are some. What a view cannot see has "
+        "empty columns there.\n"
         "  CollectedData_right.csv: compared with data.keypoint_names, it lacks 'tail'; it alone "
         "has 'tale'\n"
         "Label files with another number of keypoints than the config (2). data.num_keypoints is "

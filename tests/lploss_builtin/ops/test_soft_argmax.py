@@ -220,6 +220,16 @@ def test_temperature_scales_the_maps(factor: int, temperature: float, scale: flo
     torch.testing.assert_close(result.keypoints, expected.keypoints, rtol=0, atol=1e-7)
 
 
+def test_a_confidence_never_exceeds_one() -> None:
+    """Shares of a sharp map add up to more than the whole, in float32."""
+    points = torch.rand(4000, 1, 2, generator=torch.Generator().manual_seed(0)) * 40 + 12
+    maps = gaussian_heatmaps(points, (64, 64), (32, 32)).requires_grad_()
+    confidences = soft_argmax(maps, 1).confidences
+    assert confidences.max() == 1.0
+    confidences.sum().backward()
+    assert maps.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(("radius", "num_pixels"), [(0, 1), (1, 9), (2, 25), (100, 30 * 20)])
 def test_the_confidence_of_a_uniform_map_is_the_share_of_the_square(
     radius: int, num_pixels: int

@@ -111,6 +111,14 @@ def test_a_checkpoint_is_only_data_and_makes_the_model_again(run):
         assert torch.equal(value, weights(run)[f"model.{name}"])
 
 
+def test_views_are_held_together_without_saying_which_keypoints_match(tmp_path):
+    model = {"losses_to_use": ["pca_multiview"]}
+    losses = {"pca_multiview": {"components_to_keep": 3, "epsilon": 0.0}}
+    path = write_training(tmp_path, model=model, losses=losses, training={"max_epochs": 1})
+    run = trained(path, tmp_path / "run")
+    assert all(value > 0.0 for value in column(run, "train_pca_multiview_loss_step"))
+
+
 def test_a_frozen_backbone_stays_as_it_is(tmp_path):
     path = write_training(tmp_path, training={"unfreezing_epoch": 2, "max_epochs": 2})
     frozen = weights(trained(path, tmp_path / "frozen"))
