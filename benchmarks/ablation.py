@@ -4,7 +4,8 @@ Four networks learn from the same images of the synthetic rig: one that sees eac
 the multi-view transformer, the same with masked patches, and that with 3D augmentation and a loss
 on reprojections on top. What is measured are the distances to the truth in a walk that is held
 out, of visible and of occluded keypoints. For each seed there are other images, other weights and
-another order of the images.
+another order of the images. What is done in the folder is not done again, so that the work can be
+cut off.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import pickle
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -87,12 +89,16 @@ def main() -> None:
             )
         )
     rows += [_mean_pose(projects[seed], seed) for seed in given.seeds]
-    _publish(rows, Options(threads=1, rounds=len(given.seeds), out=given.out))
+    options = Options(threads=1, rounds=len(given.seeds), out=given.out)
+    _publish(rows, options, given.overrides)
 
 
 def _made(folder: Path, num_frames: int, num_test_frames: int, seed: int) -> RigProject:
-    """Make the images of a seed."""
-    return make_rig_project(
+    """Make the images of a seed, unless they are there."""
+    kept = folder / "project.pickle"
+    if kept.exists():
+        return pickle.loads(kept.read_bytes())
+    project = make_rig_project(
         folder,
         num_frames=num_frames,
         num_sessions=num_frames // 40,
@@ -100,6 +106,8 @@ def _made(folder: Path, num_frames: int, num_test_frames: int, seed: int) -> Rig
         seed=seed,
         config=_content("common"),
     )
+    kept.write_bytes(pickle.dumps(project))
+    return project
 
 
 def _trained(project: RigProject, variant: str, seed: int, overrides: list[str]) -> Row:
@@ -107,7 +115,9 @@ def _trained(project: RigProject, variant: str, seed: int, overrides: list[str])
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     folder = project.folder / variant
-    folder.mkdir()
+    if (folder / "row.json").exists():
+        return Row(**json.loads((folder / "row.json").read_text(encoding="utf-8")))
+    folder.mkdir(exist_ok=True)
     seeds = {"training": {"rng_seed_data_pt": seed, "rng_seed_model_pt": seed}}
     # As a file, `lploss train` can do the same again.
     config = OmegaConf.merge(OmegaConf.load(project.config), _content(variant), seeds)
@@ -115,7 +125,8 @@ def _trained(project: RigProject, variant: str, seed: int, overrides: list[str])
     run = train(load_config(folder / "config.yaml", overrides), folder / "run")
     held_out = read_held_out(project)
     row = _row(predicted_by(variant, run.model("last"), held_out), seed, held_out)
-    print(json.dumps(asdict(row)), flush=True)
+    (folder / "row.json").write_text(json.dumps(asdict(row)), encoding="utf-8")
+    print(row, flush=True)
     return row
 
 
@@ -135,7 +146,7 @@ def _row(predicted: Predicted, seed: int, held_out: HeldOut) -> Row:
     return Row(predicted.name, seed, **{name: getattr(errors, name).mean for name in _ERRORS})
 
 
-def _publish(rows: list[Row], options: Options) -> None:
+def _publish(rows: list[Row], options: Options, overrides: list[str]) -> None:
     shown = (_YARDSTICK, *_VARIANTS)
     table: dict[str, list[str]] = {"network": [variant.replace("_", " ") for variant in shown]}
     for name in _ERRORS:
@@ -156,6 +167,8 @@ def _publish(rows: list[Row], options: Options) -> None:
         "Mean over the seeds, and the standard deviation between them; against single view, that "
         "of the differences between networks of one seed."
     )
+    if overrides:
+        note += f" With {', '.join(overrides)}."
     report.publish("ablation", options, table, rows, note=note)
 
 

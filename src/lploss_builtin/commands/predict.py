@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lploss_builtin.commands.predicting import PredictionSummary, predict_files
-from lploss_builtin.commands.predicting.runner import Progress
 from lploss_builtin.commands.progress import terminal_bar
+from lploss_builtin.data.dependencies import require
+
+if TYPE_CHECKING:
+    from lploss_builtin.commands.predicting import PredictionSummary
+    from lploss_builtin.commands.predicting.runner import Progress
 
 
 def predict(
@@ -50,7 +53,10 @@ def predict(
     ] = "auto",
     keep_going: Annotated[
         bool,
-        typer.Option("--keep-going", help="Leave the rows of images empty that cannot be read."),
+        typer.Option(
+            "--keep-going",
+            help="Predict without images that are missing or broken; their rows stay empty.",
+        ),
     ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
@@ -59,11 +65,16 @@ def predict(
     """Predict the keypoints in images with a trained model.
 
     Of several views all that are there are seen together: folders are called <session>_<view>,
-    CSV files have the view in their name. A camera that failed is simply left out.
+    CSV files have the view in their name. A camera that failed is simply left out; of one that
+    lost single images, the others are used with --keep-going.
 
     Writes a CSV for each view with x, y (px in the original image) and likelihood, and one with
     the points in space where cameras are known.
     """
+    for module in ("timm", "lightning", "pandas", "PIL"):
+        require(module, "train", "to predict with a trained model")
+    from lploss_builtin.commands.predicting import predict_files
+
     with progress_bar() as progress:
         summary = predict_files(
             run,

@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
+from lploss_builtin.data.dependencies import require
+
 # Lightning starts this command once more for each further process; all must use one folder.
 _FOLDER_VARIABLE = "LPLOSS_RUN_FOLDER"
 
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="The config, a YAML file.")
+        str | None, typer.Argument(metavar="CONFIG", help="The config, a YAML file.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -34,6 +36,9 @@ def train(
     The folder of the training gets the config with all defaults, the versions of everything, a
     plot of the schedules, logs for TensorBoard and as CSV, and the checkpoints.
     """
+    for module in ("timm", "lightning", "tensorboard", "pandas", "PIL", "matplotlib"):
+        require(module, "train", "to train a model")
+    from lightning.pytorch.utilities import rank_zero_only
     from rich.console import Console
 
     from lploss import load_config
@@ -46,7 +51,7 @@ def train(
         raise ArgumentValueError("name a config to train with, or a folder by --resume")
     if resume is not None:
         if config is not None:
-            overrides = [str(config), *(overrides or ())]
+            overrides = [config, *(overrides or ())]
         if out is not None:
             raise ArgumentValueError("--resume goes on in its own folder: leave out --out")
         folder = resume
@@ -62,7 +67,7 @@ def train(
                 "another folder by --out"
             )
         read = load_config(config, overrides or ())
-        project_folder = config.absolute().parent
+        project_folder = Path(config).absolute().parent
     os.environ[_FOLDER_VARIABLE] = str(folder)
     try:
         training.train(
@@ -74,7 +79,8 @@ def train(
         )
     finally:
         os.environ.pop(_FOLDER_VARIABLE, None)
-    typer.echo(f"trained: {folder}")
+    # Each of several processes comes here.
+    rank_zero_only(typer.echo)(f"trained: {folder}")
 
 
 def _new_folder() -> str:

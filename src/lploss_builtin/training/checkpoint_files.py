@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints that are whole or not there, in a folder that may be moved."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 
@@ -41,3 +42,19 @@ class WholeCheckpointIO(TorchCheckpointIO):
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Knows its files again where their folder was moved, and how good the best of them is."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state, wherever its files were when it was kept."""
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = self._here(state[name])
+        scores = state["best_k_models"].items()
+        state["best_k_models"] = {self._here(path): score for path, score in scores}
+        super().load_state_dict(state)
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.dirpath or "", Path(path).name)) if path else path

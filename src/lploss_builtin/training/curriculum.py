@@ -94,6 +94,9 @@ def _annealing(config: DictConfig) -> Callable[[Moment], float]:
         )
     if value_at(config, "callbacks.anneal_weight") is None:
         return lambda moment: 1.0
+    for name, value in section.items():
+        if value < 0:
+            raise ConfigError(f"callbacks.anneal_weight.{name} must be at least 0, got {value}")
     return lambda moment: schedules.anneal_weight(moment.epoch, **section)
 
 

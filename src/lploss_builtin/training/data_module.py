@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import lightning
+import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
@@ -107,7 +110,7 @@ class LabelledDataModule(lightning.LightningDataModule):
         # What lies in memory is put together faster than a process could hand it over.
         num_workers = 0 if self.dataset.is_loaded else self._config.training.num_workers
         trainer = self.trainer
-        sampler: DistributedSampler[Batch] = DistributedSampler(
+        sampler = _EpochOrder(
             frames,
             num_replicas=1 if trainer is None else trainer.world_size,
             rank=0 if trainer is None else trainer.global_rank,
@@ -116,8 +119,11 @@ class LabelledDataModule(lightning.LightningDataModule):
         )
         if trainer is not None:
             # Processes that read ahead draw from it before the trainer tells the epoch.
-            progress: Any = trainer.fit_loop.epoch_progress.current
-            sampler.set_epoch(progress.processed)
+            loop: Any = trainer.fit_loop
+            sampler.set_epoch(loop.epoch_progress.current.processed)
+            if shuffle:
+                # A training that is resumed may have done a part of it.
+                sampler.start = loop.epoch_loop.batch_progress.current.ready * batch_size
         return DataLoader(
             frames,
             batch_size=batch_size,
@@ -126,4 +132,21 @@ class LabelledDataModule(lightning.LightningDataModule):
             collate_fn=collate,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,
+            # Begun once more, it would otherwise change the random numbers of the training.
+            generator=torch.Generator(),
         )
+
+
+class _EpochOrder(DistributedSampler[Batch]):
+    """The frames of an epoch; those of the first one from ``start`` on."""
+
+    start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of another epoch, from its beginning."""
+        if epoch != self.epoch:
+            self.start = 0
+        super().set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return islice(super().__iter__(), self.start, None)

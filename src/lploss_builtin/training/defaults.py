@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from lploss.errors import ConfigError
+
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "data": {"image_resize_dims": {"height": 256, "width": 256}, "downsample_factor": 2},
     "training": {
@@ -21,7 +23,6 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "min_epochs": 0,
         "max_epochs": 300,
         "log_every_n_steps": 10,
-        "check_val_every_n_epoch": 5,
         "accumulate_grad_batches": 1,
         "early_stopping": False,
         "early_stop_patience": 3,
@@ -56,12 +57,21 @@ def with_defaults(config: DictConfig) -> DictConfig:
     Args:
         config: what `lploss.load_config` returned.
 
+    Raises:
+        ConfigError: of two keys that belong together there is only one.
+
     Example:
         >>> from lploss import load_config
         >>> config = with_defaults(load_config({"training": {"max_epochs": 7}}))
         >>> config.training.max_epochs, config.training.train_batch_size
         (7, 16)
     """
+    size = config.data.image_resize_dims
+    if size is not None and (size.height is None) != (size.width is None):
+        raise ConfigError(
+            f"data.image_resize_dims must hold both height and width, got {size.height} and "
+            f"{size.width}"
+        )
     filled = cast(DictConfig, OmegaConf.merge(config, {}))
     _fill(filled, "", {**_DEFAULTS, "training": {**_DEFAULTS["training"], **_of_others(config)}})
     return filled
@@ -82,6 +92,11 @@ def _of_others(config: DictConfig) -> dict[str, Any]:
         found["unfreezing_epoch"] = 20
     if training.max_steps is not None:
         found["max_epochs"] = -1
+    if training.val_check_interval is None:
+        found["check_val_every_n_epoch"] = 5
+    elif isinstance(training.val_check_interval, float):
+        # A share is one of an epoch; a number of batches goes on from one epoch to the next.
+        found["check_val_every_n_epoch"] = 1
     if training.devices is None:
         chosen = training.gpu_id
         if chosen is not None and not OmegaConf.is_list(chosen):

@@ -26,8 +26,15 @@ def join(metrics: Path) -> None:
     """Put the rows that were set aside before those that have come since."""
     before = metrics.with_name(_BEFORE)
     if before.is_file():
-        _write(metrics, [*_read(before), *(_read(metrics) if metrics.is_file() else [])])
+        since = _read(metrics) if metrics.is_file() else []
+        # After a kill between the two lines below, all are there already.
+        known = {_content(row) for row in since}
+        _write(metrics, [*(row for row in _read(before) if _content(row) not in known), *since])
         before.unlink()
+
+
+def _content(row: dict[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, value) for name, value in row.items() if value)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -37,7 +44,9 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 def _write(path: Path, rows: list[dict[str, str]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    beside = path.with_name(f"{path.name}.new")
+    with beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
+    beside.replace(path)

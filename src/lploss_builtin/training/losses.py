@@ -48,14 +48,17 @@ def _check_reprojection(config: DictConfig, factories: dict[str, LossFactory]) -
     if value_at(config, "training.imgaug_3d"):
         return
     augmentation = ImageAugmentation.from_config(value_at(config, "training.imgaug"))
-    if not augmentation.breaks_geometry and not value_at(config, "training.imgaug_hflip"):
+    names = ["imgaug"] if augmentation.breaks_geometry else []
+    names += ["imgaug_hflip"] if value_at(config, "training.imgaug_hflip") else []
+    if not names:
         return
+    given = " and ".join(f"training.{n} = {value_at(config, f'training.{n}')!r}" for n in names)
+    mend = " and ".join(f"training.{n}: {'none' if n == 'imgaug' else 'false'}" for n in names)
     for factory in factories.values():
         for name, loss in factory.losses.items():
             if "keypoints_pred_2d_reprojected" in loss.inputs:
                 raise ConfigError(
-                    f"the loss {name!r} needs images that agree with their cameras, and "
-                    f"training.imgaug = {value_at(config, 'training.imgaug')!r} turns or moves "
-                    "those of each view by themselves. Set training.imgaug_3d: true, which moves "
-                    "all views of a frame together, or training.imgaug: none."
+                    f"the loss {name!r} needs images that agree with their cameras, and {given} "
+                    "turns or moves those of each view by themselves. Set training.imgaug_3d: "
+                    f"true, which moves all views of a frame together, or {mend}."
                 )

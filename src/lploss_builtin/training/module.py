@@ -59,6 +59,7 @@ class PoseModule(lightning.LightningModule):
         parameters = [] if backbone is None else list(backbone.parameters())
         #: What is frozen at first: the parameters of the model's ``backbone``, where it has one.
         self.of_backbone = [parameter for parameter in parameters if parameter.requires_grad]
+        self._random_states: dict[str, Tensor] = {}
 
     @property
     def moment(self) -> Moment:
@@ -145,7 +146,10 @@ class PoseModule(lightning.LightningModule):
         is_known = points.isfinite().all(dim=2) & (batch["visibility"] == _OCCLUDED)
         return {**batch, "visibility": torch.where(is_known, _VISIBLE, batch["visibility"])}
 
-    def _log(self, entries: list[LogEntry], stage: Stage, batch_size: int) -> None:
+    def _log(self, entries: list[LogEntry], stage: Stage, weight: int | Tensor) -> None:
+        """Log values; means over an epoch and over processes go by the weight."""
+        # Of whole numbers, Lightning would round the mean over processes down.
+        batch_size: Any = torch.as_tensor(weight, dtype=torch.float32)
         for entry in entries:
             self.log(
                 entry["name"],
@@ -165,9 +169,10 @@ class PoseModule(lightning.LightningModule):
         )
         distances = torch.linalg.vector_norm(found - targets, dim=-1)
         is_labelled = distances.isfinite()
-        if number := int(is_labelled.sum()):
-            mean = torch.where(is_labelled, distances, 0.0).sum() / number
-            self._log([{"name": f"{stage}_pixel_error", "value": mean}], stage, number)
+        number = is_labelled.sum()
+        mean = torch.where(is_labelled, distances, 0.0).sum() / number.clamp(min=1)
+        # Without a label, too: other processes, which have some, would wait for this one.
+        self._log([{"name": f"{stage}_pixel_error", "value": mean}], stage, number)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, with a rate of its own for the backbone."""
@@ -211,8 +216,19 @@ class PoseModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what else it takes to use the model, or to go on with the training."""
         checkpoint["config"] = plain(self.config)
-        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["random_states"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            # Of the device in use alone: the next machine may have others.
+            checkpoint["random_states"]["cuda"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the random numbers for when the training starts."""
+        self._random_states = checkpoint["random_states"]
+
+    def on_train_start(self) -> None:
         """Go on with the random numbers where the training stopped."""
-        torch.set_rng_state(checkpoint["random_state"].cpu())
+        states, self._random_states = self._random_states, {}
+        if "cpu" in states:
+            torch.set_rng_state(states["cpu"].cpu())
+        if "cuda" in states and self.device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"].cpu(), self.device)

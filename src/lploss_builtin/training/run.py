@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -35,17 +35,19 @@ from lploss_builtin.training.augmentation_2d import (
     mirror_partners,
 )
 from lploss_builtin.training.callbacks import FollowCurriculum
-from lploss_builtin.training.checkpoint_files import WholeCheckpointIO
+from lploss_builtin.training.checkpoint_files import MovableCheckpoint, WholeCheckpointIO
 from lploss_builtin.training.curriculum import Curriculum
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.defaults import with_defaults
 from lploss_builtin.training.environment import environment
 from lploss_builtin.training.losses import training_losses
 from lploss_builtin.training.module import PoseModule
+from lploss_builtin.training.resuming import GoOnWithTheNextBatch, num_whole_epochs
 from lploss_builtin.training.schedule_plot import plot_schedules
 
 _BEST, _LAST = "best", "last"
 _PATCH_SIZE = (16, 16)
+_PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +132,16 @@ def train(
         DataError: something is wrong with the data; the message lists all that is.
         MissingWeightsError: the pretrained weights cannot be had.
     """
-    config = with_defaults(config)
+    config = _with_paths(with_defaults(config), folder)
     training = config.training
     _check_numbers(config)
     in_3d = bool(training.imgaug_3d)
     imgaug = value_at(config, "training.imgaug")
     if in_3d:
         check_with_3d(imgaug, bool(training.imgaug_hflip))
+        if imgaug == "dlc":
+            # The folder of the training says what is done: what moves the views apart is not.
+            training.imgaug = imgaug = "dlc-mv"
     image_augmentation = ImageAugmentation.from_config(imgaug)
     project = read_project(config, folder=folder)
     partners: tuple[int, ...] | None = None
@@ -172,6 +177,7 @@ def train(
     if config.model.compile:
         model.compile()
     num_processes = _num_devices(training.devices) * training.num_nodes
+    _check_interval(config, -(-len(data_module.train_dataset) // num_processes))
     steps_per_epoch = max(1, -(-data_module.steps_per_epoch // num_processes))
     curriculum = Curriculum.from_config(config, steps_per_epoch)
     module = PoseModule(
@@ -193,6 +199,8 @@ def train(
     trainer = _trainer(config, run, shows_progress)
     _write_head(run, config, curriculum, steps_per_epoch, resumes=resume)
     data_module.load(progress)
+    if checkpoint is not None:
+        rank_zero_only(history.set_aside)(run.folder / "metrics.csv", _step_of(checkpoint))
     try:
         with warnings.catch_warnings():
             # Advice on numbers of workers and intervals, which are the config's to choose.
@@ -212,9 +220,19 @@ def _check_numbers(config: DictConfig) -> None:
     for name in ("train_batch_size", "val_batch_size", "accumulate_grad_batches", "num_nodes"):
         if config.training[name] < 1:
             raise ConfigError(f"training.{name} must be at least 1, got {config.training[name]}")
-    for name in ("num_workers", "min_epochs", "max_unreadable_frames"):
+    for name in ("num_workers", "min_epochs", "max_unreadable_frames", "early_stop_patience"):
         if config.training[name] < 0:
             raise ConfigError(f"training.{name} must be at least 0, got {config.training[name]}")
+    most, every = config.training.max_epochs, config.training.check_val_every_n_epoch
+    if most < 1 and most != -1:
+        raise ConfigError(f"training.max_epochs must be at least 1, or -1 for no end, got {most}")
+    if every is not None and every < 1:
+        raise ConfigError(f"training.check_val_every_n_epoch must be at least 1, got {every}")
+    if config.training.precision not in _PRECISIONS:
+        raise ConfigError(
+            f"training.precision must be one of {', '.join(_PRECISIONS)}, got "
+            f"{config.training.precision!r}: labels and cameras need float32 at least"
+        )
     clip, rate = (
         config.training.gradient_clip_val,
         config.training.optimizer_params.learning_rate,
@@ -224,18 +242,53 @@ def _check_numbers(config: DictConfig) -> None:
             raise ConfigError(f"training.{name} must be at least 0, got {value}")
 
 
+def _check_interval(config: DictConfig, num_frames: int) -> None:
+    """Check how often to validate, where a process trains with so many frames an epoch."""
+    training = config.training
+    interval, num_batches = training.val_check_interval, -(-num_frames // training.train_batch_size)
+    if interval is None:
+        return
+    is_number = isinstance(interval, int | float) and not isinstance(interval, bool)
+    if not is_number or not (0.0 < interval <= 1.0 or (interval >= 1 and interval % 1 == 0)):
+        raise ConfigError(
+            "training.val_check_interval must be a number of batches, or a share of an epoch "
+            f"above 0 and up to 1, got {interval!r}"
+        )
+    if training.check_val_every_n_epoch is not None and interval > max(1, num_batches):
+        raise ConfigError(
+            f"training.val_check_interval: {interval} batches are more than the {num_batches} of "
+            "an epoch. To count on from one epoch to the next, leave out "
+            "training.check_val_every_n_epoch."
+        )
+
+
 def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> Path:
-    """Return the checkpoint to go on from; the metrics so far are put aside."""
+    """Return the checkpoint to go on from."""
     path = run.checkpoint(_LAST)
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    num_epochs, most = checkpoint["epoch"] + 1, config.training.max_epochs
-    if 0 < most <= num_epochs:
-        raise ConfigError(
-            f"the training in {run.folder} is complete: it has {num_epochs} epochs. To train on, "
-            f"give training.max_epochs=N with more than {num_epochs}."
-        )
-    rank_zero_only(history.set_aside)(run.folder / "metrics.csv", checkpoint["global_step"])
+    for number, unit, most in (
+        (num_whole_epochs(checkpoint), "epochs", config.training.max_epochs),
+        (checkpoint["global_step"], "steps", config.training.max_steps),
+    ):
+        if most is not None and 0 <= most <= number:
+            raise ConfigError(
+                f"the training in {run.folder} is complete: it has {number} {unit}. To train on, "
+                f"give training.max_{unit}=N with more than {number}."
+            )
     return path
+
+
+def _step_of(checkpoint: Path) -> int:
+    step: int = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    return step
+
+
+def _with_paths(config: DictConfig, folder: Path | None) -> DictConfig:
+    """Return the config with files of weights that are the same wherever it is read."""
+    for name in ("checkpoint", "backbone_checkpoint"):
+        if (path := config.model[name]) is not None:
+            config.model[name] = str((folder or Path()).absolute() / path)
+    return config
 
 
 def _with_project(config: DictConfig, project: LabelledProject) -> DictConfig:
@@ -265,14 +318,15 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
     strategy: Strategy | str = DDPStrategy(find_unused_parameters=True) if several else "auto"
     callbacks: list[Callback] = [
         FollowCurriculum(),
-        ModelCheckpoint(
+        GoOnWithTheNextBatch(),
+        MovableCheckpoint(
             run.folder / "checkpoints",
             filename=_BEST,
             monitor="val_loss",
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         ),
-        ModelCheckpoint(
+        MovableCheckpoint(
             run.folder / "checkpoints",
             filename=_LAST,
             enable_version_counter=False,
@@ -331,7 +385,7 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
         raise ConfigError(f"section training cannot be followed: {error}") from error
 
 
-class _OfSomeEpochs(ModelCheckpoint):
+class _OfSomeEpochs(MovableCheckpoint):
     """Is told apart, by its name, from that which keeps the last one."""
 
 

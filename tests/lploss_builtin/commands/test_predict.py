@@ -94,7 +94,7 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         calls.append((str(run), [str(path) for path in inputs], options))
         raise DataError("recorded")
 
-    monkeypatch.setattr(command, "predict_files", record)
+    monkeypatch.setattr("lploss_builtin.commands.predicting.predict_files", record)
     options = (
         *("--out", "o", "--checkpoint", "last", "--views", "top, left", "--calibration", "k.toml"),
         *("--bbox", "a.csv", "--bbox", "b.csv", "--batch-size", "7", "--device", "cuda:1"),

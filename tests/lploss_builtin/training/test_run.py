@@ -4,10 +4,13 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from torch.testing import assert_close
 
 from lploss import MissingInputError, load_config
 from lploss.errors import ConfigError
+from lploss_builtin.data.split import split
 from lploss_builtin.training.run import TrainingRun, train
 from tests.conftest import Site
 from tests.lploss_builtin.training.small_trainings import write_training
@@ -206,6 +210,20 @@ def test_killed_in_mid_epoch_it_goes_on_bit_for_bit(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_process_without_labels_to_validate_with_keeps_nobody_waiting(tmp_path):
+    shares = {"train_prob": 0.875, "val_prob": 0.125, "val_batch_size": 1, "max_epochs": 1}
+    path = write_training(tmp_path, training=shares)
+    for file in tmp_path.glob("CollectedData_*.csv"):
+        lines = file.read_text().splitlines()
+        row = 3 + split(16, 0.875, 0.125, seed=0).val[1]
+        lines[row] = lines[row].partition(",")[0] + "," * lines[row].count(",")
+        file.write_text("\n".join(lines) + "\n")
+    finish(command(str(path), "training.devices=2", "--out", str(tmp_path / "shared")))
+    (shared,) = column(TrainingRun(tmp_path / "shared"), "val_pixel_error")
+    assert shared > 0.0
+
+
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path):
     # Adam would blow up the rounding of gradients that are zero.
     slope = {"optimizer": "SGD", "optimizer_params": {"learning_rate": 1.0}}
@@ -326,24 +344,100 @@ def test_a_loss_of_somebody_else_is_trained_with_by_its_name(
     lploss.registry.default_registry.refresh()
 
 
+def test_views_by_themselves_are_learned_too(tmp_path):
+    path = write_training(tmp_path, model={"model_type": "heatmap"})
+    losses = column(trained(path, tmp_path / "run"), "train_loss_epoch")
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("settings", "num_steps"),
     [
-        {"model": {"model_type": "heatmap"}},
-        {"model": {"gradient_checkpointing": True}},
-        {"training": {"precision": "bf16-mixed"}},
-        {"training": {"gradient_clip_val": 0.1, "accumulate_grad_batches": 2}},
-        {"training": {"early_stopping": True, "early_stop_patience": 1}},
-        {"training": {"max_steps": 4}},
-        {"training": {"optimizer": "AdamW"}},
-        {"training": {"train_frames": 4}},
+        # 12 frames to train with make 3 batches in each of 3 epochs.
+        ({"max_steps": 4}, 4),
+        ({"max_steps": 11, "max_epochs": None}, 11),
+        ({"accumulate_grad_batches": 2}, 6),
+        ({"train_frames": 4}, 3),
+        ({"limit_train_batches": 2}, 6),
     ],
     ids=str,
 )
-def test_other_settings(tmp_path, changes):
-    run = trained(write_training(tmp_path, **changes), tmp_path / "run")
-    values = torch.tensor(column(run, "train_loss_step"))
-    assert values.isfinite().all()
+def test_the_number_of_steps(tmp_path, settings, num_steps):
+    run = trained(write_training(tmp_path, training=settings), tmp_path / "run")
+    assert torch.load(run.checkpoint("last"), weights_only=True)["global_step"] == num_steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_validations", "num_epochs"),
+    [
+        ({}, 8, 8),
+        ({"early_stopping": True}, 4, 4),
+        ({"early_stopping": True, "early_stop_patience": 1, "min_steps": 5}, 5, 5),
+        ({"early_stopping": True, "early_stop_patience": 2, "min_epochs": 6}, 6, 6),
+        (
+            {"early_stopping": True, "early_stop_patience": 2, "check_val_every_n_epoch": 2},
+            3,
+            6,
+        ),
+    ],
+    ids=str,
+)
+def test_it_stops_early_where_validation_gets_no_better(
+    tmp_path, settings, num_validations, num_epochs
+):
+    """Where nothing is learned, the first validation is the best one."""
+    still = {"max_epochs": 8, "train_frames": 4, "optimizer_params": {"learning_rate": 0.0}}
+    run = trained(write_training(tmp_path, training={**still, **settings}), tmp_path / "run")
+    assert len(column(run, "val_loss")) == num_validations
+    assert len(column(run, "train_loss_epoch")) == num_epochs
+
+
+def test_it_goes_on_while_validation_gets_better(tmp_path):
+    settings = {"early_stopping": True, "early_stop_patience": 1}
+    run = trained(write_training(tmp_path, training=settings), tmp_path / "run")
+    values = column(run, "val_loss")
+    assert len(values) == 3
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory) -> Callable[..., torch.Tensor]:
+    """Return all parameters after one step down the slope of the loss."""
+    folder = tmp_path_factory.mktemp("steps")
+    settings = {"optimizer": "SGD", "unfreezing_epoch": 0, "max_steps": 1, "train_frames": 8}
+    path = write_training(folder, training=settings)
+
+    @cache
+    def step(rate: float, *overrides: str) -> torch.Tensor:
+        out = folder / "-".join([str(rate), *overrides])
+        run = trained(path, out, f"training.optimizer_params.learning_rate={rate}", *overrides)
+        return torch.cat([value.detach().flatten() for value in run.model("last").parameters()])
+
+    return step
+
+
+def test_gradients_are_clipped(one_step):
+    clip = 1e-4
+    free = one_step(100.0) - one_step(0.0)
+    clipped = one_step(100.0, f"training.gradient_clip_val={clip}") - one_step(0.0)
+    assert free.norm() > 500 * clip
+    assert clipped.norm().item() == pytest.approx(100 * clip, rel=0.01)
+    # Made shorter, not turned.
+    assert torch.cosine_similarity(free, clipped, dim=0).item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_gradients_of_small_batches_add_up_to_that_of_a_large_one(one_step):
+    large = one_step(100.0, "training.train_batch_size=8")
+    small = one_step(100.0, "training.accumulate_grad_batches=2")
+    assert_close(small, large, atol=1e-5, rtol=1e-4)
+    assert (one_step(100.0) - large).norm() > 100 * (small - large).norm()
+
+
+def test_adamw_lets_weights_decay(one_step):
+    """By the rate times a hundredth of themselves, which Adam does not."""
+    adam, adamw = (one_step(0.1, f"training.optimizer={name}") for name in ("Adam", "AdamW"))
+    assert_close(adam - adamw, 0.1 * 0.01 * one_step(0.0), atol=1e-6, rtol=1e-3)
 
 
 def test_checkpointing_and_half_precision_change_little(tmp_path):
@@ -362,6 +456,28 @@ def test_compiled_it_trains_the_same(tmp_path):
     plain = column(trained(path, tmp_path / "plain"), "train_loss_step")
     compiled = trained(path, tmp_path / "compiled", "model.compile=true")
     assert column(compiled, "train_loss_step") == pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.parametrize(("interval", "num"), [(4, 2), (0.7, 3)])
+def test_it_validates_after_so_many_batches(tmp_path, interval, num):
+    training = {"val_check_interval": interval, "check_val_every_n_epoch": None}
+    path = write_training(tmp_path, training=training)
+    # Of three epochs of three batches; 0.7 of three is rounded down to two.
+    assert len(column(trained(path, tmp_path / "run"), "val_loss")) == num
+
+
+def test_in_3d_only_what_leaves_pixels_in_place_is_left_of_a_preset(tmp_path):
+    path = write_training(tmp_path, training={"imgaug": "dlc", "max_epochs": 1})
+    assert trained(path, tmp_path / "apart").config.training.imgaug == "dlc"
+    together = trained(path, tmp_path / "together", "training.imgaug_3d=true")
+    assert together.config.training.imgaug == "dlc-mv"
+
+
+def test_weights_are_looked_for_beside_the_config(run, tmp_path):
+    path = write_training(tmp_path, training={"max_epochs": 1}, model={"checkpoint": "start.ckpt"})
+    shutil.copy(run.checkpoint(), tmp_path / "start.ckpt")
+    other = trained(path, tmp_path / "run")
+    assert other.config.model.checkpoint == str(tmp_path / "start.ckpt")
 
 
 def test_a_training_can_start_from_the_weights_of_another(run, tmp_path):
@@ -387,7 +503,31 @@ def test_a_training_can_start_from_the_weights_of_another(run, tmp_path):
         ("train_batch_size", 0, "training.train_batch_size must be at least 1, got 0"),
         ("num_workers", -1, "training.num_workers must be at least 0, got -1"),
         ("gradient_clip_val", -1.0, "training.gradient_clip_val must be at least 0, got -1.0"),
-        ("precision", "bf17", "section training cannot be followed: "),
+        (
+            "precision",
+            "bf16-true",
+            "training.precision must be one of 32-true, 64-true, 16-mixed, bf16-mixed, got "
+            "'bf16-true': labels and cameras need float32 at least",
+        ),
+        ("max_epochs", 0, "training.max_epochs must be at least 1, or -1 for no end, got 0"),
+        ("early_stop_patience", -1, "training.early_stop_patience must be at least 0, got -1"),
+        (
+            "check_val_every_n_epoch",
+            0,
+            "training.check_val_every_n_epoch must be at least 1, got 0",
+        ),
+        (
+            "val_check_interval",
+            1.5,
+            "training.val_check_interval must be a number of batches, or a share of an epoch above "
+            "0 and up to 1, got 1.5",
+        ),
+        (
+            "val_check_interval",
+            50,
+            "training.val_check_interval: 50 batches are more than the 3 of an epoch. To count on "
+            "from one epoch to the next, leave out training.check_val_every_n_epoch.",
+        ),
         ("accelerator", "tpux", "section training cannot be followed: "),
         (
             "imgaug_hflip",

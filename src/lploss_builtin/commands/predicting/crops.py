@@ -15,10 +15,14 @@ from lploss_builtin.data.frame_images import read_image_sizes
 from lploss_builtin.data.project_findings import Findings, Kind
 from lploss_builtin.data.view_names import views_named_in
 
-_NO_IMAGES = Kind("Images that cannot be used", "Replace them.")
+_NO_IMAGES = Kind(
+    "Images that cannot be used", "Replace them, or predict the others with --keep-going."
+)
 
 
-def with_boxes(recordings: Sequence[Recording], files: Sequence[Path]) -> tuple[Recording, ...]:
+def with_boxes(
+    recordings: Sequence[Recording], files: Sequence[Path], *, keep_going: bool = False
+) -> tuple[Recording, ...]:
     """Return the recordings with the boxes of all their images.
 
     A box is px in the image; where the images of a view have the very sizes of their boxes, it
@@ -27,6 +31,7 @@ def with_boxes(recordings: Sequence[Recording], files: Sequence[Path]) -> tuple[
     Args:
         recordings: what is predicted.
         files: the file of boxes of each view, told by its name.
+        keep_going: whether images that are missing or cannot be used need no box; it is NaN.
 
     Raises:
         ArgumentValueError: it cannot be told which file is of which view, or one is missing.
@@ -38,7 +43,9 @@ def with_boxes(recordings: Sequence[Recording], files: Sequence[Path]) -> tuple[
     cropped = tuple(
         replace(
             recording,
-            views=tuple(_cropped(own, of_views[own.view], findings) for own in recording.views),
+            views=tuple(
+                _cropped(own, of_views[own.view], findings, keep_going) for own in recording.views
+            ),
         )
         for recording in recordings
     )
@@ -61,11 +68,21 @@ def _by_view(files: Sequence[Path], views: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _cropped(own: ViewImages, file: Path, findings: Findings) -> ViewImages:
+def _cropped(own: ViewImages, file: Path, findings: Findings, keep_going: bool) -> ViewImages:
     paths = [own.path(frame) for frame in range(len(own.names))]
-    sizes = read_image_sizes(paths)
-    findings.add(_NO_IMAGES, [str(e) for e in sizes.values() if isinstance(e, DataError)])
+    sizes = read_image_sizes(path for frame, path in enumerate(paths) if frame not in own.unlisted)
     known = {path: size for path, size in sizes.items() if isinstance(size, tuple)}
-    heights_and_widths = np.array([known.get(path, (0, 0)) for path in paths], dtype=np.int64)
-    found = boxes_of(file, own.names, heights_and_widths, findings)
-    return own if found is None else replace(own, boxes=found[0], are_cut_out=found[1])
+    if not keep_going:
+        findings.add(_NO_IMAGES, [str(e) for e in sizes.values() if isinstance(e, DataError)])
+    needed = [frame for frame, path in enumerate(paths) if path in known or not keep_going]
+    found = boxes_of(
+        file,
+        [own.names[frame] for frame in needed],
+        np.array([known.get(paths[frame], (0, 0)) for frame in needed], np.int64).reshape(-1, 2),
+        findings,
+    )
+    if found is None:
+        return own
+    boxes = np.full((len(paths), 4), np.nan)
+    boxes[needed], are_cut_out = found
+    return replace(own, boxes=boxes, are_cut_out=are_cut_out)

@@ -11,6 +11,10 @@ import numpy as np
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
 from lploss_builtin.commands.predicting.image_folders import folders_of_images
 from lploss_builtin.commands.predicting.image_lists import listed_images
+from lploss_builtin.commands.predicting.partner_frames import (
+    with_partners_in_folders,
+    with_partners_in_lists,
+)
 from lploss_builtin.commands.predicting.recording import Recording, ViewImages
 from lploss_builtin.data.frame_names import common_frames, sessions_of
 from lploss_builtin.data.label_files import LabelFile
@@ -38,10 +42,18 @@ _SAME_VIEW = Kind(
 )
 _NO_PARTNER = Kind(
     "Images without those of the other views",
-    "The folders of all views must hold images of the same names. Leave a view out by --views.",
+    "The folders of all views must hold images of the same names. Leave a view out by --views, or "
+    "predict what is there with --keep-going.",
+)
+_LACKING_ROWS = Kind(
+    "Lists of which some only lack rows",
+    "Leave a view out by --views, or predict what is there with --keep-going.",
 )
 _ABSENT = Kind("Views that were asked for and are not there", "Name their images, or leave it out.")
-_MISSING = Kind("Images that do not exist", "Put them there, or take their rows out of the CSV.")
+_MISSING = Kind(
+    "Images that do not exist",
+    "Put them there, take their rows out of the CSV, or predict the others with --keep-going.",
+)
 
 
 def find_recordings(
@@ -49,6 +61,8 @@ def find_recordings(
     view_names: Sequence[str],
     chosen: Sequence[str] | None = None,
     data_folder: Path | None = None,
+    *,
+    keep_going: bool = False,
 ) -> tuple[Recording, ...]:
     """Return what there is to predict, and check that the views go together.
 
@@ -58,6 +72,7 @@ def find_recordings(
         view_names: the model's views; empty where it has one view without a name.
         chosen: which of the views to use; all that are there unless given.
         data_folder: folder of the project that the model was trained with.
+        keep_going: whether some views may lack images that others have.
 
     Returns:
         The recordings. All folders of a session are one; all CSV files, too, or each of them
@@ -86,12 +101,15 @@ def find_recordings(
         except (DataError, OSError) as error:
             findings.add(UNUSABLE_FILES, [str(error)])
     listed = [own for path, names in lists.items() if (own := _list(path, names, data_folder))]
-    _check_files(listed, findings)
+    if not keep_going:
+        _check_files(listed, findings)
     if view_names:
         sessions = _by_session(folders, view_names, wanted, findings)
-        recordings = [_of_session(own, session, findings) for session, own in sessions.items()]
+        recordings = [
+            _of_session(own, session, findings, keep_going) for session, own in sessions.items()
+        ]
         told = _told_by_name(listed, view_names, wanted, findings)
-        recordings += [_of_lists(told, findings)] if told else []
+        recordings += [_of_lists(told, findings, keep_going)] if told else []
     else:
         alone = [_folder(path, names, "", f"{path.name}.csv") for path, names in folders.items()]
         recordings = [_alone(own) for own in (*alone, *listed)]
@@ -184,7 +202,11 @@ def _session_and_view(folder: Path, view_names: Sequence[str]) -> tuple[str, str
     return session, next(view for view in view_names if simplified(view) == rest)
 
 
-def _of_session(views: Sequence[ViewImages], session: str, findings: Findings) -> Recording:
+def _of_session(
+    views: Sequence[ViewImages], session: str, findings: Findings, keep_going: bool
+) -> Recording:
+    if keep_going:
+        views = with_partners_in_folders(views)
     known = {own.source: {Path(name).name for name in own.names} for own in views}
     first = views[0]
     for own in (own for own in views if own.view != first.view):
@@ -218,7 +240,7 @@ def _told_by_name(
     return _in_order(told, wanted)
 
 
-def _of_lists(views: Sequence[ViewImages], findings: Findings) -> Recording:
+def _of_lists(views: Sequence[ViewImages], findings: Findings, keep_going: bool) -> Recording:
     labels = {
         own.view: LabelFile(
             own.source,
@@ -229,9 +251,15 @@ def _of_lists(views: Sequence[ViewImages], findings: Findings) -> Recording:
         )
         for own in views
     }
-    common_frames(labels, findings)
-    first = views[0]
     name = Path(side_by_side([own.file for own in views])).stem
+    if common_frames(labels, Findings()) is None:
+        completed = with_partners_in_lists(views)
+        if completed and keep_going:
+            views = completed
+        else:
+            common_frames(labels, findings)
+            findings.add(_LACKING_ROWS, [name] if completed else [])
+    first = views[0]
     return Recording(name, tuple(views), sessions_of(first.names, first.view))
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from lploss.errors import ArgumentValueError
+from lploss_builtin.commands.predicting.readable_views import Found, predict_readable_views
 from lploss_builtin.data.frame_images import NUM_THREADS
 from lploss_builtin.data.labelled_frames import Batch, collate
 from lploss_builtin.ops import affine
@@ -25,7 +26,11 @@ _BATCHES_AHEAD = 2
 
 @runtime_checkable
 class Frames(Protocol):
-    """A data set of frames with ``images`` and ``index``, and ``affine`` where they are cropped."""
+    """A data set of frames with ``images`` and ``index``.
+
+    There is ``affine`` where they are cropped, and ``is_read`` (``views``) where some images could
+    not be read.
+    """
 
     def __len__(self) -> int: ...
 
@@ -38,8 +43,8 @@ class FramePredictions:
 
     Attributes:
         index: numbers of the frames in their data set.
-        keypoints: x and y, px in the original images.
-        confidences: 0 to 1.
+        keypoints: x and y, px in the original images; NaN where an image could not be read.
+        confidences: 0 to 1; NaN likewise.
     """
 
     index: Int64[Tensor, "frames"]
@@ -60,6 +65,8 @@ def predict_frames(
 
     The next images are read by several threads while a batch is predicted; what is held in memory
     does not grow with the number of frames. While it goes on, the model is in evaluation mode.
+
+    Where images of a frame could not be read, its other views are predicted without them.
 
     Args:
         model: has a method ``predict(images, views)``, as
@@ -111,16 +118,23 @@ def _predictions(
     device: torch.device,
     precision: str | None,
 ) -> Iterator[FramePredictions]:
-    for batch in _batches(frames, batch_size):
-        images = batch["images"].to(device, non_blocking=True)
+    def predict(images: Tensor, views: Sequence[int] | None) -> Found:
+        on_device = images.to(device, non_blocking=True)
         with _evaluating(model), torch.inference_mode(), _autocast(device, precision):
-            _, keypoints, confidences = model.predict(images, views)
+            _, keypoints, confidences = model.predict(on_device, views)
         # Outside of it, so that these are tensors like any other.
         num_views = images.shape[1]
-        keypoints = rearrange(keypoints.cpu().double(), "b (v k) xy -> b v k xy", v=num_views)
+        return Found(
+            rearrange(keypoints.cpu().double(), "b (v k) xy -> b v k xy", v=num_views),
+            rearrange(confidences.cpu().double(), "b (v k) -> b v k", v=num_views),
+        )
+
+    for batch in _batches(frames, batch_size):
+        images = batch["images"]
+        is_read = batch.get("is_read", torch.ones(images.shape[:2], dtype=torch.bool))
+        keypoints, confidences = predict_readable_views(predict, images, is_read, views)
         if "affine" in batch:
             keypoints = affine.transform(keypoints, affine.inverse(batch["affine"].double()))
-        confidences = rearrange(confidences.cpu().double(), "b (v k) -> b v k", v=num_views)
         yield FramePredictions(batch["index"], keypoints, confidences)
 
 

@@ -22,7 +22,9 @@ def natural(name: str) -> list[str | int]:
 def images_in(folder: Path) -> tuple[str, ...]:
     """Return the names of the images in a folder, in natural order."""
     with os.scandir(folder) as entries:
-        return tuple(sorted((e.name for e in entries if is_image(e.name)), key=natural))
+        names = sorted(entry.name for entry in entries if is_image(entry.name))
+    # Of img1 and img01 the same comes first in the folders of all views.
+    return tuple(sorted(names, key=natural))
 
 
 def folders_of_images(folder: Path) -> dict[Path, tuple[str, ...]]:

@@ -23,17 +23,18 @@ class ImageFrames(Dataset[Batch]):
     An element holds ``images`` (``views 3 height width``, uint8), ``bbox`` (x, y, height and width
     of each view's crop, px in the original image), ``affine`` (from px of the original image to
     those of the input), ``image_size`` and ``index``: as
-    `lploss_builtin.data.labelled_frames.LabelledFrames`. Images are read when they are asked for,
-    sizes included.
+    `lploss_builtin.data.labelled_frames.LabelledFrames`; and ``is_read`` (``views``, bool). Images
+    are read when they are asked for, sizes included.
 
     Args:
         recording: the frames.
         image_size: height and width of the model's input, px.
-        keep_going: whether a frame with an image that cannot be read is black, in all views,
-            instead of an error.
+        keep_going: whether an image that cannot be read is black, with ``is_read`` false, instead
+            of an error.
 
     Attributes:
-        unreadable: number of each frame that could not be read, and why.
+        unreadable: number of the frame and of the view of each image that could not be read, and
+            why.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class ImageFrames(Dataset[Batch]):
     ) -> None:
         self.recording = recording
         self.image_size = image_size
-        self.unreadable: dict[int, str] = {}
+        self.unreadable: dict[tuple[int, int], str] = {}
         self._keep_going = keep_going
 
     def __len__(self) -> int:
@@ -54,28 +55,34 @@ class ImageFrames(Dataset[Batch]):
             DataError: one of its images cannot be read, unless ``keep_going``.
         """
         index = range(len(self))[index]
-        try:
-            read = [self._read(view, index) for view in self.recording.views]
-        except DataError as error:
-            if not self._keep_going:
-                raise
-            self.unreadable[index] = str(error)
-            black = np.zeros((*self.image_size, 3), dtype=np.uint8)
-            read = [(black, (0.0, 0.0, 1.0, 1.0))] * len(self.recording.views)
+        read = [self._read_or_black(view, index) for view in range(len(self.recording.views))]
         pixels = np.stack([own for own, _ in read])
         bbox = torch.tensor([box for _, box in read], dtype=torch.float64)
+        are_read = [(index, view) not in self.unreadable for view in range(len(read))]
         height, width = map(float, self.image_size)
         return {
             "images": torch.from_numpy(rearrange(pixels, "v h w rgb -> v rgb h w")),
             "bbox": bbox.flatten().float(),
             "affine": crop_and_resize(bbox, (height, width)).float(),
             "image_size": torch.tensor([height, width]),
+            "is_read": torch.tensor(are_read),
             "index": torch.tensor(index),
         }
+
+    def _read_or_black(self, view: int, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
+        try:
+            return self._read(self.recording.views[view], index)
+        except DataError as error:
+            if not self._keep_going:
+                raise
+            self.unreadable[index, view] = str(error)
+            return np.zeros((*self.image_size, 3), dtype=np.uint8), (0.0, 0.0, 1.0, 1.0)
 
     def _read(self, view: ViewImages, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
         """Return the pixels of the input, and the box that they are of in the original image."""
         path = view.path(index)
+        if index in view.unlisted:
+            raise DataError(f"{view.source} lacks {view.names[index]}, which other views have")
         if view.boxes is None:
             pixels = read_image(path, None, self.image_size)
             return pixels, (0.0, 0.0, *_size(path))

@@ -25,6 +25,7 @@ class ViewImages:
         boxes: x, y, height and width of each crop, px in the original image; ``None``: nothing
             is cropped.
         are_cut_out: whether the images are the boxes, cut out of larger frames before.
+        unlisted: numbers of the frames that only other views have.
     """
 
     view: str
@@ -34,6 +35,7 @@ class ViewImages:
     file: str
     boxes: Float64[np.ndarray, "frames 4"] | None = None
     are_cut_out: bool = False
+    unlisted: frozenset[int] = frozenset()
 
     def path(self, frame: int) -> Path:
         """Return the file of an image."""

@@ -83,7 +83,7 @@ def _find(folders: Sequence[Path], session: str) -> Path | None:
 
 
 def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
-    """Return the cameras of a session, checked against its first frame."""
+    """Return the cameras of a session, checked against the first image of each view."""
     views = [own.view for own in recording.views]
     cameras = read_calibration(path)
     names = cameras.names or ()
@@ -94,10 +94,14 @@ def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
                 f"{', '.join(names)}"
             )
     cameras = cameras.select(views)
-    frame = recording.sessions.index(session)
-    images = [own.path(frame) for own in recording.views]
+    frames = [number for number, own in enumerate(recording.sessions) if own == session]
+    first = [_first_image(own, frames) for own in recording.views]
+    images = [own.path(frame) for own, frame in zip(recording.views, first, strict=True)]
     sizes = read_image_sizes(images)
-    found = [_original_size(own, frame, sizes[own.path(frame)]) for own in recording.views]
+    found = [
+        _original_size(own, frame, sizes[image])
+        for own, frame, image in zip(recording.views, first, images, strict=True)
+    ]
     findings = Findings()
     check_image_sizes(
         {session: cameras},
@@ -112,11 +116,17 @@ def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
     return cameras
 
 
+def _first_image(own: ViewImages, frames: Sequence[int]) -> int:
+    """Return the first of the frames whose image is there; the very first where none is."""
+    listed = (frame for frame in frames if frame not in own.unlisted)
+    return next((frame for frame in listed if own.path(frame).is_file()), frames[0])
+
+
 def _original_size(
     own: ViewImages, frame: int, size: tuple[int, int] | DataError | None
 ) -> tuple[float, float]:
     """Return height and width of the original image, or the least that it has; 0: not known."""
     if own.are_cut_out and own.boxes is not None:
-        x, y, height, width = own.boxes[frame].tolist()
+        x, y, height, width = np.nan_to_num(own.boxes[frame]).tolist()
         return y + height, x + width
     return size if isinstance(size, tuple) else (0.0, 0.0)

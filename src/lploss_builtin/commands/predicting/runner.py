@@ -76,7 +76,8 @@ def predict_files(
         bbox_files: a file of bounding boxes for each view, where the model sees crops.
         batch_size: frames that are predicted at once; that of tests in the config unless given.
         device: of PyTorch; ``"auto"``: a GPU where there is one.
-        keep_going: leave the rows of frames empty whose images cannot be read.
+        keep_going: leave the rows of images empty that are missing or cannot be read; the other
+            views of the frame are predicted without them.
         progress: called while it goes on.
 
     Returns:
@@ -99,7 +100,9 @@ def predict_files(
     training = TrainingRun(Path(run))
     training.checkpoint(checkpoint)
     config = training.config
-    recordings, notes = _recordings(config, [Path(path) for path in inputs], views, bbox_files)
+    recordings, notes = _recordings(
+        config, [Path(path) for path in inputs], views, bbox_files, keep_going
+    )
     if calibration is not None:
         recordings = with_given_cameras(recordings, Path(calibration))
     else:
@@ -127,10 +130,14 @@ def _recordings(
     inputs: Sequence[Path],
     views: Sequence[str] | None,
     bbox_files: Sequence[_Path],
+    keep_going: bool,
 ) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
-    found = find_recordings(inputs, _view_names(config), views, _data_folder(config))
+    found = find_recordings(
+        inputs, _view_names(config), views, _data_folder(config), keep_going=keep_going
+    )
     if bbox_files:
-        return with_boxes(found, [Path(file) for file in bbox_files]), ()
+        files = [Path(file) for file in bbox_files]
+        return with_boxes(found, files, keep_going=keep_going), ()
     if config.data.bbox_file:
         return found, (_TRAINED_ON_CROPS,)
     return found, ()
@@ -212,9 +219,6 @@ class _Predictor:
         with closing(PredictionFiles(folder, recording, scorer, names)) as files:
             for frames in found:
                 numbers = frames.index.tolist()
-                is_lost = torch.tensor([number in images.unreadable for number in numbers])
-                frames.keypoints[is_lost] = math.nan
-                frames.confidences[is_lost] = math.nan
                 sessions = [recording.sessions[number] for number in numbers]
                 in_space = None
                 if recording.cameras:
@@ -226,7 +230,7 @@ class _Predictor:
                 files.write(frames, in_space)
                 self._num_done += len(numbers)
                 self._progress(recording.name, self._num_done, self._num_frames)
-        self.unreadable += [images.unreadable[number] for number in sorted(images.unreadable)]
+        self.unreadable += [images.unreadable[image] for image in sorted(images.unreadable)]
         return PredictedRecording(
             recording.name,
             tuple(own.view for own in recording.views),

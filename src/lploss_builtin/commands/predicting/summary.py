@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+# A camera that failed may have lost thousands of images.
+_SHOWN = 20
+
 
 @dataclass(frozen=True, slots=True)
 class PredictedRecording:
@@ -41,7 +44,8 @@ class PredictionSummary:
 
     Attributes:
         recordings: one entry each.
-        unreadable: what is wrong with images that could not be read, whose rows are empty.
+        unreadable: what is wrong with images that are missing or could not be read, whose rows
+            are empty.
         notes: what else to know.
         out: the folder with the files.
     """
@@ -78,8 +82,11 @@ class PredictionSummary:
             numbers = (str(own.num_frames), f"{own.likelihood:.3f}", error)
             table.add_row(Text(own.name), Text(", ".join(filter(None, own.views))), *numbers)
         yield table
-        for reason in self.unreadable:
+        for reason in self.unreadable[:_SHOWN]:
             yield Text(f"not predicted: {reason}", style="red")
+        if len(self.unreadable) > _SHOWN:
+            more = f"not predicted: {len(self.unreadable) - _SHOWN} more, which --json names"
+            yield Text(more, style="red")
         for note in self.notes:
             yield Text(note, style="yellow")
         num_files = sum(len(own.files) for own in self.recordings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,10 +108,23 @@ def _make_project(out: Path, settings: DemoSettings, stages: Stages) -> RigProje
 def _train(made: RigProject, out: Path, settings: DemoSettings, stages: Stages) -> TrainingRun:
     num, s = settings.num_epochs, "" if settings.num_epochs == 1 else "s"
     what = f"training a multi-view transformer, {num} epoch{s}"
-    with stages.stage("train", what):
+    # So small a network gains little from more threads, which wait for each other at every turn
+    # where the machine has something else to do.
+    with stages.stage("train", what), _threads(1):
         return train(
             load_config(made.config), out / "run", shows_progress=stages.console.is_terminal
         )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch compute in so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _untrained(run: TrainingRun, seed: int) -> nn.Module:

@@ -30,7 +30,7 @@ class DemoSettings:
     """
 
     num_frames: int = 480
-    num_epochs: int = 8
+    num_epochs: int = 24
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,10 +56,10 @@ class DemoSettings:
         """Return all sections of the config but ``data``, which the project itself knows."""
         return {
             "training": {
-                # Small images, and small patches of them, are what a processor can afford.
+                # Small images of few patches are what a processor can afford.
                 "imgaug": "none",
                 "imgaug_3d": True,
-                "train_batch_size": 4,
+                "train_batch_size": 8,
                 "val_batch_size": 32,
                 "train_prob": 0.95,
                 "val_prob": 0.05,
@@ -70,13 +70,17 @@ class DemoSettings:
                 "uniform_heatmaps_for_occluded_keypoints": False,
                 "optimizer_params": {"learning_rate": 0.002},
                 "lr_scheduler_params": {
-                    "multisteplr": {"milestones": [self._at(0.75), self._at(0.88)], "gamma": 0.5}
+                    "multisteplr": {
+                        # Of few epochs, the first one is learned from at the full rate.
+                        "milestones": [max(1, self._at(share)) for share in (0.6, 0.8, 0.92)],
+                        "gamma": 0.3,
+                    }
                 },
                 "patch_mask": {
                     "init_epoch": self._at(0.4),
                     "final_epoch": self._at(0.8) + 1,
                     "init_ratio": 0.0,
-                    "final_ratio": 0.2,
+                    "final_ratio": 0.1,
                 },
                 "rng_seed_data_pt": self.seed,
                 "rng_seed_model_pt": self.seed,
@@ -86,12 +90,7 @@ class DemoSettings:
                 "model_type": "heatmap_multiview_transformer",
                 "backbone": "vit_tiny_patch16_224",
                 "backbone_pretrained": False,
-                "backbone_params": {
-                    "depth": 4,
-                    "embed_dim": 128,
-                    "num_heads": 4,
-                    "patch_size": 8,
-                },
+                "backbone_params": {"depth": 4, "embed_dim": 192, "num_heads": 4},
                 "heatmap_loss_type": "kl",
             },
             "losses": {"supervised_reprojection_heatmap_mse": {"log_weight": 3.0}},

@@ -30,8 +30,10 @@ def write_list(path, names):
     return write_text(Path(path), csv_text([f"{name},1,2" for name in names], ["nose"]))
 
 
-def find(*inputs, views=VIEWS, chosen=None, data_folder=None):
-    return find_recordings([Path(path) for path in inputs], views, chosen, data_folder)
+def find(*inputs, views=VIEWS, chosen=None, data_folder=None, keep_going=False):
+    return find_recordings(
+        [Path(path) for path in inputs], views, chosen, data_folder, keep_going=keep_going
+    )
 
 
 def problems(*inputs, **options):
@@ -149,7 +151,8 @@ def test_images_of_a_list_may_lie_in_the_project():
     (recording,) = find(path, views=(), data_folder=Path("rig"))
     assert recording.views[0].path(0).is_file()
     assert problems(path, views=()) == (
-        "Images that do not exist (1). Put them there, or take their rows out of the CSV.\n"
+        "Images that do not exist (1). Put them there, take their rows out of the CSV, or predict "
+        "the others with --keep-going.\n"
         "  elsewhere/a.csv: elsewhere/labeled-data/mo/1.png"
     )
 
@@ -175,7 +178,8 @@ def test_all_problems_at_once():
         "  a/back: the views are left, top, Cam-A\n"
         "  which.csv: the views are left, top, Cam-A\n"
         "Images without those of the other views (2). The folders of all views must hold images "
-        "of the same names. Leave a view out by --views.\n"
+        "of the same names. Leave a view out by --views, or predict what is there with "
+        "--keep-going.\n"
         "  a/tu_left lacks 2.png, which a/tu_camA has\n"
         "  a/tu_camA lacks 1.png, which a/tu_left has\n"
         "Views that were asked for and are not there (1). Name their images, or leave it out.\n"
@@ -191,7 +195,8 @@ def test_frames_that_do_not_match():
     images("mo_top", "2", "4")
     assert problems("mo_top", "mo_left") == (
         "Images without those of the other views (3). The folders of all views must hold images "
-        "of the same names. Leave a view out by --views.\n"
+        "of the same names. Leave a view out by --views, or predict what is there with "
+        "--keep-going.\n"
         "  mo_left lacks 4.png, which mo_top has\n"
         "  mo_top lacks 1.png, which mo_left has\n"
         "  mo_top lacks 3.png, which mo_left has"
@@ -206,8 +211,96 @@ def test_rows_that_do_not_match():
     assert problems("left.csv", "top.csv") == (
         "Rows that do not match between the views (1). The label files of all views must hold the "
         "same frames in the same order.\n"
-        "  left.csv: row 2 is mo/2.png, which top.csv lacks"
+        "  left.csv: row 2 is mo/2.png, which top.csv lacks\n"
+        "Lists of which some only lack rows (1). Leave a view out by --views, or predict what is "
+        "there with --keep-going.\n"
+        "  left+top"
     )
+
+
+def frames_of(recording):
+    """Return for each view the name of each frame, and what it lacks."""
+    return {
+        own.view: [
+            f"({name})" if number in own.unlisted else name for number, name in enumerate(own.names)
+        ]
+        for own in recording.views
+    }
+
+
+def test_folders_that_lack_images_may_go_on():
+    images("rig/mo_left", "2", "10")
+    images("rig/mo_top", "1", "2")
+    images("rig/tu_left", "1")
+    found, alone = find("rig", keep_going=True)
+    numbers = (1, 2, 10)
+    assert frames_of(found) == {
+        view: [f"mo_{view}/{number}.png" for number in numbers] for view in ("left", "top")
+    }
+    assert found.sessions == ("mo",) * 3
+    assert [found.views[0].path(number).is_file() for number in range(3)] == [False, True, True]
+    assert frames_of(alone) == {"left": ["tu_left/1.png"]}
+
+
+def test_two_spellings_of_a_number_are_in_the_same_order_in_all_folders():
+    images("mo_left", "1", "01", "001")
+    images("mo_top", "001", "01", "1")
+    (found,) = find("mo_left", "mo_top")
+    assert [Path(name).stem for name in found.views[0].names] == ["001", "01", "1"]
+    assert [Path(name).stem for name in found.views[1].names] == ["001", "01", "1"]
+
+
+def test_lists_that_lack_rows_may_go_on():
+    """What a list lacks stands where the others have it, in the folder of its session."""
+    write_list("left.csv", ["a/mo_left/3.png", "a/mo_left/1.png", "a/tu_left/1.png"])
+    write_list("top.csv", ["b/mo_top/3.png", "b/mo_top/2.png", "b/mo_top/1.png"])
+    write_list("camA.csv", ["c/we_camA/5.png", "c/mo_camA/3.png"])
+    (found,) = find("left.csv", "top.csv", "camA.csv", keep_going=True)
+    assert frames_of(found) == {
+        "left": [
+            *("(a/we_left/5.png)", "a/mo_left/3.png", "(a/mo_left/2.png)"),
+            *("a/mo_left/1.png", "a/tu_left/1.png"),
+        ],
+        "top": [
+            *("(b/we_top/5.png)", "b/mo_top/3.png", "b/mo_top/2.png"),
+            *("b/mo_top/1.png", "(b/tu_top/1.png)"),
+        ],
+        "Cam-A": [
+            *("c/we_camA/5.png", "c/mo_camA/3.png", "(c/mo_camA/2.png)"),
+            *("(c/mo_camA/1.png)", "(c/tu_Cam-A/1.png)"),
+        ],
+    }
+    assert found.sessions == ("we", "mo", "mo", "mo", "tu")
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (
+            ["mo_top/2.png", "mo_top/1.png"],
+            "Rows that do not match between the views (2). The label files of all views must hold "
+            "the same frames in the same order.\n"
+            "  top.csv: row 1 is mo/2.png, in left.csv it is mo/1.png\n",
+        ),
+        (
+            ["mo_top/1.png", "mo_top/2.png", "mo_top/2.png"],
+            "Rows that do not match between the views (1). The label files of all views must hold "
+            "the same frames in the same order.\n"
+            "  top.csv has 3 rows, left.csv has 2",
+        ),
+        (
+            ["mo/1.png"],
+            "Images in folders that do not tell which belong together (1). The folder must be "
+            "called <session>_<view>, with the name of the view in data.view_names.\n"
+            "  top.csv: mo/1.png: the image's folder must be called <session>_<view>, with one of "
+            "the views top; got 'mo'",
+        ),
+    ],
+)
+def test_lists_of_which_none_can_tell_what_belongs_together(names, problem):
+    write_list("left.csv", ["mo_left/1.png", "mo_left/2.png"])
+    write_list("top.csv", names)
+    assert problems("left.csv", "top.csv", keep_going=True).startswith(problem)
 
 
 def test_two_lists_of_a_view():

@@ -366,8 +366,8 @@ def test_an_image_that_cannot_be_read(folder, finds_spots):
     assert not (folder / "out").exists()
 
 
-def test_keep_going(folder, rig):
-    """All views of the frame are left out: one black image would spoil what the others say."""
+def test_keep_going(folder, rig, finds_spots):
+    """The model sees no black image: the frame is predicted from the other views."""
     path = folder / "new/labeled-data/mo_Top/img1.png"
     path.write_bytes(path.read_bytes()[:200])
     summary = predict("new/labeled-data", out="out", keep_going=True, batch_size=2)
@@ -376,14 +376,166 @@ def test_keep_going(folder, rig):
     for view, keypoints in project(rig).items():
         table = read_keypoints(folder / f"out/mo_{view}.csv")
         found = table.keypoints.reshape(3, 3, 2)
-        assert np.isnan(found[1]).all()
-        assert np.isnan(table.confidences[1]).all()
-        np.testing.assert_allclose(found[[0, 2]], keypoints[[0, 2]], atol=0.05)
+        if view == "Top":
+            assert np.isnan(found[1]).all()
+            assert np.isnan(table.confidences[1]).all()
+            found[1] = keypoints[1]
+        np.testing.assert_allclose(found, keypoints, atol=0.05)
+    assert finds_spots[0].batches == [(1, 2), (1, 3), (1, 3)]
     points, errors = points_of(folder / "out/mo_3d.csv")
+    np.testing.assert_allclose(points, rig, atol=2e-3)
+    # Of three frames with the likelihoods 0.9, 0.8 and 0.7.
+    assert summary.recordings[0].likelihood == pytest.approx((3 * 0.9 + 3 * 0.8 + 2 * 0.7) / 8)
+    assert summary.recordings[0].reprojection_error == pytest.approx(errors.mean())
+
+
+def test_one_view_that_is_left_has_no_point_in_space(folder, rig):
+    for view in ("Top", "Left-1"):
+        (folder / f"new/labeled-data/mo_{view}/img1.png").write_text("nothing")
+    summary = predict("new/labeled-data", out="out", keep_going=True)
+    assert [reason.partition("labeled-data/")[2] for reason in summary.unreadable] == [
+        "mo_Left-1/img1.png cannot be read: it holds no image",
+        "mo_Top/img1.png cannot be read: it holds no image",
+    ]
+    points, _ = points_of(folder / "out/mo_3d.csv")
     assert np.isnan(points[1]).all()
     np.testing.assert_allclose(points[[0, 2]], rig[[0, 2]], atol=1e-3)
-    assert summary.recordings[0].likelihood == pytest.approx(0.8)
-    assert summary.recordings[0].reprojection_error == pytest.approx(errors[[0, 2]].mean())
+    table = read_keypoints(folder / "out/mo_Right-2.csv")
+    found = table.keypoints.reshape(3, 3, 2)
+    np.testing.assert_allclose(found, project(rig)["Right-2"], atol=0.05)
+
+
+def test_a_dropped_frame(folder, rig):
+    """Even the first of its view, by which the sizes of the cameras are checked."""
+    path = folder / "new/labeled-data/mo_Top/img0.png"
+    path.unlink()
+    error = message(DataError, "new/labeled-data", out="out")
+    assert error.endswith(
+        "Leave a view out by --views, or predict what is there with --keep-going.\n"
+        "  new/labeled-data/mo_Top lacks img0.png, which new/labeled-data/mo_Left-1 has"
+    )
+    assert not (folder / "out").exists()
+    summary = predict("new/labeled-data", out="out", keep_going=True)
+    assert summary.unreadable == (f"the image {path} does not exist",)
+    for view, keypoints in project(rig).items():
+        table = read_keypoints(folder / f"out/mo_{view}.csv")
+        names = [f"labeled-data/mo_{view}/img{number}.png" for number in range(3)]
+        assert table.frames.tolist() == names
+        found = table.keypoints.reshape(3, 3, 2)
+        is_there = ~np.isnan(found).any(axis=(1, 2))
+        assert is_there.tolist() == [view != "Top", True, True]
+        np.testing.assert_allclose(found[is_there], keypoints[is_there], atol=0.05)
+    points, _ = points_of(folder / "out/mo_3d.csv")
+    np.testing.assert_allclose(points, rig, atol=2e-3)
+    calibration = folder / "new/calibrations/mo.toml"
+    calibration.write_text(calibration.read_text().replace("[640, 480]", "[1280, 960]"))
+    (note,) = predict("new/labeled-data", out="out", keep_going=True).notes
+    assert "Cameras that were calibrated for images of another size (3)." in note
+
+
+@pytest.mark.parametrize("model_type", ["heatmap", "heatmap_multiview_transformer"])
+def test_the_views_that_are_left_as_the_model_itself_sees_them(folder, model_type):
+    """No stand-in: each frame from the views of which there is an image."""
+    views = ("left", "top", "back")
+    model = write_run(folder / "run", views, model_type=model_type)
+    shown = np.concatenate([KEYPOINTS, KEYPOINTS[:2] + 7.0])
+    for number, view in enumerate(views):
+        write_spots(folder / f"mo_{view}", shown + 5.0 * number)
+    # Which views of each of the five frames are there.
+    left = [[0, 1, 2], [0, 2], [1], [], [0, 2]]
+    for view in ("top", "left", "back"):
+        (folder / f"mo_{view}/img3.png").write_text("nothing")
+    (folder / "mo_top/img1.png").unlink()
+    (folder / "mo_left/img2.png").unlink()
+    (folder / "mo_back/img2.png").write_text("nothing")
+    path = folder / "mo_top/img4.png"
+    path.write_bytes(path.read_bytes()[:200])
+    summary = predict(*(f"mo_{view}" for view in views), out="out", batch_size=3, keep_going=True)
+    places = [
+        next(f"{v}/{n}" for v in views for n in range(5) if f"mo_{v}/img{n}.png " in reason)
+        for reason in summary.unreadable
+    ]
+    assert places == ["top/1", "left/2", "back/2", "left/3", "top/3", "back/3", "top/4"]
+    tables = [read_keypoints(folder / f"out/mo_{view}.csv") for view in views]
+    keypoints = np.stack([table.keypoints.reshape(5, 3, 2) for table in tables], axis=1)
+    confidences = np.stack([table.confidences for table in tables], axis=1)
+    for frame, numbers in enumerate(left):
+        lost = [number for number in range(3) if number not in numbers]
+        assert np.isnan(keypoints[frame, lost]).all()
+        assert np.isnan(confidences[frame, lost]).all()
+        if not numbers:
+            continue
+        pixels = np.stack([spots(shown[frame] + 5.0 * number) for number in numbers])
+        with torch.no_grad():
+            expected = model.predict(torch.from_numpy(pixels)[None].movedim(-1, 2), views=numbers)
+        np.testing.assert_allclose(
+            keypoints[frame, numbers], expected.keypoints.view(-1, 3, 2), atol=2e-3
+        )
+        np.testing.assert_allclose(
+            confidences[frame, numbers], expected.confidences.view(-1, 3), atol=1e-5
+        )
+
+
+def test_batches_of_which_nothing_can_be_read(folder):
+    write_run(folder / "run")
+    write_spots(folder / "clip", KEYPOINTS)
+    for number in (0, 1):
+        (folder / f"clip/img{number}.png").write_text("nothing")
+    predict("clip", out="out", batch_size=1, keep_going=True)
+    table = read_keypoints(folder / "out/clip.csv")
+    assert np.isnan(table.keypoints).all(axis=1).tolist() == [True, True, False]
+    assert np.isfinite(table.confidences[2]).all()
+
+
+def test_rows_and_images_that_lists_lack(folder, rig):
+    """A row that stands in other lists only is empty, even if there is such an image."""
+    for view, rows in {"Left-1": (0, 1, 2), "Right-2": (0, 1, 2), "Top": (0, 2)}.items():
+        names = [f"labeled-data/mo_{view}/img{number}.png" for number in rows]
+        write_predictions(folder / f"new/{view}.csv", np.ones((len(rows), 3, 2)), NAMES, names)
+    lists = [f"new/{view}.csv" for view in VIEWS]
+    lost = folder / "new/labeled-data/mo_Right-2/img0.png"
+    lost.unlink()
+    assert message(DataError, *lists).endswith("is there with --keep-going.\n  Left-1+Right-2+Top")
+    summary = predict(*lists, out="out", keep_going=True)
+    assert summary.unreadable == (
+        "the image new/labeled-data/mo_Right-2/img0.png does not exist",
+        "new/Top.csv lacks labeled-data/mo_Top/img1.png, which other views have",
+    )
+    expected = project(rig)
+    for view, row in {"Left-1": None, "Right-2": 0, "Top": 1}.items():
+        found = read_keypoints(folder / f"out/{view}.csv").keypoints.reshape(3, 3, 2)
+        is_there = [number != row for number in range(3)]
+        assert (~np.isnan(found).any(axis=(1, 2))).tolist() == is_there
+        np.testing.assert_allclose(found[is_there], expected[view][is_there], atol=0.05)
+    points, _ = points_of(folder / "out/Left-1+Right-2+Top_3d.csv")
+    np.testing.assert_allclose(points, rig, atol=2e-3)
+
+
+def test_images_that_are_lost_need_no_box(folder, rig):
+    boxes = {"Left-1": [200, 100, 240, 320], "Right-2": [100, 50, 400, 500]}
+    paths = []
+    for view, box in boxes.items():
+        rows = (1, 2) if view == "Right-2" else (0, 1, 2)
+        names = [f"labeled-data/mo_{view}/img{number}.png" for number in rows]
+        paths.append(write_boxes(folder, view, dict.fromkeys(names, box)))
+    (folder / "new/labeled-data/mo_Right-2/img0.png").unlink()
+    (folder / "new/labeled-data/mo_Left-1/img2.png").write_text("nothing")
+    options = {"views": list(boxes), "bbox_files": paths, "out": "out"}
+    path = folder / "new/labeled-data/mo_Left-1/img2.png"
+    (folder / "new/labeled-data/mo_Right-2/img0.png").touch()
+    assert message(DataError, "new/labeled-data", **options).startswith(
+        "the images cannot be cropped:\n"
+        "Images that cannot be used (2). Replace them, or predict the others with --keep-going.\n"
+        f"  {path}: it holds no image\n"
+    )
+    (folder / "new/labeled-data/mo_Right-2/img0.png").unlink()
+    summary = predict("new/labeled-data", **options, keep_going=True)
+    assert len(summary.unreadable) == 2
+    for view, row in {"Left-1": 2, "Right-2": 0}.items():
+        found = read_keypoints(folder / f"out/mo_{view}.csv").keypoints.reshape(3, 3, 2)
+        is_there = [number != row for number in range(3)]
+        assert (~np.isnan(found).any(axis=(1, 2))).tolist() == is_there
+        np.testing.assert_allclose(found[is_there], project(rig)[view][is_there], atol=0.6)
 
 
 def test_no_folder_of_a_training(folder):

@@ -22,7 +22,8 @@ def test_schedules_come_to_their_ends_in_demos_of_any_length(num_epochs):
     last = Moment(num_epochs, 10 * num_epochs)
     assert curriculum.anneal_weight(last) == pytest.approx(1.0)
     assert curriculum.patch_mask_ratio(last) == config.training.patch_mask.final_ratio
-    assert curriculum.head_factor(last) == 0.25
+    assert curriculum.head_factor(Moment(0, 0)) == 1.0
+    assert curriculum.head_factor(last) == pytest.approx(0.3**3)
 
 
 def test_all_that_the_demo_shows_is_asked_for():

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+from lightning.pytorch.utilities import rank_zero_only
+from typer.testing import CliRunner
+
+from lploss.errors import ArgumentValueError, ConfigError, MissingDependencyError
+from lploss_builtin.commands.train import train
+from lploss_builtin.training.run import TrainingRun
+from tests.lploss_builtin.training.small_trainings import write_training
+
+VARIABLE = "LPLOSS_RUN_FOLDER"
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    """Run the command in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    app = typer.Typer()
+    app.command()(train)
+    return lambda *arguments: CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What the command has handed on, in place of trainings."""
+    calls = []
+
+    def stand_in(config, out, **options):
+        calls.append((config, str(out), options, os.environ.get(VARIABLE)))
+
+    monkeypatch.setattr("lploss_builtin.training.run.train", stand_in)
+    return calls
+
+
+def write_config(folder, text="training: {max_epochs: 7}\n"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(text)
+
+
+def start(folder):
+    """Make a folder look like that of a training."""
+    write_config(folder)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+
+
+def test_a_training_and_how_it_goes_on(invoke, tmp_path):
+    write_training(tmp_path / "project", training={"max_epochs": 1})
+    result = invoke("project/config.yaml", "training.train_frames=4", "--out", "run")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "trained: run\n", "")
+    assert TrainingRun(tmp_path / "run").config.training.train_frames == 4
+    with pytest.raises(ConfigError, match=r"^the training in run is complete: it has 1 epochs\."):
+        invoke("--resume", "run")
+    result = invoke("--resume", "run", "training.max_epochs=2")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "trained: run\n", "")
+    config = TrainingRun(tmp_path / "run").config
+    assert (config.training.max_epochs, config.training.train_frames) == (2, 4)
+    assert VARIABLE not in os.environ
+
+
+def test_what_is_handed_on(invoke, given, tmp_path):
+    write_config(tmp_path / "project")
+    invoke("project/config.yaml", "training.min_epochs=3", "training.devices=2", "--out", "a/b")
+    ((config, out, options, variable),) = given
+    assert (config.training.max_epochs, config.training.min_epochs) == (7, 3)
+    assert config.training.devices == 2
+    assert (out, variable) == ("a/b", "a/b")
+    assert options == {
+        "folder": tmp_path / "project",
+        "resume": False,
+        "shows_progress": False,
+    }
+
+
+def test_a_folder_named_after_the_time(invoke, given, tmp_path):
+    write_config(tmp_path)
+    result = invoke("config.yaml")
+    ((_, out, _, variable),) = given
+    assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", out)
+    assert result.stdout == f"trained: {out}\n"
+    assert variable == out
+    assert VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--resume", "run", "training.min_epochs=1", "model.checkpoint=//server/last.ckpt"),
+        ("training.min_epochs=1", "model.checkpoint=//server/last.ckpt", "--resume", "run"),
+        ("training.min_epochs=1", "--resume", "run", "model.checkpoint=//server/last.ckpt"),
+        ("model.checkpoint=//server/last.ckpt", "--resume", "run", "training.min_epochs=1"),
+    ],
+    ids=" ".join,
+)
+def test_overrides_stand_before_or_behind_the_folder_to_resume(invoke, given, tmp_path, arguments):
+    start(tmp_path / "run")
+    assert invoke(*arguments).stdout == "trained: run\n"
+    ((config, out, options, variable),) = given
+    assert (config.training.max_epochs, config.training.min_epochs) == (7, 1)
+    assert config.model.checkpoint == "//server/last.ckpt"
+    assert (out, variable) == ("run", "run")
+    assert options == {"folder": None, "resume": True, "shows_progress": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((), ArgumentValueError, "name a config to train with, or a folder by --resume"),
+        (
+            ("nothing.yaml",),
+            ConfigError,
+            "the config nothing.yaml cannot be read: No such file or directory",
+        ),
+        (
+            ("config.yaml", "max_epochs"),
+            ConfigError,
+            "an override must read section.key=value, got 'max_epochs'",
+        ),
+        (
+            ("--resume", "run", "--out", "other"),
+            ArgumentValueError,
+            "--resume goes on in its own folder: leave out --out",
+        ),
+        (
+            ("config.yaml", "--resume", "run"),
+            ConfigError,
+            "an override must read section.key=value, got 'config.yaml'",
+        ),
+        (
+            ("--resume", "nothing"),
+            ConfigError,
+            "nothing is no folder of a training: there is no checkpoints/last.ckpt",
+        ),
+        (
+            ("config.yaml", "--out", "run"),
+            ArgumentValueError,
+            "run holds a training already: go on with it by --resume run, or name another folder "
+            "by --out",
+        ),
+    ],
+)
+def test_what_cannot_be_trained(invoke, given, tmp_path, arguments, error, message):
+    write_config(tmp_path)
+    start(tmp_path / "run")
+    with pytest.raises(error) as raised:
+        invoke(*arguments)
+    assert str(raised.value) == message
+    assert given == []
+    assert VARIABLE not in os.environ
+
+
+def test_further_processes_use_the_folder_of_the_first(invoke, given, tmp_path, monkeypatch):
+    write_config(tmp_path)
+    start(tmp_path / "run")
+    for arguments in ((), ("--out", "run")):
+        monkeypatch.setenv(VARIABLE, "run")
+        invoke("config.yaml", *arguments)
+    assert [out for _, out, _, _ in given] == ["run", "run"]
+
+
+def test_further_processes_say_nothing(invoke, given, tmp_path, monkeypatch):
+    write_config(tmp_path)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    result = invoke("config.yaml", "--out", "run")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert len(given) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_say_once_that_they_are_done(tmp_path):
+    write_training(tmp_path, training={"max_epochs": 1})
+    program = [sys.executable, "-m", "lploss.cli", "train", "config.yaml", "--out", "run"]
+    done = subprocess.run(
+        [*program, "training.devices=2"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "trained: run\n"
+
+
+def test_a_training_that_fails_leaves_no_trace_of_its_folder(invoke, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise ConfigError("as it is")
+
+    monkeypatch.setattr("lploss_builtin.training.run.train", fail)
+    write_config(tmp_path)
+    with pytest.raises(ConfigError, match=r"^as it is$"):
+        invoke("config.yaml", "--out", "run")
+    assert VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("module", ["lightning", "timm", "PIL"])
+def test_what_is_not_installed_is_named(invoke, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError) as raised:
+        invoke("config.yaml")
+    assert f'{module} is needed to train a model: pip install "lploss[train]"' in str(raised.value)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lploss import load_config
+from lploss.errors import ConfigError
+from lploss_builtin.training.run import TrainingRun, train
+from tests.lploss_builtin.training.small_trainings import write_training
+
+Tensors = dict[str, torch.Tensor]
+
+
+def trained(path: Path, out: Path, *overrides: str) -> TrainingRun:
+    return train(load_config(path, overrides), out, folder=path.parent)
+
+
+def resumed(run: TrainingRun, *overrides: str) -> TrainingRun:
+    return train(load_config(run.folder / "config.yaml", overrides), run.folder, resume=True)
+
+
+def checkpoint(run: TrainingRun, which: str = "last") -> dict[str, Any]:
+    return torch.load(run.checkpoint(which), weights_only=True)
+
+
+def weights(run: TrainingRun, which: str = "last") -> Tensors:
+    return checkpoint(run, which)["state_dict"]
+
+
+def are_equal(first: Tensors, second: Tensors) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def column(run: TrainingRun, name: str) -> list[tuple[int, float]]:
+    with (run.folder / "metrics.csv").open() as file:
+        return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row[name]]
+
+
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+# 12 frames to train with make 3 steps an epoch.
+IN_STEPS = {"max_epochs": None, "max_steps": 9}
+
+DROPOUT = {"backbone_params": {"depth": 2, "embed_dim": 32, "num_heads": 2, "proj_drop_rate": 0.5}}
+
+#: What changes from step to step: masks, random images, the rate of the backbone.
+RICH = {
+    "imgaug": "dlc",
+    "patch_mask": {"init_epoch": 1, "final_epoch": 2, "init_ratio": 0.2},
+    "unfreezing_epoch": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, TrainingRun]:
+    folder = tmp_path_factory.mktemp("whole")
+    path = write_training(folder, training={**IN_STEPS, **RICH}, model=DROPOUT)
+    return path, trained(path, folder / "run")
+
+
+@pytest.mark.parametrize("stops", [slow([1]), [3], slow([4]), [4, 5], slow([8])], ids=str)
+def test_stopped_by_its_steps_a_training_goes_on_bit_for_bit(tmp_path, whole, stops):
+    path, run = whole
+    part = trained(path, tmp_path / "part", f"training.max_steps={stops[0]}")
+    for steps in (*stops[1:], 9):
+        resumed(part, f"training.max_steps={steps}")
+    assert are_equal(weights(part), weights(run))
+    for name in ("train_loss_step", "patch_mask_ratio", "learning_rate_backbone"):
+        assert column(part, name) == column(run, name)
+    assert [step for step, _ in column(part, "train_loss_step")] == list(range(9))
+    assert column(part, "val_loss") == column(run, "val_loss")
+    assert are_equal(weights(part, "best"), weights(run, "best"))
+
+
+def test_stopped_by_its_steps_a_training_can_go_on_in_epochs(tmp_path, whole):
+    path, run = whole
+    part = trained(path, tmp_path / "part", "training.max_steps=7")
+    with pytest.raises(ConfigError, match="it has 2 epochs"):
+        resumed(part, "training.max_steps=null", "training.max_epochs=2")
+    resumed(part, "training.max_steps=null", "training.max_epochs=3")
+    assert are_equal(weights(part), weights(run))
+    for name in ("train_loss_step", "val_loss"):
+        assert column(part, name) == column(run, name)
+    longer = resumed(part, "training.max_epochs=-1", "training.max_steps=11")
+    assert [step for step, _ in column(longer, "train_loss_step")] == list(range(11))
+    assert checkpoint(longer)["epoch"] == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"check_val_every_n_epoch": 2}, 3),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 2}, 4),
+        slow({"check_val_every_n_epoch": None, "val_check_interval": 2}, 5),
+        slow({"val_check_interval": 0.34}, 4),
+        ({"accumulate_grad_batches": 2}, 3),
+        slow({"limit_train_batches": 2}, 3),
+        slow({"num_workers": 1}, 4),
+    ],
+    ids=str,
+)
+def test_it_goes_on_whatever_an_epoch_is(tmp_path, monkeypatch, settings, steps):
+    if "num_workers" in settings:
+        monkeypatch.setattr(
+            "lploss_builtin.data.labelled_frames.LabelledFrames.load", lambda *_: False
+        )
+    path = write_training(tmp_path, training={**IN_STEPS, **settings}, model=DROPOUT)
+    run = trained(path, tmp_path / "run")
+    part = trained(path, tmp_path / "part", f"training.max_steps={steps}")
+    resumed(part, "training.max_steps=9")
+    assert are_equal(weights(part), weights(run))
+    assert column(part, "train_loss_step") == column(run, "train_loss_step")
+    assert column(part, "val_loss") == column(run, "val_loss")
+
+
+def test_a_training_that_has_all_its_steps_is_complete(tmp_path, whole):
+    path, _ = whole
+    run = trained(path, tmp_path / "run", "training.max_steps=4")
+    before = (run.folder / "metrics.csv").read_text()
+    with pytest.raises(ConfigError) as caught:
+        resumed(run)
+    assert str(caught.value) == (
+        f"the training in {run.folder} is complete: it has 4 steps. To train on, give "
+        "training.max_steps=N with more than 4."
+    )
+    assert (run.folder / "metrics.csv").read_text() == before
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_the_best_weights_stay_where_the_rest_gets_worse(tmp_path, is_moved):
+    path = write_training(tmp_path, training={"max_epochs": 3})
+    run = trained(path, tmp_path / "run")
+    best = weights(run, "best")
+    if is_moved:
+        shutil.move(run.folder, tmp_path / "moved")
+        run = TrainingRun(tmp_path / "moved")
+    resumed(run, "training.max_epochs=5", "training.optimizer_params.learning_rate=0.5")
+    losses = [loss for _, loss in column(run, "val_loss")]
+    assert min(losses[3:]) > min(losses[:3])
+    assert are_equal(weights(run, "best"), best)
+    state = checkpoint(run)["callbacks"]
+    (kept,) = (each for each in state.values() if each.get("monitor") == "val_loss")
+    assert kept["best_model_path"] == str(run.folder / "checkpoints" / "best.ckpt")
+    assert float(kept["best_model_score"]) == pytest.approx(min(losses))
+
+
+def test_better_weights_take_their_place_in_a_folder_that_was_moved(tmp_path):
+    path = write_training(tmp_path, training={"max_epochs": 1})
+    run = trained(path, tmp_path / "run")
+    shutil.move(run.folder, tmp_path / "moved")
+    run = resumed(TrainingRun(tmp_path / "moved"), "training.max_epochs=3")
+    losses = [loss for _, loss in column(run, "val_loss")]
+    assert min(losses[1:]) < losses[0]
+    assert checkpoint(run, "best")["epoch"] == losses.index(min(losses))
+    assert {file.name for file in (run.folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
+
+
+def test_a_training_of_a_gpu_goes_on_without_one(tmp_path, whole):
+    path, run = whole
+    part = trained(path, tmp_path / "part", "training.max_steps=4")
+    kept = checkpoint(part)
+    kept["random_states"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+    torch.save(kept, part.checkpoint("last"))
+    resumed(part, "training.max_steps=9")
+    assert are_equal(weights(part), weights(run))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("steps", [3, 4])
+def test_the_random_numbers_of_a_gpu_go_on(tmp_path, steps):
+    path = write_training(
+        tmp_path, training={**IN_STEPS, "accelerator": "gpu", "devices": 1}, model=DROPOUT
+    )
+    run = trained(path, tmp_path / "run")
+    part = trained(path, tmp_path / "part", f"training.max_steps={steps}")
+    resumed(part, "training.max_steps=9")
+    states = [checkpoint(each)["random_states"]["cuda"] for each in (run, part)]
+    assert torch.equal(*states)
+    # Sums on a GPU may come in any order; another dropout would change far more.
+    found, expected = ([loss for _, loss in column(r, "train_loss_step")] for r in (part, run))
+    assert found == pytest.approx(expected, rel=1e-3)
