@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class DemoSettings:
     """
 
     num_frames: int = 480
-    num_epochs: int = 24
+    num_epochs: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +65,8 @@ class DemoSettings:
                 "train_prob": 0.95,
                 "val_prob": 0.05,
                 "max_epochs": self.num_epochs,
-                "check_val_every_n_epoch": 1,
+                # Seldom, and at the end.
+                "check_val_every_n_epoch": math.gcd(4, self.num_epochs),
                 "unfreezing_epoch": 0,
                 # What is hidden in one view is known from the others: it can be learned.
                 "uniform_heatmaps_for_occluded_keypoints": False,
@@ -90,7 +92,12 @@ class DemoSettings:
                 "model_type": "heatmap_multiview_transformer",
                 "backbone": "vit_tiny_patch16_224",
                 "backbone_pretrained": False,
-                "backbone_params": {"depth": 4, "embed_dim": 192, "num_heads": 4},
+                "backbone_params": {
+                    "depth": 4,
+                    "embed_dim": 192,
+                    "num_heads": 4,
+                    "mlp_ratio": 2.0,
+                },
                 "heatmap_loss_type": "kl",
             },
             "losses": {"supervised_reprojection_heatmap_mse": {"log_weight": 3.0}},
