@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import pickle
-import statistics
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -22,18 +19,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from omegaconf import OmegaConf
 
-from benchmarks import report
+from benchmarks import report, rig_projects
 from benchmarks.report import Options
-from lploss import load_config
 from lploss_builtin.commands.training_demo.errors import errors_of
 from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
 from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pose, predicted_by
-from lploss_builtin.data.synthetic_rig.project import RigProject, make_rig_project
-from lploss_builtin.training.run import train
+from lploss_builtin.data.synthetic_rig.project import RigProject
 
 _CONFIGS = Path(__file__).parent / "configs" / "ablation"
 # Each adds something to the one before it.
@@ -74,7 +67,14 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="key=value, for the configs of all networks")
     given = parser.parse_args()
     projects = {
-        seed: _made(given.work / f"seed{seed}", given.frames, given.test_frames, seed)
+        seed: rig_projects.made(
+            given.work / f"seed{seed}",
+            num_frames=given.frames,
+            num_sessions=given.frames // 40,
+            num_test_frames=given.test_frames,
+            seed=seed,
+            config=_content("common"),
+        )
         for seed in given.seeds
     }
     with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
@@ -93,36 +93,14 @@ def main() -> None:
     _publish(rows, options, given.overrides)
 
 
-def _made(folder: Path, num_frames: int, num_test_frames: int, seed: int) -> RigProject:
-    """Make the images of a seed, unless they are there."""
-    kept = folder / "project.pickle"
-    if kept.exists():
-        return pickle.loads(kept.read_bytes())
-    project = make_rig_project(
-        folder,
-        num_frames=num_frames,
-        num_sessions=num_frames // 40,
-        num_test_frames=num_test_frames,
-        seed=seed,
-        config=_content("common"),
-    )
-    kept.write_bytes(pickle.dumps(project))
-    return project
-
-
 def _trained(project: RigProject, variant: str, seed: int, overrides: list[str]) -> Row:
     """Train one network, and measure how far off it is."""
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     folder = project.folder / variant
     if (folder / "row.json").exists():
         return Row(**json.loads((folder / "row.json").read_text(encoding="utf-8")))
-    folder.mkdir(exist_ok=True)
     seeds = {"training": {"rng_seed_data_pt": seed, "rng_seed_model_pt": seed}}
-    # As a file, `lploss train` can do the same again.
-    config = OmegaConf.merge(OmegaConf.load(project.config), _content(variant), seeds)
-    OmegaConf.save(config, folder / "config.yaml")
-    run = train(load_config(folder / "config.yaml", overrides), folder / "run")
+    sections = OmegaConf.merge(_content(variant), seeds)
+    run = rig_projects.trained(project, folder, sections, overrides)
     held_out = read_held_out(project)
     row = _row(predicted_by(variant, run.model("last"), held_out), seed, held_out)
     (folder / "row.json").write_text(json.dumps(asdict(row)), encoding="utf-8")
@@ -132,7 +110,7 @@ def _trained(project: RigProject, variant: str, seed: int, overrides: list[str])
 
 def _content(name: str) -> dict[str, Any]:
     """Return what a config in the folder says."""
-    return yaml.safe_load((_CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return rig_projects.content(_CONFIGS / f"{name}.yaml")
 
 
 def _mean_pose(project: RigProject, seed: int) -> Row:
@@ -152,12 +130,12 @@ def _publish(rows: list[Row], options: Options, overrides: list[str]) -> None:
     for name in _ERRORS:
         unit = "mm" if name == "in_space" else "px"
         table[f"{name.replace('_', ' ')}, {unit}"] = [
-            _spread(_of(rows, variant, name)) for variant in shown
+            rig_projects.spread(_of(rows, variant, name)) for variant in shown
         ]
     for name in ("visible", "occluded"):
         single = _of(rows, _VARIANTS[0], name)
         table[f"{name}, against single view"] = [
-            _spread(
+            rig_projects.spread(
                 [100 * (a / b - 1) for a, b in zip(_of(rows, variant, name), single, strict=True)]
             )
             + " %"
@@ -174,11 +152,6 @@ def _publish(rows: list[Row], options: Options, overrides: list[str]) -> None:
 
 def _of(rows: list[Row], variant: str, name: str) -> list[float]:
     return [getattr(row, name) for row in rows if row.variant == variant]
-
-
-def _spread(values: list[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} ± {spread:.2f}"
 
 
 if __name__ == "__main__":

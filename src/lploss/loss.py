@@ -127,6 +127,10 @@ class Loss(nn.Module, ABC):
         kind: ``"supervised"`` or ``"unsupervised"``.
         denominator: whether a mean divides by the number of ``"valid"`` or of ``"all"`` elements.
         unit: unit of the element-wise loss, and so of epsilon; for people to read.
+        metric_name: what the element-wise loss is called where it is written as a metric, before
+            epsilon: part of a file's name. ``None``: as the loss; ``""``: no metric is written. A
+            class that serves several names may set it in its constructor.
+        metric_scale: the element-wise loss times this is the metric; above 0.
         annealed: whether a trainer's anneal weight applies; unsupervised losses are annealed
             unless they say otherwise, supervised ones are not.
         num_previous_frames: how many frames before its own an element looks at; the
@@ -156,6 +160,8 @@ class Loss(nn.Module, ABC):
     kind: ClassVar[Kind]
     denominator: ClassVar[Denominator] = "valid"
     unit: ClassVar[str] = ""
+    metric_name: str | None = None
+    metric_scale: ClassVar[float] = 1.0
     annealed: ClassVar[bool] = False
     num_previous_frames: ClassVar[int] = 0
     config_paths: ClassVar[Mapping[str, str]] = {}
@@ -208,6 +214,10 @@ class Loss(nn.Module, ABC):
         if getattr(cls.compute_loss, "__isabstractmethod__", False):
             return
         cls.inputs = _inputs_of(cls)
+        if {"loss_name", "loss_names"} & vars(cls).keys():
+            # Another loss: what the base calls its metric is that of the base.
+            cls.metric_name = vars(cls).get("metric_name")
+            cls.metric_scale = vars(cls).get("metric_scale", 1.0)
         if "loss_names" not in vars(cls) and hasattr(cls, "loss_name"):
             cls.loss_names = (cls.loss_name,)
         _check_names(cls)
@@ -219,6 +229,16 @@ class Loss(nn.Module, ABC):
         if cls.denominator not in ("valid", "all"):
             raise LossDefinitionError(
                 f'{cls.__qualname__}.denominator must be "valid" or "all", got {cls.denominator!r}'
+            )
+        if cls.metric_name and not re.fullmatch(NAME, str(cls.metric_name)):
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.metric_name must be a plain name such as 'bone_length', for it "
+                f'is part of a file\'s name, or "" for no metric; got {cls.metric_name!r}'
+            )
+        if not 0 < cls.metric_scale < math.inf:
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.metric_scale must be a number above 0, got "
+                f"{cls.metric_scale!r}"
             )
         if not cls._says_annealed:
             cls.annealed = cls.kind == "unsupervised"

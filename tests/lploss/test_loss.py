@@ -505,6 +505,15 @@ def test_unsupervised_losses_are_annealed_unless_they_say_otherwise(bases, attri
         assert define(identity, cls, kind="unsupervised").annealed is annealed
 
 
+def test_what_a_class_says_of_its_metric_is_not_said_of_another_loss():
+    said = {"metric_name": "offset", "metric_scale": 2.0}
+    cls = define(identity, loss_name="one", kind="supervised", **said)
+    same, other = type("Same", (cls,), {}), type("Other", (cls,), {"loss_name": "other"})
+    assert (same.metric_name, same.metric_scale) == ("offset", 2.0)
+    assert (other.metric_name, other.metric_scale) == (None, 1.0)
+    assert (Distance.metric_name, Distance.metric_scale) == (None, 1.0)
+
+
 @pytest.mark.parametrize("step", ["forward", "evaluate", "measure", "conclude", "elementwise"])
 @pytest.mark.parametrize("mixed_in", [False, True])
 def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
@@ -574,6 +583,12 @@ def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
             'Broken.kind must be "supervised" (needs labels) or "unsupervised", got \'semi\'',
         ),
         ({"denominator": "some"}, 'Broken.denominator must be "valid" or "all", got \'some\''),
+        (
+            {"metric_name": "a/b"},
+            "Broken.metric_name must be a plain name such as 'bone_length', for it is part of a "
+            "file's name, or \"\" for no metric; got 'a/b'",
+        ),
+        ({"metric_scale": 0.0}, "Broken.metric_scale must be a number above 0, got 0.0"),
     ],
 )
 def test_a_class_that_breaks_the_contract_is_refused_where_it_is_created(attributes, message):

@@ -14,16 +14,17 @@ from lploss_builtin.data.dependencies import require
 
 if TYPE_CHECKING:
     from lploss_builtin.commands.predicting import PredictionSummary
-    from lploss_builtin.commands.predicting.runner import Progress
+    from lploss_builtin.commands.predicting.recording_count import Progress
 
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")],
-    images: Annotated[
+    inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER_OR_CSV...",
-            help="Folders of images, or CSV files with paths of images in their first column.",
+            metavar="INPUT...",
+            help="Videos or folders of videos; folders of images; or CSV files with paths of "
+            "images in their first column.",
         ),
     ],
     out: Annotated[
@@ -39,7 +40,7 @@ def predict(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Calibrated cameras; else looked for beside the images."),
+        typer.Option(help="Calibrated cameras; else looked for beside the inputs."),
     ] = None,
     bbox: Annotated[
         list[Path] | None,
@@ -55,30 +56,46 @@ def predict(
         bool,
         typer.Option(
             "--keep-going",
-            help="Predict without images that are missing or broken; their rows stay empty.",
+            help="Predict without images or frames that are missing or broken; their rows stay "
+            "empty.",
         ),
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Predict videos once more whose predictions are there."),
+    ] = False,
+    video: Annotated[
+        bool, typer.Option("--video", help="Write videos, too, in which the keypoints are drawn.")
+    ] = False,
+    confidence: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Likelihood from which on keypoints are drawn."),
+    ] = 0.9,
+    colormap: Annotated[
+        str, typer.Option(help="Of matplotlib: a colour for each keypoint that is drawn.")
+    ] = "cool",
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
     ] = False,
 ) -> None:
-    """Predict the keypoints in images with a trained model.
+    """Predict the keypoints in videos and images with a trained model.
 
-    Of several views all that are there are seen together: folders are called <session>_<view>,
-    CSV files have the view in their name. A camera that failed is simply left out; of one that
-    lost single images, the others are used with --keep-going.
+    Of several views all that are there are seen together: videos and folders are called
+    <session>_<view>, CSV files have the view in their name. A camera that failed is simply left
+    out; of one that lost single images or frames, the others are used with --keep-going.
 
     Writes a CSV for each view with x, y (px in the original image) and likelihood, and one with
-    the points in space where cameras are known.
+    the points in space where cameras are known. Predictions of videos that are there already are
+    kept, and an interrupted call goes on where it was, when it is made again.
     """
     for module in ("timm", "lightning", "pandas", "PIL"):
         require(module, "train", "to predict with a trained model")
-    from lploss_builtin.commands.predicting import predict_files
+    from lploss_builtin.commands.predicting import LabelledVideo, predict_files
 
     with progress_bar() as progress:
         summary = predict_files(
             run,
-            images,
+            inputs,
             out=out,
             checkpoint=checkpoint,
             views=None if views is None else [name.strip() for name in views.split(",")],
@@ -87,13 +104,15 @@ def predict(
             batch_size=batch_size,
             device=device,
             keep_going=keep_going,
+            overwrite=overwrite,
+            video=LabelledVideo(confidence, colormap) if video else None,
             progress=progress,
         )
     if json:
         typer.echo(summary.to_json(), nl=False)
     else:
         show(summary)
-    if summary.unreadable:
+    if summary.unreadable or summary.failed:
         raise typer.Exit(1)
 
 

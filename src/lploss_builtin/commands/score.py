@@ -59,9 +59,23 @@ def score(
         typer.Option(help="The video for all files, or one for each, in their order; once a view."),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Whether to draw.")] = True,
+    metric_files: Annotated[
+        bool,
+        typer.Option(
+            "--metric-files/--no-metric-files",
+            help="Whether to write a file for each loss beside the predictions.",
+        ),
+    ] = True,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Score the other files where one cannot be.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Score so many files at once, in processes.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Score on the Dask cluster of this scheduler."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON instead of tables.")
     ] = False,
@@ -70,7 +84,8 @@ def score(
 
     With --calibration the files are the views of one recording, scored together.
 
-    Writes scores.parquet, scores.csv, summary.json and pictures.
+    Writes scores.parquet, scores.csv, summary.json and pictures; and beside the predictions a
+    file for each loss, such as predictions_temporal_norm.csv.
 
     Values are those before epsilon is taken off.
     """
@@ -86,7 +101,10 @@ def score(
             out=out,
             videos=video or (),
             pictures=pictures,
+            metric_files=metric_files,
             keep_going=keep_going,
+            processes=processes,
+            scheduler=scheduler,
             progress=progress,
         )
     if json:
@@ -111,7 +129,8 @@ def show(summary: ScoreSummary) -> None:
         console.print(part)
     console.print(
         Text(f"{summary.out}: scores.parquet, scores.csv, summary.json, ")
-        + Text(f"pictures ({len(summary.pictures)})"),
+        + Text(f"pictures ({len(summary.pictures)})")
+        + Text(f"; metric files ({len(summary.metric_files)})" if summary.metric_files else ""),
         style="green",
         soft_wrap=True,
     )

@@ -37,7 +37,7 @@ def staged_folder(out: Path) -> Iterator[Path]:
     try:
         with _staging(out) as staging:
             yield staging
-            _move(staging, out)
+            move_files(staging, out)
     except BaseException:
         for folder in made:
             with suppress(OSError):  # others use it
@@ -62,11 +62,24 @@ def _staging(out: Path) -> Iterator[Path]:
     try:
         yield staging
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        # Whoever may still write into it finds it no more.
+        removed = staging.with_name(f"{staging.name}-removed")
+        with suppress(OSError):
+            staging.rename(removed)
+        for folder in (staging, removed):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(staging: Path, out: Path) -> None:
-    """Move all files, once it is sure that nothing is in the way of any."""
+def move_files(staging: Path, out: Path) -> None:
+    """Move all files of a folder to another one, once it is sure that nothing is in the way.
+
+    Args:
+        staging: the folder.
+        out: where its files and folders go, on the same file system.
+
+    Raises:
+        ArgumentValueError: a folder is where a file should go, or a file where a folder should.
+    """
     files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if not path.is_dir()]
     for file in files:
         for folder in file.parents:

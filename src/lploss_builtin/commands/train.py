@@ -6,11 +6,15 @@ import logging
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lploss_builtin.data.dependencies import require
+
+if TYPE_CHECKING:
+    from lploss_builtin.commands.after_training import EvalTasks
+    from lploss_builtin.training.run import TrainingRun
 
 # Lightning starts this command once more for each further process; all must use one folder.
 _FOLDER_VARIABLE = "LPLOSS_RUN_FOLDER"
@@ -43,6 +47,7 @@ def train(
 
     from lploss import load_config
     from lploss.errors import ArgumentValueError
+    from lploss_builtin.commands.after_training import eval_tasks
     from lploss_builtin.training import run as training
 
     console = Console(stderr=True)
@@ -68,9 +73,13 @@ def train(
             )
         read = load_config(config, overrides or ())
         project_folder = Path(config).absolute().parent
+    # What cannot be done afterwards is said now, not after hours.
+    tasks = eval_tasks(read, project_folder)
+    for note in tasks.notes:
+        rank_zero_only(typer.echo)(f"note: {note}", err=True)
     os.environ[_FOLDER_VARIABLE] = str(folder)
     try:
-        training.train(
+        trained = training.train(
             read,
             folder,
             folder=project_folder,
@@ -80,7 +89,25 @@ def train(
     finally:
         os.environ.pop(_FOLDER_VARIABLE, None)
     # Each of several processes comes here.
-    rank_zero_only(typer.echo)(f"trained: {folder}")
+    rank_zero_only(_evaluate)(trained, tasks)
+
+
+def _evaluate(run: TrainingRun, tasks: EvalTasks) -> None:
+    """Show what the trained model makes of the labelled frames, and of what the config names."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from lploss_builtin.commands.after_training import evaluate_training
+    from lploss_builtin.commands.predict import progress_bar
+
+    typer.echo(f"trained: {run.folder}")
+    with progress_bar() as progress:
+        evaluation = evaluate_training(run, tasks, progress=progress)
+    console = Console()
+    for part in evaluation.renderables():
+        console.print(part, soft_wrap=isinstance(part, Text))
+    if evaluation.failed:
+        raise typer.Exit(1)
 
 
 def _new_folder() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from lploss.errors import ArgumentValueError, DataError
+from lploss_builtin.data.context_frames import context_note, context_paths
 from lploss_builtin.data.frame_images import NUM_THREADS, ImageSize, read_image
 from lploss_builtin.data.labelled_project import LabelledProject
 from lploss_builtin.ops.affine import crop_and_resize
@@ -33,7 +35,10 @@ class LabelledFrames(Dataset[Batch]):
     visible), ``bbox`` (x, y, height and width of each view's crop, px in the original image),
     ``affine`` (from px of the original image to those of the input), ``image_size`` (height and
     width of the input), ``index`` (number of the frame) and, where the project is calibrated,
-    ``intrinsics``, ``extrinsics`` and ``distortions``.
+    ``intrinsics``, ``extrinsics`` and ``distortions``. For a model that sees frames around each one
+    there is ``context_images`` (``views two_x_num_context_frames 3 height width``, uint8): those
+    before it, then those after it, cropped as the frame is, see
+    `lploss_builtin.data.context_frames.context_paths`.
 
     A frame whose images cannot be read is black and has no labels, where this is asked for;
     ``is_readable`` says so. No loss counts it.
@@ -47,13 +52,15 @@ class LabelledFrames(Dataset[Batch]):
         cache_bytes: `load` does nothing where the images take more.
         keep_going: whether a frame that cannot be read is returned as one without labels, rather
             than being an error.
+        num_context_frames: how many frames before each one, and how many after it, are read, too.
 
     Raises:
-        ArgumentValueError: the size is none.
+        ArgumentValueError: the size is none, or the number of frames below 0.
 
     Attributes:
         project: the frames.
         image_size: height and width of the model's input, px.
+        num_context_frames: how many frames before each one, and how many after it, there are.
         view_names: names of the views; empty where there is one view without a name.
         keypoint_names: a name for each keypoint of ``keypoints_targ``.
     """
@@ -65,7 +72,12 @@ class LabelledFrames(Dataset[Batch]):
         *,
         cache_bytes: int = 2**30,
         keep_going: bool = False,
+        num_context_frames: int = 0,
     ) -> None:
+        if num_context_frames < 0:
+            raise ArgumentValueError(
+                f"num_context_frames must be at least 0, got {num_context_frames}"
+            )
         if len(image_size) != 2 or not min(image_size) > 0:
             raise ArgumentValueError(
                 f"image_size must be height and width of the model's input, px, got {image_size}"
@@ -74,7 +86,9 @@ class LabelledFrames(Dataset[Batch]):
         self.image_size = image_size
         self.view_names = project.view_names
         self.keypoint_names = project.pose_names.flat
-        self._images: UInt8[Tensor, "frames views 3 height width"] | None = None
+        self.num_context_frames = num_context_frames
+        # Of each frame those before it, itself, and those after it.
+        self._images: UInt8[Tensor, "frames window views 3 height width"] | None = None
         self._is_loaded = np.zeros(len(project.frames), dtype=bool)
         self._cache_bytes, self._keeps_going = cache_bytes, keep_going
         keypoints = rearrange(project.keypoints, "f v k xy -> f (v k xy)")
@@ -105,15 +119,19 @@ class LabelledFrames(Dataset[Batch]):
         element["image_size"] = self._size
         is_readable = True
         try:
-            element["images"] = self._frame_images(index)
+            window = self._window(index)
         except DataError:
             if not self._keeps_going:
                 raise
             is_readable = False
-            shape = (self.project.num_views, 3, *self.image_size)
-            element["images"] = torch.zeros(shape, dtype=torch.uint8)
+            window = torch.zeros(self._window_shape, dtype=torch.uint8)
             element["keypoints_targ"] = torch.full_like(element["keypoints_targ"], torch.nan)
             element["visibility"] = torch.zeros_like(element["visibility"])
+        middle = self.num_context_frames
+        element["images"] = window[middle]
+        if middle:
+            around = torch.cat([window[:middle], window[middle + 1 :]])
+            element["context_images"] = rearrange(around, "frame v c h w -> v frame c h w")
         if self._keeps_going:
             element["is_readable"] = torch.tensor(is_readable)
         if self._cameras:
@@ -123,10 +141,16 @@ class LabelledFrames(Dataset[Batch]):
     def problem_of(self, index: int) -> str | None:
         """Return why a frame cannot be read, with its name; ``None`` where it can."""
         try:
-            self._frame_images(index)
+            self._window(index)
         except DataError as error:
             return str(error)
         return None
+
+    @property
+    def context_note(self) -> str | None:
+        """What to know of frames that lack some of those around them; ``None``: none does."""
+        paths = dict.fromkeys(path for views in self.project.images for path in views)
+        return context_note(paths, self.num_context_frames)
 
     def __getstate__(self) -> dict[str, Any]:
         not_loaded = np.zeros(len(self), dtype=bool)
@@ -141,8 +165,11 @@ class LabelledFrames(Dataset[Batch]):
     @property
     def num_bytes(self) -> int:
         """How much memory the images of all frames take."""
-        height, width = self.image_size
-        return len(self) * self.project.num_views * 3 * height * width
+        return len(self) * math.prod(self._window_shape)
+
+    @property
+    def _window_shape(self) -> tuple[int, ...]:
+        return 2 * self.num_context_frames + 1, self.project.num_views, 3, *self.image_size
 
     @property
     def is_loaded(self) -> bool:
@@ -164,9 +191,7 @@ class LabelledFrames(Dataset[Batch]):
             return False
         if self._images is not None:
             return True
-        images = torch.empty(
-            (len(self), self.project.num_views, 3, *self.image_size), dtype=torch.uint8
-        )
+        images = torch.empty((len(self), *self._window_shape), dtype=torch.uint8)
 
         def load_frame(index: int) -> None:
             try:
@@ -184,20 +209,28 @@ class LabelledFrames(Dataset[Batch]):
         self._images = images
         return True
 
-    def _frame_images(self, index: int) -> UInt8[Tensor, "views 3 height width"]:
+    def _window(self, index: int) -> UInt8[Tensor, "window views 3 height width"]:
         if self._images is not None and self._is_loaded[index]:
             return self._images[index]
         return self._read(index)
 
-    def _read(self, index: int) -> UInt8[Tensor, "views 3 height width"]:
+    def _read(self, index: int) -> UInt8[Tensor, "window views 3 height width"]:
         views = []
         for path, crop in zip(self.project.images[index], self.project.crops[index], strict=True):
             x, y, height, width = crop.tolist()
+            around = context_paths(path, self.num_context_frames)
+            middle = self.num_context_frames
+            window = (*around[:middle], path, *around[middle:])
             try:
-                views.append(read_image(path, (x, y, height, width), self.image_size))
+                # Where frames stand in for others, they are read once.
+                pixels = {
+                    own: read_image(own, (x, y, height, width), self.image_size)
+                    for own in dict.fromkeys(window)
+                }
             except DataError as error:
                 raise DataError(f"frame {self.project.frames[index]}: {error}") from error
-        return torch.from_numpy(rearrange(np.stack(views), "v h w rgb -> v rgb h w"))
+            views.append(np.stack([pixels[own] for own in window]))
+        return torch.from_numpy(rearrange(np.stack(views), "v frame h w rgb -> frame v rgb h w"))
 
 
 def collate(elements: Sequence[Batch]) -> Batch:

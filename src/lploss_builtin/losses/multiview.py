@@ -246,6 +246,7 @@ class MultiviewReprojectionLoss(Loss):
     loss_name = "multiview_reprojection"
     kind = "unsupervised"
     unit = "px"
+    metric_name = "reprojection_error"
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def __init__(

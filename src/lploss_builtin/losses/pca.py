@@ -116,6 +116,8 @@ class PCALoss(Loss):
         calibration: for ``pca_multiview``: the cameras, or a file of them, to take the subspace
             from instead of the labels; views are in the order of the cameras. See
             `lploss_builtin.data.calibration.read_calibration`.
+        view_names: names of the views in their order, for the cameras of a file, which may have
+            another one, or more cameras; ``None``: the order of the file.
         max_deviation: with ``calibration``: the cameras are too perspective where the 99th
             percentile of the error of points that all of them see is above this; px.
         centering_method: for ``pca_singleview``: subtract from each pose the ``"mean"`` or
@@ -154,6 +156,7 @@ class PCALoss(Loss):
     config_paths: ClassVar[Mapping[str, str]] = {
         "mirrored_column_matches": "data.mirrored_column_matches",
         "columns_for_singleview_pca": "data.columns_for_singleview_pca",
+        "view_names": "data.view_names",
     }
 
     _FITTED: ClassVar[Mapping[str, torch.dtype]] = {
@@ -190,6 +193,7 @@ class PCALoss(Loss):
         device: str | torch.device = "cpu",
         centering_method: Literal["mean", "median"] | None = None,
         calibration: Cameras | str | PathLike[str] | None = None,
+        view_names: Sequence[str] | None = None,
         max_deviation: float = 5.0,
         sync: Sync = False,
     ) -> None:
@@ -199,6 +203,7 @@ class PCALoss(Loss):
                 f"loss_name must be {' or '.join(map(repr, self.loss_names))}, got {loss_name!r}"
             )
         self.loss_name = loss_name
+        self.metric_name = f"{loss_name}_error"
         if self.epsilon.ndim:
             raise self._error("epsilon must be one number or None", epsilon)
         if centering_method not in _CENTERING:
@@ -218,7 +223,7 @@ class PCALoss(Loss):
             self.register_buffer(name, torch.zeros(0, dtype=dtype))
         self.max_deviation = self._number("max_deviation", max_deviation, 0.0)
         checked_sync(sync, f"loss {loss_name!r}: ")
-        cameras = self._checked_cameras(calibration)
+        cameras = self._checked_cameras(calibration, view_names)
         # With cameras nothing is fitted to the labels.
         labelled = labels_of_all(data_module, sync if cameras is None else False)
         views = self._checked_columns(
@@ -479,7 +484,9 @@ class PCALoss(Loss):
             components,
         )
 
-    def _checked_cameras(self, calibration: Any) -> Cameras | None:
+    def _checked_cameras(
+        self, calibration: Any, view_names: Sequence[str] | None
+    ) -> Cameras | None:
         if calibration is None:
             return None
         if not self._is_multiview:
@@ -487,6 +494,14 @@ class PCALoss(Loss):
         cameras = calibration
         if isinstance(calibration, str | PathLike):
             cameras = read_calibration(calibration)
+            if view_names and not set(view_names) <= set(cameras.names or ()):
+                expected, there = (", ".join(names or ()) for names in (view_names, cameras.names))
+                raise self._error(
+                    f"calibration must hold a camera for each of the views {expected}, it holds "
+                    f"those of {there}",
+                    str(calibration),
+                )
+            cameras = cameras.select(view_names) if view_names else cameras
         is_rig = isinstance(cameras, Cameras) and cameras.intrinsics.ndim == 3
         if not is_rig or cameras.num_views < 2:
             raise self._error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from jaxtyping import Float
@@ -98,6 +99,9 @@ class RMSELoss(RegressionLoss):
 
     loss_name = "rmse"
     unit = "px"
+    # The distance in the image, as everybody reports it.
+    metric_name = "pixel_error"
+    metric_scale = math.sqrt(2.0)
     properties = Properties(
         keypoint_order=True, translation=True, rotation=True, scaling=1, zero_at_target=True
     )

@@ -77,6 +77,7 @@ class TemporalLoss(_TemporalLoss):
 
     loss_name = "temporal"
     unit = "px"
+    metric_name = "temporal_norm"
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def remove_nans(

@@ -49,10 +49,9 @@ def build_model(
         ConfigError: there is no such model, or a value cannot be used.
         MissingWeightsError: the pretrained weights cannot be had.
     """
-    for key, only in (("model.head", ("heatmap_cnn",)), ("model.do_context", (False,))):
-        value = value_at(config, key)
-        if value is not None and value not in only:
-            raise ConfigError(f"{key} must be {only[0]} or left out, got {value!r}")
+    head = value_at(config, "model.head")
+    if head not in (None, "heatmap_cnn"):
+        raise ConfigError(f"model.head must be heatmap_cnn or left out, got {head!r}")
     model_type = value_at(config, "model.model_type")
     known = registry.names(ModelSpec)
     if model_type.rpartition("/")[2] not in known:
@@ -61,6 +60,7 @@ def build_model(
             f"Known: {', '.join(known)}."
         )
     cls: type[nn.Module] = registry.load(ModelSpec, model_type, value_at(config, "prefer"))
+    _check_context(model_type, cls, value_at(config, "model.do_context"))
     size = config.data.image_resize_dims
     values: dict[str, Any] = {
         "num_views": num_views,
@@ -84,6 +84,19 @@ def build_model(
         return cls(**given)
     except (ArgumentError, ArgumentValueError) as error:
         raise ConfigError(f"model {model_type!r}: {error}") from error
+
+
+def _check_context(model_type: str, cls: type[nn.Module], do_context: bool | None) -> None:
+    """Check the key by which older configs say that a model sees the frames around each one."""
+    sees_context = bool(getattr(cls, "num_context_frames", 0))
+    if do_context is None or do_context == sees_context:
+        return
+    sees = "the frames around each one" if sees_context else "single frames"
+    mend = "" if sees_context else ", or take model.model_type: heatmap_mhcrnn"
+    raise ConfigError(
+        f"model.do_context: {str(do_context).lower()} does not go with the model {model_type!r}, "
+        f"which sees {sees}. Leave it out{mend}."
+    )
 
 
 def load_weights(model: nn.Module, path: str | Path) -> Mapping[str, Any]:

@@ -9,19 +9,27 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lploss_builtin.models.heatmap import HeatmapTransformer
+from lploss.errors import ArgumentValueError
+from lploss_builtin.models.heatmap import HeatmapModel
+from lploss_builtin.models.patch_transformer import PatchTransformer
+from lploss_builtin.models.timm_networks import TIMM_NAMES, is_patch_transformer
 
 _STANDARD_DEVIATION = 0.02
 
 
-class HeatmapMultiviewTransformer(HeatmapTransformer):
+class HeatmapMultiviewTransformer(HeatmapModel):
     """A vision transformer in which the patches of all views attend to each other.
 
     To the patches of each view a vector is added that is learned for this view, so that the
     network can tell the cameras apart. What one view cannot see, the others tell. Where a camera
     is missing, the other views are predicted without it, by the same weights.
 
-    The arguments are those of `HeatmapTransformer`; ``num_views`` is that of the training.
+    The arguments are those of `HeatmapModel`; ``num_views`` is that of the training. The backbone
+    must be a vision transformer.
+
+    Raises:
+        ArgumentValueError: the backbone is a convolutional network, or an argument cannot be used.
+        MissingWeightsError: the pretrained weights cannot be had.
 
     Source: the multi-view transformer of Lightning Pose.
 
@@ -34,6 +42,17 @@ class HeatmapMultiviewTransformer(HeatmapTransformer):
         >>> model(torch.rand(1, 2, 3, 64, 64), views=[0, 2]).shape
         torch.Size([1, 10, 16, 16])
     """
+
+    backbone: PatchTransformer
+
+    def check_backbone(self, backbone: str) -> None:
+        """Check that a backbone has patches that can attend to each other."""
+        if not is_patch_transformer(backbone):
+            raise ArgumentValueError(
+                f"the backbone {backbone!r} has no patches that attend to those of other views. "
+                f"Take a vision transformer ({', '.join(TIMM_NAMES)}), or the model 'heatmap', "
+                "which sees each view by itself and takes any backbone."
+            )
 
     def prepare_views(self) -> None:
         """Make a vector for each view."""

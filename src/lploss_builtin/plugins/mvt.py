@@ -1,4 +1,4 @@
-"""The multi-view transformer, and the same network for single views."""
+"""The multi-view transformer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ def lploss_models() -> list[ModelSpec]:
             "heatmap_multiview_transformer",
             f"{_MODELS}.multiview_transformer:HeatmapMultiviewTransformer",
             "a vision transformer in which the patches of all views attend to each other",
-            requires=("mvt",),
-        ),
-        ModelSpec(
-            "heatmap",
-            f"{_MODELS}.heatmap:HeatmapTransformer",
-            "a vision transformer that sees each view by itself",
             requires=("mvt",),
         ),
     ]

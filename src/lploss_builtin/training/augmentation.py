@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from lploss_builtin.training.augmentation_2d import (
     augment_photometric,
 )
 from lploss_builtin.training.augmentation_3d import augment_3d
+from lploss_builtin.training.context_windows import folded, unfolded
 from lploss_builtin.training.patch_masking import mask_patches
 
 
@@ -37,6 +39,8 @@ class BatchAugmentation:
         partners: Sequence[int] | None = None,
     ) -> None:
         self._image_augmentation = image_augmentation.for_3d() if in_3d else image_augmentation
+        # The predictions of a mirrored sequence would be those of other keypoints.
+        self._of_sequence = replace(self._image_augmentation, flip_probability=0.0)
         self._in_3d, self._patch_size, self._seed = in_3d, patch_size, seed
         self._partners = partners
         self._num_moved: Tensor | int = 0
@@ -47,18 +51,21 @@ class BatchAugmentation:
     ) -> dict[str, Tensor]:
         """Return the batch with other images, and with the targets that go with them.
 
+        The ``context_images`` around a frame change as the frame does, but are not masked: from
+        them a network can tell what the frame does not show.
+
         Args:
             batch: what the data loader returned.
             step: a number that changes whenever a frame comes again, such as the epoch.
             patch_mask_ratio: share of the patches of each view that are masked.
         """
         with torch.no_grad():
-            done = dict(batch)
+            done = unfolded(batch)
             if self._in_3d:
                 moved = augment_3d(done, seed=self._seed, step=step)
                 done = dict(moved.batch)
-                self._num_moved = self._num_moved + moved.is_augmented.sum()
-                self._num_frames += len(moved.is_augmented)
+                self._num_moved = self._num_moved + moved.is_augmented[: len(batch["index"])].sum()
+                self._num_frames += len(batch["index"])
             done = augment_geometric(
                 done,
                 self._image_augmentation,
@@ -66,17 +73,39 @@ class BatchAugmentation:
                 step=step,
                 partners=self._partners,
             )
-            images = augment_photometric(
+            done["images"] = augment_photometric(
                 done["images"],
                 self._image_augmentation,
                 seed=self._seed,
                 step=step,
                 index=done["index"],
             )
+            done = folded(done, batch)
             done["images"], _ = mask_patches(
-                images,
+                done["images"],
                 patch_mask_ratio,
                 self._patch_size,
+                seed=self._seed,
+                step=step,
+                index=done["index"],
+            )
+        return done
+
+    def of_sequence(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return consecutive frames of a video, all changed alike.
+
+        Each view is turned, scaled and shifted as a labelled frame is, unless this is done in 3D;
+        ``affine`` says how, so that it is undone on predictions. Nothing is masked or mirrored.
+
+        Args:
+            batch: with the same ``index`` for all frames.
+            step: as for labelled frames.
+        """
+        with torch.no_grad():
+            done = augment_geometric(batch, self._of_sequence, seed=self._seed, step=step)
+            done["images"] = augment_photometric(
+                done["images"],
+                self._of_sequence,
                 seed=self._seed,
                 step=step,
                 index=done["index"],

@@ -1,4 +1,4 @@
-"""Labelled frames, in batches, as a Lightning data module."""
+"""Labelled frames, and those of videos, in batches, as a Lightning data module."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
@@ -16,6 +17,8 @@ from lploss.errors import ArgumentValueError, ConfigError, DataError
 from lploss_builtin.data.labelled_frames import Batch, LabelledFrames, LoadingProgress, collate
 from lploss_builtin.data.labelled_project import LabelledProject
 from lploss_builtin.data.split import Split, split
+from lploss_builtin.data.video_sequences import VideoSequences
+from lploss_builtin.training.unlabelled_videos import UnlabelledVideos
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ class LabelledDataModule(lightning.LightningDataModule):
     Args:
         project: the labelled frames.
         config: the full config with defaults.
+        num_context_frames: how many frames before and after each one the model sees.
 
     Raises:
         ConfigError: the shares of the parts cannot be used.
@@ -37,9 +41,14 @@ class LabelledDataModule(lightning.LightningDataModule):
         dataset: all frames.
         train_dataset: those to train with.
         parts: numbers of the frames of each part.
+        videos: those to train with beside the labelled frames, a sequence for each batch.
     """
 
-    def __init__(self, project: LabelledProject, config: DictConfig) -> None:
+    videos: UnlabelledVideos | None = None
+
+    def __init__(
+        self, project: LabelledProject, config: DictConfig, *, num_context_frames: int = 0
+    ) -> None:
         super().__init__()
         training, size = config.training, config.data.image_resize_dims
         self._config = config
@@ -53,8 +62,14 @@ class LabelledDataModule(lightning.LightningDataModule):
             )
         except ArgumentValueError as error:
             raise ConfigError(str(error)) from error
-        self.dataset = LabelledFrames(project, (size.height, size.width), keep_going=True)
+        self.dataset = LabelledFrames(
+            project,
+            (size.height, size.width),
+            keep_going=True,
+            num_context_frames=num_context_frames,
+        )
         self._unreadable: dict[int, str] = {}
+        self._unreadable_sequences: list[str] = []
         self.train_dataset = Subset(self.dataset, self.parts.train)
         self._val_dataset = Subset(self.dataset, self.parts.val)
 
@@ -62,14 +77,22 @@ class LabelledDataModule(lightning.LightningDataModule):
         """Read the images into memory, where they fit."""
         self.dataset.load(progress)
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def example(self) -> Batch | dict[str, Batch]:
+        """Return a batch of one labelled frame, with the first sequence of the videos."""
+        labelled = collate([self.dataset[self.parts.train[0]]])
+        if self.videos is None:
+            return labelled
+        return {"labelled": labelled, "unlabelled": next(iter(self.sequences(1)))}
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Name frames that cannot be read, which have come without images and labels.
 
         Raises:
             DataError: there are more of them than ``training.max_unreadable_frames``.
         """
-        is_readable = batch.pop("is_readable")
-        for index in batch["index"][~is_readable].tolist():
+        labelled = batch.get("labelled", batch)
+        is_readable = labelled.pop("is_readable")
+        for index in labelled["index"][~is_readable].tolist():
             if index not in self._unreadable:
                 self._unreadable[index] = self.dataset.problem_of(index) or "is readable again"
                 _LOGGER.warning("left out: %s", self._unreadable[index])
@@ -84,8 +107,8 @@ class LabelledDataModule(lightning.LightningDataModule):
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """What is wrong with the frames that could not be read, so far."""
-        return tuple(self._unreadable.values())
+        """What is wrong with frames and sequences that could not be read, so far."""
+        return (*self._unreadable.values(), *self._unreadable_sequences)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,11 +117,46 @@ class LabelledDataModule(lightning.LightningDataModule):
         num_batches = -(-len(self.train_dataset) // training.train_batch_size)
         return max(1, -(-num_batches // training.accumulate_grad_batches))
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Return batches in another order each epoch."""
-        return self._loader(
+    def train_dataloader(self) -> DataLoader[Batch] | CombinedLoader:
+        """Return batches in another order each epoch; with videos, each with a sequence."""
+        labelled = self._loader(
             self.train_dataset, self._config.training.train_batch_size, shuffle=True
         )
+        if self.videos is None:
+            return labelled
+        unlabelled = self.sequences(len(labelled))
+        return CombinedLoader({"labelled": labelled, "unlabelled": unlabelled}, mode="min_size")
+
+    def sequences(self, num_batches: int) -> VideoSequences:
+        """Return the sequences of the videos, those of this process.
+
+        Args:
+            num_batches: how many there are in an epoch.
+        """
+        videos, size, trainer = self.videos, self._config.data.image_resize_dims, self.trainer
+        if videos is None:
+            raise ArgumentValueError("there are no videos to train with")
+        sequences = VideoSequences(
+            videos.recordings,
+            (size.height, size.width),
+            length=videos.length,
+            num_batches=num_batches,
+            seed=videos.seed,
+            cameras=videos.cameras,
+            rank=0 if trainer is None else trainer.global_rank,
+            num_processes=1 if trainer is None else trainer.world_size,
+            unreadable=self._leave_out,
+        )
+        if trainer is not None:
+            loop: Any = trainer.fit_loop
+            sequences.set_epoch(loop.epoch_progress.current.processed)
+            sequences.start = loop.epoch_loop.batch_progress.current.ready
+        return sequences
+
+    def _leave_out(self, problem: str) -> None:
+        if problem not in self._unreadable_sequences:
+            self._unreadable_sequences.append(problem)
+            _LOGGER.warning("left out: %s", problem)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the frames to validate with."""

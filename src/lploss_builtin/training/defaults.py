@@ -48,6 +48,11 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "heatmap_loss_type": "mse",
         "losses_to_use": [],
     },
+    "dali": {
+        "general": {"seed": 123456},
+        "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 96}},
+        "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 96}},
+    },
 }
 
 

@@ -14,15 +14,16 @@ from lploss.errors import ConfigError
 def training_losses(config: DictConfig, data_module: Any) -> dict[str, LossFactory]:
     """Build the factories ``"supervised"`` and ``"unsupervised"``.
 
-    The unsupervised losses see the labelled frames, without their labels.
+    The unsupervised losses see unlabelled videos, where ``data.video_dir`` names some, and else the
+    labelled frames, without their labels.
 
     Args:
         config: the full config.
         data_module: labelled keypoints for the losses that are fitted to them.
 
     Raises:
-        ConfigError: the config asks for no loss, or for one that compares frames of a video, or
-            for one that the augmentation makes meaningless.
+        ConfigError: the config asks for no loss, or for one that compares frames of a video where
+            there is none, or for one that the augmentation makes meaningless.
     """
     # All processes train and validate in step, so validation is shared, too.
     factories = get_loss_factories(config, data_module, sync=True)
@@ -32,10 +33,11 @@ def training_losses(config: DictConfig, data_module: Any) -> dict[str, LossFacto
             "losses"
         )
     for name, loss in factories["unsupervised"].losses.items():
-        if loss.num_previous_frames:
+        if loss.num_previous_frames and config.data.video_dir is None:
             raise ConfigError(
                 f"model.losses_to_use names {name!r}, which compares consecutive frames of a "
-                "video: labelled frames are none. Take it out."
+                "video: labelled frames are none. Name a folder of videos in data.video_dir, or "
+                "take the loss out."
             )
     _check_reprojection(config, factories)
     return factories

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from lploss import LossFactory
 from lploss.config import plain
-from lploss.errors import ConfigError, TrainingError, did_you_mean
+from lploss.errors import ConfigError, MissingInputError, TrainingError, did_you_mean
 from lploss.loss import LogEntry, Stage
 from lploss_builtin.training.augmentation import BatchAugmentation
 from lploss_builtin.training.curriculum import Curriculum, Moment
 
 Batch = dict[str, Tensor]
+
+#: A labelled batch; or ``labelled`` and ``unlabelled``, where videos are trained with.
+TrainingBatch = Batch | dict[str, Batch]
 
 _OCCLUDED, _VISIBLE = 1, 2
 
@@ -30,7 +33,9 @@ class PoseModule(lightning.LightningModule):
     """Trains a model with whatever losses the config asks for.
 
     It knows no loss and no model by name: the model turns a batch into the losses' inputs, and
-    the factories do the rest.
+    the factories do the rest. Where a batch holds consecutive frames of a video, the unsupervised
+    losses are taken of these, and validation, which has labelled frames only, leaves them out.
+    Else they are taken of the labelled frames.
 
     Args:
         model: has ``get_loss_inputs_labeled`` and ``get_loss_inputs_unlabeled``.
@@ -38,6 +43,7 @@ class PoseModule(lightning.LightningModule):
         augmentation: what is done to the images of a training batch.
         curriculum: the schedules.
         config: the full config with defaults; it is kept in checkpoints.
+        has_videos: whether batches to train with hold frames of videos.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class PoseModule(lightning.LightningModule):
         augmentation: BatchAugmentation,
         curriculum: Curriculum,
         config: DictConfig,
+        *,
+        has_videos: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -55,6 +63,7 @@ class PoseModule(lightning.LightningModule):
         self.augmentation = augmentation
         self.curriculum = curriculum
         self.config = config
+        self.has_videos = has_videos
         backbone = getattr(model, "backbone", None)
         parameters = [] if backbone is None else list(backbone.parameters())
         #: What is frozen at first: the parameters of the model's ``backbone``, where it has one.
@@ -66,22 +75,27 @@ class PoseModule(lightning.LightningModule):
         """How far the training has come."""
         return Moment(self.current_epoch, self.global_step)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: TrainingBatch, dataloader_idx: int) -> TrainingBatch:
         """Augment the images of a training batch, on the device."""
         if not self.trainer.training:
             return batch
+        labelled, unlabelled = _parts(batch)
         ratio = self.curriculum.patch_mask_ratio(self.moment)
-        return self.augmentation(batch, self.current_epoch, ratio)
+        labelled = self.augmentation(labelled, self.current_epoch, ratio)
+        if unlabelled is None:
+            return labelled
+        unlabelled = self.augmentation.of_sequence(unlabelled, self.current_epoch)
+        return {"labelled": labelled, "unlabelled": unlabelled}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Return the sum of all losses."""
-        return self._total(batch, "train")
+        return self._total(*_parts(batch), "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log all losses, and how far predictions are from the labels."""
-        self._total(batch, "val")
+        self._total(batch, None, "val")
 
-    def check(self, batch: Batch) -> None:
+    def check(self, batch: TrainingBatch) -> None:
         """Check that the losses get all that they need.
 
         Args:
@@ -92,38 +106,62 @@ class PoseModule(lightning.LightningModule):
         """
         self.model.eval()
         with torch.no_grad():
-            inputs = self._inputs(batch)
-            for factory in self.factories.values():
-                factory.check(**inputs)
+            for kind, inputs in self._inputs(*_parts(batch)).items():
+                try:
+                    self.factories[kind].check(**inputs)
+                except MissingInputError as error:
+                    raise MissingInputError(
+                        f"the model {self.config.model.model_type!r} cannot be trained with a loss "
+                        f"that the config asks for: {error}"
+                    ) from error
         self.model.train()
 
-    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+    def _inputs(self, labelled: Batch, unlabelled: Batch | None) -> dict[str, Batch]:
+        """Return what the losses of each kind are given."""
         model: Any = self.model
-        inputs: dict[str, Tensor] = model.get_loss_inputs_labeled(self._with_targets(batch))
-        return inputs
+        inputs: Batch = model.get_loss_inputs_labeled(self._with_targets(labelled))
+        found = {"supervised": inputs}
+        if unlabelled is not None:
+            found["unsupervised"] = model.get_loss_inputs_unlabeled(unlabelled)
+        elif not self.has_videos:
+            found["unsupervised"] = inputs
+        return found
 
-    def _total(self, batch: Batch, stage: Stage) -> Tensor:
-        inputs = self._inputs(batch)
+    def _total(self, labelled: Batch, unlabelled: Batch | None, stage: Stage) -> Tensor:
+        inputs = self._inputs(labelled, unlabelled)
+        num_frames = len(labelled["images"])
         # What is validated is compared between epochs, so it has the same weights in all of them.
         anneal_weight = self.curriculum.anneal_weight(self.moment) if stage == "train" else 1.0
         total: Tensor | None = None
-        for factory in self.factories.values():
+        for kind, of_kind in inputs.items():
+            factory = self.factories[kind]
             if factory.losses:
-                result = factory(stage=stage, anneal_weight=anneal_weight, **inputs)
+                result = factory(stage=stage, anneal_weight=anneal_weight, **of_kind)
                 total = result.loss if total is None else total + result.loss
-                self._log(result.logs, stage, len(batch["images"]))
-        self._log_error(inputs, stage)
+                self._log(result.logs, stage, num_frames)
+        self._log_error(inputs["supervised"], stage)
         if total is None:
-            raise ConfigError("there is no loss to train with")
+            if stage == "train":
+                raise ConfigError("there is no loss to train with")
+            # All losses are those of videos.
+            total = torch.zeros((), device=self.device)
         if not total.isfinite():
-            self._stop(batch, inputs, stage)
-        self._log([{"name": f"{stage}_loss", "value": total.detach()}], stage, len(batch["images"]))
+            self._stop(labelled, unlabelled, inputs, stage)
+        self._log([{"name": f"{stage}_loss", "value": total.detach()}], stage, num_frames)
         return total
 
-    def _stop(self, batch: Batch, inputs: Mapping[str, Tensor], stage: Stage) -> NoReturn:
+    def _stop(
+        self,
+        labelled: Batch,
+        unlabelled: Batch | None,
+        inputs: Mapping[str, Batch],
+        stage: Stage,
+    ) -> NoReturn:
         """Keep what made the loss NaN or infinite, for inspection."""
         path = Path(self.trainer.default_root_dir) / f"not_finite_rank{self.global_rank}.pt"
-        kept = {name: value.detach().cpu() for name, value in {**batch, **inputs}.items()}
+        kept: dict[str, Any] = _on_host({**labelled, **inputs["supervised"]})
+        if unlabelled is not None:
+            kept["unlabelled"] = _on_host({**unlabelled, **inputs["unsupervised"]})
         torch.save(kept, path)
         losses = ", ".join(
             f"{name} = {record.value}"
@@ -232,3 +270,12 @@ class PoseModule(lightning.LightningModule):
             torch.set_rng_state(states["cpu"].cpu())
         if "cuda" in states and self.device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"].cpu(), self.device)
+
+
+def _parts(batch: Any) -> tuple[Batch, Batch | None]:
+    """Return the labelled batch, and that of a video where there is one."""
+    return (batch["labelled"], batch["unlabelled"]) if "labelled" in batch else (batch, None)
+
+
+def _on_host(batch: Batch) -> Batch:
+    return {name: values.detach().cpu() for name, values in batch.items()}

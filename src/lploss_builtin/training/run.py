@@ -21,10 +21,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from lploss import load_config
+from lploss import LossFactory, load_config
 from lploss.config import value_at
 from lploss.errors import ConfigError
-from lploss_builtin.data.labelled_frames import LoadingProgress, collate
+from lploss_builtin.data.labelled_frames import LoadingProgress
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.models.building import build_model, load_weights
 from lploss_builtin.training import history
@@ -44,6 +44,7 @@ from lploss_builtin.training.losses import training_losses
 from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.resuming import GoOnWithTheNextBatch, num_whole_epochs
 from lploss_builtin.training.schedule_plot import plot_schedules
+from lploss_builtin.training.unlabelled_videos import unlabelled_videos
 
 _BEST, _LAST = "best", "last"
 _PATCH_SIZE = (16, 16)
@@ -159,12 +160,8 @@ def train(
             "training.imgaug_3d: true needs calibrated cameras, and the project has none: give "
             "calibrations/<session>.toml or calibration.toml, or set it to false"
         )
-    for note in project.notes:
-        logging.getLogger(__name__).warning(note)
-    config = _with_project(config, project)
-    data_module = LabelledDataModule(project, config)
+    config = _with_calibration(_with_project(config, project))
     lightning.seed_everything(training.rng_seed_model_pt, verbose=False)
-    losses = training_losses(config, data_module)
     model = build_model(
         config,
         num_views=project.num_views,
@@ -174,6 +171,7 @@ def train(
     )
     if config.model.checkpoint and not resume:
         load_weights(model, config.model.checkpoint)
+    data_module, losses = _data_and_losses(config, project, model, folder)
     if config.model.compile:
         model.compile()
     num_processes = _num_devices(training.devices) * training.num_nodes
@@ -192,9 +190,10 @@ def train(
         ),
         curriculum,
         config,
+        has_videos=data_module.videos is not None,
     )
     run = TrainingRun(out)
-    module.check(collate([data_module.dataset[data_module.parts.train[0]]]))
+    module.check(data_module.example())
     checkpoint = _checked_checkpoint(run, config) if resume else None
     trainer = _trainer(config, run, shows_progress)
     _write_head(run, config, curriculum, steps_per_epoch, resumes=resume)
@@ -214,6 +213,26 @@ def train(
     finally:
         _write_tail(run, module, data_module)
     return run
+
+
+def _data_and_losses(
+    config: DictConfig, project: LabelledProject, model: nn.Module, folder: Path | None
+) -> tuple[LabelledDataModule, dict[str, LossFactory]]:
+    """Return what the model learns from: frames, videos where a loss asks for them, and losses."""
+    num_context_frames = getattr(model, "num_context_frames", 0)
+    data_module = LabelledDataModule(project, config, num_context_frames=num_context_frames)
+    losses = training_losses(config, data_module)
+    notes = [*project.notes]
+    if lacking := data_module.dataset.context_note:
+        notes.append(lacking)
+    if losses["unsupervised"].losses and config.data.video_dir is not None:
+        data_module.videos = unlabelled_videos(
+            config, project, folder=folder, num_context_frames=num_context_frames
+        )
+        notes += data_module.videos.notes
+    for note in notes:
+        logging.getLogger(__name__).warning(note)
+    return data_module, losses
 
 
 def _check_numbers(config: DictConfig) -> None:
@@ -298,6 +317,15 @@ def _with_project(config: DictConfig, project: LabelledProject) -> DictConfig:
     config.data.view_names = list(project.view_names) or None
     config.data.keypoint_names = list(project.keypoint_names)
     config.data.num_keypoints = len(project.keypoint_names)
+    return config
+
+
+def _with_calibration(config: DictConfig) -> DictConfig:
+    """Return the config with the calibration of a loss where it lies: in the project's folder."""
+    for section in (config.losses or {}).values():
+        path = section.get("calibration") if OmegaConf.is_dict(section) else None
+        if isinstance(path, str) and (inside := Path(config.data.data_dir) / path).is_file():
+            section.calibration = str(inside)
     return config
 
 

@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from lploss.errors import ConfigError, DataError
 from lploss_builtin.commands import predict as command
+from lploss_builtin.commands.predicting import LabelledVideo
 from tests.lploss_builtin.commands.predicting.runs import write_run, write_spots
+from tests.lploss_builtin.commands.predicting.spot_videos import wandering, write_spot_video
 from tests.lploss_builtin.commands.predicting.test_runner import KEYPOINTS
 from tests.lploss_builtin.data.small_projects import CAMERA, write_text
 
@@ -42,6 +44,9 @@ def test_a_table_on_the_screen(invoke, tmp_path):
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "┃ recording ┃ views ┃ frames ┃ mean likelihood ┃ mean reprojection error, px ┃" in lines
     assert any(line.startswith("│ mo │ left, top │ 3 │ 0.") for line in lines)
+    head = "┃ recording ┃ predicted now ┃ frames/s ┃ decoding ┃ model ┃ writing ┃"
+    assert head in lines
+    assert any(line.startswith("│ mo │ 3 │ ") and line.endswith("% │") for line in lines)
     assert lines[-1] == "run/predictions: 3 files"
     names = [path.name for path in (tmp_path / "run/predictions").iterdir()]
     assert sorted(names) == ["mo_3d.csv", "mo_left.csv", "mo_top.csv"]
@@ -53,14 +58,20 @@ def test_json_and_nothing_else(invoke):
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     (recording,) = found.pop("recordings")
-    assert found == {"unreadable": [], "notes": [], "out": "there"}
+    assert found == {"failed": [], "unreadable": [], "notes": [], "out": "there"}
     assert 0 <= recording.pop("likelihood") <= 1
+    assert recording.pop("frames_per_second") > 0
+    shares = recording.pop("shares_of_time")
+    assert list(shares) == ["decoding", "model", "writing"]
+    assert sum(shares.values()) == pytest.approx(1.0)
     assert recording == {
         "name": "mo",
         "views": ["top"],
         "num_frames": 3,
         "reprojection_error": None,
         "files": ["mo_top.csv"],
+        "num_kept_frames": 0,
+        "drawing_seconds": 0.0,
     }
     assert result.stderr == ""
 
@@ -82,6 +93,19 @@ def test_keep_going_ends_with_status_1(invoke, tmp_path):
     assert (tmp_path / "run/predictions/mo_top.csv").is_file()
 
 
+def test_a_video_that_failed_ends_with_status_1(invoke, tmp_path):
+    write_spot_video(tmp_path / "mo_top.mp4", wandering(3))
+    (tmp_path / "tu_top.mp4").write_bytes(b"")
+    result = invoke("run", "mo_top.mp4", "tu_top.mp4", "--video", "--confidence", "0.1")
+    assert result.exit_code == 1
+    assert "failed: the video tu_top.mp4 is empty" in result.stdout
+    files = {path.name for path in (tmp_path / "run/predictions").iterdir() if path.is_file()}
+    assert files == {"mo_top.csv", "mo_top_labelled.mp4"}
+    result = invoke("run", "mo_top.mp4")
+    assert result.exit_code == 0
+    assert "predicted now" not in result.stdout
+
+
 def test_errors_are_raised_for_the_core_to_show(invoke):
     with pytest.raises(ConfigError, match=r"^mo_top is no folder of a training: "):
         invoke("mo_top", "mo_left")
@@ -99,8 +123,9 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         *("--out", "o", "--checkpoint", "last", "--views", "top, left", "--calibration", "k.toml"),
         *("--bbox", "a.csv", "--bbox", "b.csv", "--batch-size", "7", "--device", "cuda:1"),
     )
+    drawing = ("--video", "--confidence", "0.5", "--colormap", "hsv", "--overwrite")
     with pytest.raises(DataError):
-        invoke("run", "a", "b.csv", *options, "--keep-going")
+        invoke("run", "a", "b.csv", *options, "--keep-going", *drawing)
     ((run, inputs, given),) = calls
     assert (run, inputs) == ("run", ["a", "b.csv"])
     given.pop("progress")
@@ -113,6 +138,8 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         "batch_size": 7,
         "device": "cuda:1",
         "keep_going": True,
+        "overwrite": True,
+        "video": LabelledVideo(0.5, "hsv"),
     }
 
 

@@ -48,7 +48,10 @@ def test_tables_on_the_screen(invoke, tmp_path):
     # 2 of 8 values of a frame are none (the first frame), 2 of the other 6 are 5.
     assert "a 75 % 0 5 5 5 33.3 % 2 tail" in lines
     assert any(line.startswith("all files 75 % 0") for line in lines)
-    assert "lploss-score: scores.parquet, scores.csv, summary.json, pictures (6)" in lines
+    assert (
+        "lploss-score: scores.parquet, scores.csv, summary.json, pictures (6); metric files (2)"
+        in lines
+    )
     assert (tmp_path / "lploss-score" / "scores.csv").is_file()
 
 
@@ -119,6 +122,11 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
             "v.mp4",
             "--keep-going",
             "--no-pictures",
+            "--no-metric-files",
+            "--processes",
+            "3",
+            "--scheduler",
+            "tcp://host:8786",
         )
     ((files, options),) = calls
     options.pop("progress")
@@ -133,7 +141,10 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         "out": "o",
         "videos": str([type(options["out"])("v.mp4")]),
         "pictures": "False",
+        "metric_files": "False",
         "keep_going": "True",
+        "processes": "3",
+        "scheduler": "tcp://host:8786",
     }
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lploss.errors import ArgumentValueError
 from lploss_builtin.commands.demo import demo
 from lploss_builtin.commands.score import score
-from lploss_builtin.commands.scoring import runner
+from lploss_builtin.commands.scoring import score_recording
 from lploss_builtin.commands.scoring_demo import compare, scoring_demo
 from lploss_builtin.data.demo_project import make_demo_project
 from lploss_builtin.data.keypoint_files import read_keypoints
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
         monkeypatch.chdir(folder)
         monkeypatch.setenv("COLUMNS", "100")
         # The tests of scoring look at pictures; they are most of the time.
-        monkeypatch.setattr(runner, "draw_pictures", lambda *args: None)
+        monkeypatch.setattr(score_recording, "draw_pictures", lambda *args: None)
         arguments = ["score", "--frames", "150"]
         result = CliRunner().invoke(app_of(demo), arguments, catch_exceptions=False)
     assert result.exit_code == 0

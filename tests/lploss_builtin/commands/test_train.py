@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import typer
 from lightning.pytorch.utilities import rank_zero_only
 from typer.testing import CliRunner
 
 from lploss.errors import ArgumentValueError, ConfigError, MissingDependencyError
+from lploss_builtin.commands import after_training
+from lploss_builtin.commands.after_training import EvalTasks, TrainingEvaluation
 from lploss_builtin.commands.train import train
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.training.small_trainings import write_training
@@ -35,8 +38,13 @@ def given(monkeypatch):
 
     def stand_in(config, out, **options):
         calls.append((config, str(out), options, os.environ.get(VARIABLE)))
+        return TrainingRun(out)
+
+    def evaluate(run, tasks, **options):
+        return TrainingEvaluation(run.folder, (), (), {}, (), ())
 
     monkeypatch.setattr("lploss_builtin.training.run.train", stand_in)
+    monkeypatch.setattr(after_training, "evaluate_training", evaluate)
     return calls
 
 
@@ -55,12 +63,19 @@ def start(folder):
 def test_a_training_and_how_it_goes_on(invoke, tmp_path):
     write_training(tmp_path / "project", training={"max_epochs": 1})
     result = invoke("project/config.yaml", "training.train_frames=4", "--out", "run")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "trained: run\n", "")
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, heading, *_ = result.stdout.splitlines()
+    assert (first, " ".join(heading.split())) == ("trained: run", "labelled frames mean (median)")
+    errors = pd.read_csv(tmp_path / "run" / "predictions_left_pixel_error.csv", index_col=0)
+    assert errors["set"].value_counts().to_dict() == {"unused": 8, "train": 4, "validation": 4}
     assert TrainingRun(tmp_path / "run").config.training.train_frames == 4
     with pytest.raises(ConfigError, match=r"^the training in run is complete: it has 1 epochs\."):
         invoke("--resume", "run")
+    before = (tmp_path / "run" / "predictions_left.csv").read_bytes()
     result = invoke("--resume", "run", "training.max_epochs=2")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "trained: run\n", "")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("trained: run\nlabelled frames")
+    assert (tmp_path / "run" / "predictions_left.csv").read_bytes() != before
     config = TrainingRun(tmp_path / "run").config
     assert (config.training.max_epochs, config.training.train_frames) == (2, 4)
     assert VARIABLE not in os.environ
@@ -188,7 +203,37 @@ def test_two_processes_say_once_that_they_are_done(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "trained: run\n"
+    assert done.stdout.startswith("trained: run\nlabelled frames")
+    assert done.stdout.count("pixel_error, px") == 1
+    assert (tmp_path / "run" / "predictions_left_pixel_error.csv").is_file()
+
+
+def test_what_cannot_be_done_afterwards_is_said_before(invoke, given, tmp_path):
+    write_config(tmp_path, "eval: {predict_vids_after_training: true, test_videos_directory: a}\n")
+    with pytest.raises(ConfigError, match=r"^eval\.test_videos_directory must be a folder of vid"):
+        invoke("config.yaml")
+    assert given == []
+
+
+def test_what_is_not_read_is_said(invoke, given, tmp_path):
+    write_config(tmp_path, "eval: {hydra_paths: [a], fiftyone: {port: 5151}}\n")
+    result = invoke("config.yaml", "--out", "run")
+    assert result.stderr.splitlines() == [
+        "note: eval.hydra_paths is not read: it is for a tool that lploss has no part in",
+        "note: eval.fiftyone is not read: it is for a tool that lploss has no part in",
+    ]
+
+
+def test_an_evaluation_that_fails_is_named_after_the_training(invoke, given, tmp_path, monkeypatch):
+    def evaluate(run, tasks, **options):
+        assert (run.folder.name, tasks) == ("run", EvalTasks())
+        return TrainingEvaluation(run.folder, (), (), {}, ("one",), ("the videos: none",))
+
+    monkeypatch.setattr(after_training, "evaluate_training", evaluate)
+    write_config(tmp_path)
+    result = invoke("config.yaml", "--out", "run")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout == "trained: run\nnote: one\nnot evaluated: the videos: none\n"
 
 
 def test_a_training_that_fails_leaves_no_trace_of_its_folder(invoke, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import lploss
 from lploss.errors import ArgumentValueError, FitError, ShapeError
+from lploss_builtin.data.calibration import read_calibration
 from lploss_builtin.ops.geometry import Cameras, project_points, reprojection_error
 from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
 from tests.lploss_builtin.ops.geometry.rigs import noise, random_points, random_rig
@@ -147,7 +148,6 @@ def test_cameras_must_say_what_they_see_and_see_the_same() -> None:
 
 @needs_real_data
 def test_on_the_fly_it_agrees_with_the_reprojection_error() -> None:
-    from lploss_builtin.data.calibration import read_calibration
     from lploss_builtin.data.keypoint_files import read_keypoints
 
     folder = FOLDER / "fly-3cam"
@@ -165,6 +165,22 @@ def test_on_the_fly_it_agrees_with_the_reprojection_error() -> None:
     assert float(moved.median()) == pytest.approx(
         float(reprojection_error(keypoints.unflatten(1, (3, 12, 2)), cameras)[:, 0, 0].median()),
         abs=2.0,
+    )
+
+
+@needs_real_data
+def test_the_cameras_of_a_file_come_in_the_order_of_the_views() -> None:
+    path = FOLDER / "fly-3cam" / "calibration.toml"
+    names = read_calibration(path).names
+    matches = [[0, 1], [2, 3]]
+    loss = create(path, mirrored_column_matches=matches, view_names=[names[2], names[0]])
+    cameras = read_calibration(path).select([names[2], names[0]])
+    assert torch.equal(loss.components, create(cameras, mirrored_column_matches=matches).components)
+    with pytest.raises(ArgumentValueError) as raised:
+        create(path, mirrored_column_matches=matches, view_names=[names[0], "top"])
+    assert str(raised.value) == (
+        "loss 'pca_multiview': calibration must hold a camera for each of the views "
+        f"{names[0]}, top, it holds those of {', '.join(names)}, got {str(path)!r}"
     )
 
 

@@ -83,3 +83,64 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_weights(torch.nn.Linear(1, 1), path)
     assert str(caught.value).startswith(f"{path} is no checkpoint of a training: ")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "do_context", "message"),
+    [
+        ("heatmap", None, None),
+        ("heatmap", False, None),
+        ("heatmap_mhcrnn", None, None),
+        ("heatmap_mhcrnn", True, None),
+        (
+            "heatmap",
+            True,
+            "model.do_context: true does not go with the model 'heatmap', which sees single "
+            "frames. Leave it out, or take model.model_type: heatmap_mhcrnn.",
+        ),
+        (
+            "heatmap_mhcrnn",
+            False,
+            "model.do_context: false does not go with the model 'heatmap_mhcrnn', which sees the "
+            "frames around each one. Leave it out.",
+        ),
+    ],
+)
+def test_the_key_for_frames_around_each_one(model_type, do_context, message):
+    small = {
+        "model_type": model_type,
+        "do_context": do_context,
+        "backbone": "test_vit",
+        "backbone_pretrained": False,
+    }
+    if message is None:
+        assert build_model(config(**small), num_views=1, num_keypoints=2).num_keypoints == 2
+        return
+    with pytest.raises(ConfigError) as caught:
+        build_model(config(**small), num_views=1, num_keypoints=2)
+    assert str(caught.value) == message
+
+
+def test_there_is_one_head_to_choose():
+    with pytest.raises(ConfigError) as caught:
+        build_model(config(head="linear"), num_views=1, num_keypoints=2)
+    assert str(caught.value) == "model.head must be heatmap_cnn or left out, got 'linear'"
+
+
+@pytest.mark.parametrize("model_type", ["heatmap", "heatmap_mhcrnn", "regression"])
+def test_a_convolutional_backbone_by_the_config(model_type):
+    small = {"model_type": model_type, "backbone": "test_resnet", "backbone_pretrained": False}
+    model = build_model(config(**small), num_views=2, num_keypoints=3)
+    assert model.backbone.patch_size == (32, 32)
+
+
+def test_the_multiview_transformer_needs_patches():
+    asked = {"model_type": "heatmap_multiview_transformer", "backbone": "resnet18"}
+    with pytest.raises(ConfigError) as caught:
+        build_model(config(**asked), num_views=2, num_keypoints=3)
+    assert str(caught.value) == (
+        "model 'heatmap_multiview_transformer': the backbone 'resnet18' has no patches that attend "
+        "to those of other views. Take a vision transformer (vits_dino, vitb_dino, vits_dinov2, "
+        "vitb_dinov2, vits_dinov3, vitb_dinov3, vitb_imagenet), or the model 'heatmap', which sees "
+        "each view by itself and takes any backbone."
+    )

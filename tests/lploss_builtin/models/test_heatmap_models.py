@@ -9,13 +9,13 @@ from torch.testing import assert_close
 import lploss
 from lploss.errors import ArgumentError, ArgumentValueError, MissingInputError, ShapeError
 from lploss_builtin.models.heads import HeatmapHead
-from lploss_builtin.models.heatmap import HeatmapTransformer
+from lploss_builtin.models.heatmap import HeatmapModel
 from lploss_builtin.models.multiview_transformer import HeatmapMultiviewTransformer
 from lploss_builtin.ops import affine
 from lploss_builtin.ops.gaussians import gaussian_heatmaps
 from tests.lploss_builtin.models.small import BACKBONES, small
 
-CLASSES = (HeatmapTransformer, HeatmapMultiviewTransformer)
+CLASSES = (HeatmapModel, HeatmapMultiviewTransformer)
 
 
 def made(cls=HeatmapMultiviewTransformer, backbone="vits_dino", **params):
@@ -94,7 +94,7 @@ def test_views_are_told_apart():
     same = BATCH[:, :1].expand(-1, 3, -1, -1, -1)
     of_views = model(same).unflatten(1, (3, 3))
     assert (of_views[:, 0] - of_views[:, 1]).abs().max() > 1e-4
-    baseline = made(HeatmapTransformer)(same).unflatten(1, (3, 3))
+    baseline = made(HeatmapModel)(same).unflatten(1, (3, 3))
     assert_close(baseline[:, 0], baseline[:, 1])
 
 
@@ -239,10 +239,15 @@ def test_compiled_it_is_the_same(cls):
 
 
 def test_by_their_names():
-    assert lploss.list_models() == ["heatmap", "heatmap_multiview_transformer"]
+    assert lploss.list_models() == [
+        "heatmap",
+        "heatmap_mhcrnn",
+        "heatmap_multiview_transformer",
+        "regression",
+    ]
     model = lploss.create_model("heatmap_multiview_transformer", **small())
     assert type(model) is HeatmapMultiviewTransformer
-    assert type(lploss.create_model("heatmap", **small())) is HeatmapTransformer
+    assert type(lploss.create_model("heatmap", **small())) is HeatmapModel
     with pytest.raises(ArgumentError) as caught:
         lploss.create_model("heatmap", num_keypoint=3)
     assert str(caught.value).startswith(

@@ -27,7 +27,7 @@ def test_a_config_that_says_nothing():
     config = OmegaConf.to_container(with_defaults(load_config()))
     said = {
         section: {name: value for name, value in config[section].items() if value is not None}
-        for section in ("data", "training", "model")
+        for section in ("data", "training", "model", "dali")
     }
     multistep = said["training"].pop("lr_scheduler_params")["multisteplr"]
     assert multistep == {"milestones": [150, 200, 250], "milestone_steps": None, "gamma": 0.5}
@@ -76,6 +76,11 @@ def test_a_config_that_says_nothing():
             "compile": False,
             "heatmap_loss_type": "mse",
             "losses_to_use": [],
+        },
+        "dali": {
+            "general": {"seed": 123456},
+            "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 96}},
+            "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 96}},
         },
     }
 

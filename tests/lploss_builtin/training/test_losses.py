@@ -14,8 +14,9 @@ from tests.lploss_builtin.data.small_projects import write_project
 REPROJECTION = "supervised_reprojection_heatmap_mse"
 
 
-def losses_of(data_module=None, *, model=None, losses=None, **training):
+def losses_of(data_module=None, *, model=None, losses=None, data=None, **training):
     sections = {
+        "data": data or {},
         "model": {"model_type": "heatmap_multiview_transformer", **(model or {})},
         "losses": losses or {},
         "training": {"imgaug": "none", **training},
@@ -81,8 +82,13 @@ def test_a_loss_of_videos():
         losses_of(model={"losses_to_use": ["temporal"]})
     assert str(raised.value) == (
         "model.losses_to_use names 'temporal', which compares consecutive frames of a video: "
-        "labelled frames are none. Take it out."
+        "labelled frames are none. Name a folder of videos in data.video_dir, or take the loss out."
     )
+
+
+def test_a_loss_of_videos_that_are_there():
+    factories = losses_of(model={"losses_to_use": ["temporal"]}, data={"video_dir": "videos"})
+    assert names_of(factories)["unsupervised"] == ["temporal"]
 
 
 @pytest.mark.parametrize("imgaug", ["dlc", "dlc-lr", {"shift": 0.1}])

@@ -550,12 +550,14 @@ def test_a_value_that_cannot_be_is_told_with_its_key(tmp_path, key, value, messa
             {"model": {"model_type": "heatmap_multiview"}},
             ConfigError,
             "there is no model.model_type 'heatmap_multiview'. Did you mean "
-            "'heatmap_multiview_transformer'? Known: heatmap, heatmap_multiview_transformer.",
+            "'heatmap_multiview_transformer'? Known: heatmap, heatmap_mhcrnn, "
+            "heatmap_multiview_transformer, regression.",
         ),
         (
             {"model": {"backbone": "resnet50"}},
             ConfigError,
-            "model 'heatmap_multiview_transformer': the backbone 'resnet50' cannot be made for ",
+            "model 'heatmap_multiview_transformer': the backbone 'resnet50' has no patches that "
+            "attend to those of other views. ",
         ),
         (
             {"training": {"optimizer": "Adan"}},
@@ -567,7 +569,8 @@ def test_a_value_that_cannot_be_is_told_with_its_key(tmp_path, key, value, messa
             {"model": {"losses_to_use": ["temporal"]}},
             ConfigError,
             "model.losses_to_use names 'temporal', which compares consecutive frames of a video: "
-            "labelled frames are none. Take it out.",
+            "labelled frames are none. Name a folder of videos in data.video_dir, or take the loss "
+            "out.",
         ),
         (
             {
@@ -589,7 +592,8 @@ def test_a_value_that_cannot_be_is_told_with_its_key(tmp_path, key, value, messa
         (
             {"model": {"do_context": True}},
             ConfigError,
-            "model.do_context must be False or left out, got True",
+            "model.do_context: true does not go with the model 'heatmap_multiview_transformer', "
+            "which sees single frames. ",
         ),
     ],
 )

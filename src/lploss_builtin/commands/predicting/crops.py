@@ -38,7 +38,7 @@ def with_boxes(
         DataError: an image has no box, or one that cannot be used; the message lists all.
     """
     views = list(dict.fromkeys(own.view for recording in recordings for own in recording.views))
-    of_views = _by_view(files, views)
+    of_views = files_by_view(files, views)
     findings = Findings()
     cropped = tuple(
         replace(
@@ -54,7 +54,12 @@ def with_boxes(
     return cropped
 
 
-def _by_view(files: Sequence[Path], views: Sequence[str]) -> dict[str, Path]:
+def files_by_view(files: Sequence[Path], views: Sequence[str]) -> dict[str, Path]:
+    """Return the file of boxes of each view, told by its name.
+
+    Raises:
+        ArgumentValueError: it cannot be told which file is of which view, or one is missing.
+    """
     if len(views) == 1 and len(files) == 1:
         return {views[0]: files[0]}
     told = {file: views_named_in(file, views) for file in files}

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
-from lploss_builtin.commands.predicting.image_folders import folders_of_images
 from lploss_builtin.commands.predicting.image_lists import listed_images
 from lploss_builtin.commands.predicting.partner_frames import (
     with_partners_in_folders,
@@ -17,6 +16,7 @@ from lploss_builtin.commands.predicting.partner_frames import (
 )
 from lploss_builtin.commands.predicting.recording import Recording, ViewImages
 from lploss_builtin.data.frame_names import common_frames, sessions_of
+from lploss_builtin.data.image_folders import folders_of_images
 from lploss_builtin.data.label_files import LabelFile
 from lploss_builtin.data.project_findings import UNUSABLE_FILES, Findings, Kind
 from lploss_builtin.data.view_names import (
@@ -82,7 +82,7 @@ def find_recordings(
         ArgumentValueError: a chosen view is none of the model's.
         DataError: something cannot be predicted; the message lists all that is wrong.
     """
-    wanted = _wanted(view_names, chosen)
+    wanted = wanted_views(view_names, chosen)
     findings = Findings()
     folders: dict[Path, tuple[str, ...]] = {}
     lists: dict[Path, tuple[str, ...]] = {}
@@ -121,8 +121,12 @@ def find_recordings(
     return tuple(recordings)
 
 
-def _wanted(view_names: Sequence[str], chosen: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the views to use, in the order of the model."""
+def wanted_views(view_names: Sequence[str], chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the views to use, in the order of the model.
+
+    Raises:
+        ArgumentValueError: a chosen view is none of the model's.
+    """
     for view in chosen or ():
         if not view_names:
             raise ArgumentValueError(

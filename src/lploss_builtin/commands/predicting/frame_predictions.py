@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
-from einops import rearrange
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.commands.predicting.readable_views import Found, predict_readable_views
+from lploss_builtin.commands.predicting.model_predictor import ModelPredictor
+from lploss_builtin.commands.predicting.stopwatch import Stopwatch
 from lploss_builtin.data.frame_images import NUM_THREADS
 from lploss_builtin.data.labelled_frames import Batch, collate
 from lploss_builtin.ops import affine
@@ -28,8 +27,8 @@ _BATCHES_AHEAD = 2
 class Frames(Protocol):
     """A data set of frames with ``images`` and ``index``.
 
-    There is ``affine`` where they are cropped, and ``is_read`` (``views``) where some images could
-    not be read.
+    There is ``affine`` where they are cropped, ``is_read`` (``views``) where some images could
+    not be read, and ``context_images`` for models that see the frames around one, too.
     """
 
     def __len__(self) -> int: ...
@@ -60,6 +59,7 @@ def predict_frames(
     batch_size: int = 16,
     device: torch.device | None = None,
     precision: str | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> Iterator[FramePredictions]:
     """Predict the keypoints of all frames, in their order.
 
@@ -70,13 +70,14 @@ def predict_frames(
 
     Args:
         model: has a method ``predict(images, views)``, as
-            `lploss_builtin.models.heatmap.HeatmapTransformer`; it is moved to the device.
+            `lploss_builtin.models.heatmap.HeatmapModel`; it is moved to the device.
         frames: such as `lploss_builtin.data.labelled_frames.LabelledFrames`.
         views: which of the model's views the frames hold, in their order; all unless given.
         batch_size: frames that are predicted at once, at least 1.
         device: where the model runs; where its parameters are unless given.
         precision: as Lightning spells it: with ``"bf16-mixed"`` most of the model runs in
             bfloat16, with ``"16-mixed"`` on a GPU in float16.
+        stopwatch: gets the time that reading and the model took.
 
     Yields:
         The frames of each batch.
@@ -100,42 +101,22 @@ def predict_frames(
     """
     if batch_size < 1:
         raise ArgumentValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not callable(getattr(model, "predict", None)):
-        raise ArgumentValueError(
-            f"the model {type(model).__qualname__} cannot predict: it has no method "
-            "predict(images, views), which returns heatmaps, keypoints and confidences"
-        )
-    if device is None:
-        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    return _predictions(model.to(device), frames, views, batch_size, device, precision)
+    predictor = ModelPredictor(model, views=views, device=device, precision=precision)
+    return _predictions(predictor, frames, batch_size, stopwatch or Stopwatch())
 
 
 def _predictions(
-    model: Any,
-    frames: Frames,
-    views: Sequence[int] | None,
-    batch_size: int,
-    device: torch.device,
-    precision: str | None,
+    predictor: ModelPredictor, frames: Frames, batch_size: int, stopwatch: Stopwatch
 ) -> Iterator[FramePredictions]:
-    def predict(images: Tensor, views: Sequence[int] | None) -> Found:
-        on_device = images.to(device, non_blocking=True)
-        with _evaluating(model), torch.inference_mode(), _autocast(device, precision):
-            _, keypoints, confidences = model.predict(on_device, views)
-        # Outside of it, so that these are tensors like any other.
-        num_views = images.shape[1]
-        return Found(
-            rearrange(keypoints.cpu().double(), "b (v k) xy -> b v k xy", v=num_views),
-            rearrange(confidences.cpu().double(), "b (v k) -> b v k", v=num_views),
-        )
-
-    for batch in _batches(frames, batch_size):
-        images = batch["images"]
-        is_read = batch.get("is_read", torch.ones(images.shape[:2], dtype=torch.bool))
-        keypoints, confidences = predict_readable_views(predict, images, is_read, views)
-        if "affine" in batch:
-            keypoints = affine.transform(keypoints, affine.inverse(batch["affine"].double()))
-        yield FramePredictions(batch["index"], keypoints, confidences)
+    for batch in stopwatch.waiting("decoding", _batches(frames, batch_size)):
+        with stopwatch.measure("model"):
+            found = predictor.predict(
+                batch["images"], batch.get("is_read"), batch.get("context_images")
+            )
+            keypoints = found.keypoints
+            if "affine" in batch:
+                keypoints = affine.transform(keypoints, affine.inverse(batch["affine"].double()))
+        yield FramePredictions(batch["index"], keypoints, found.confidences)
 
 
 def _batches(frames: Frames, batch_size: int) -> Iterator[Batch]:
@@ -156,27 +137,3 @@ def _batches(frames: Frames, batch_size: int) -> Iterator[Batch]:
 
 def _collected(waiting: deque[list[Future[Batch]]]) -> Batch:
     return collate([element.result() for element in waiting.popleft()])
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode, and what of it was in training mode back."""
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in in_training:
-            module.training = True
-
-
-def _autocast(device: torch.device, precision: str | None) -> AbstractContextManager[Any]:
-    text = str(precision or "")
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    if text.startswith("bf16"):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    # Elsewhere float16 is slower than float32, and knows less.
-    if text.startswith("16") and device.type == "cuda":
-        return torch.autocast(device.type, dtype=torch.float16)
-    return nullcontext()

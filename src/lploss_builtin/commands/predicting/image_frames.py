@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import UInt8
 from PIL import Image
 from torch.utils.data import Dataset
 
 from lploss.errors import DataError
 from lploss_builtin.commands.predicting.recording import Recording, ViewImages
-from lploss_builtin.data.frame_images import ImageSize, read_image
+from lploss_builtin.data.context_frames import context_paths
+from lploss_builtin.data.frame_images import NUM_THREADS, ImageSize, read_image
 from lploss_builtin.data.labelled_frames import Batch
 from lploss_builtin.ops.affine import crop_and_resize
 
@@ -23,14 +27,17 @@ class ImageFrames(Dataset[Batch]):
     An element holds ``images`` (``views 3 height width``, uint8), ``bbox`` (x, y, height and width
     of each view's crop, px in the original image), ``affine`` (from px of the original image to
     those of the input), ``image_size`` and ``index``: as
-    `lploss_builtin.data.labelled_frames.LabelledFrames`; and ``is_read`` (``views``, bool). Images
-    are read when they are asked for, sizes included.
+    `lploss_builtin.data.labelled_frames.LabelledFrames`; and ``is_read`` (``views``, bool). Where a
+    model sees the frames around each one, there is ``context_images`` as well. Images are read when
+    they are asked for, sizes included.
 
     Args:
         recording: the frames.
         image_size: height and width of the model's input, px.
         keep_going: whether an image that cannot be read is black, with ``is_read`` false, instead
-            of an error.
+            of an error; in place of one around the frame, the frame itself is taken.
+        num_context_frames: how many images before each one, and how many after it, are read, too:
+            those whose names hold the numbers before and after its own.
 
     Attributes:
         unreadable: number of the frame and of the view of each image that could not be read, and
@@ -38,12 +45,22 @@ class ImageFrames(Dataset[Batch]):
     """
 
     def __init__(
-        self, recording: Recording, image_size: ImageSize, *, keep_going: bool = False
+        self,
+        recording: Recording,
+        image_size: ImageSize,
+        *,
+        keep_going: bool = False,
+        num_context_frames: int = 0,
     ) -> None:
         self.recording = recording
         self.image_size = image_size
         self.unreadable: dict[tuple[int, int], str] = {}
-        self._keep_going = keep_going
+        self._keep_going, self._num_context_frames = keep_going, num_context_frames
+        self._read_image: Callable[..., UInt8[np.ndarray, "height width 3"]] = read_image
+        if num_context_frames:
+            # What is around one frame is soon asked for as a frame, or around the next one.
+            num_kept = (NUM_THREADS + 2 * num_context_frames) * len(recording.views)
+            self._read_image = lru_cache(num_kept)(read_image)
 
     def __len__(self) -> int:
         return self.recording.num_frames
@@ -60,7 +77,7 @@ class ImageFrames(Dataset[Batch]):
         bbox = torch.tensor([box for _, box in read], dtype=torch.float64)
         are_read = [(index, view) not in self.unreadable for view in range(len(read))]
         height, width = map(float, self.image_size)
-        return {
+        element = {
             "images": torch.from_numpy(rearrange(pixels, "v h w rgb -> v rgb h w")),
             "bbox": bbox.flatten().float(),
             "affine": crop_and_resize(bbox, (height, width)).float(),
@@ -68,6 +85,36 @@ class ImageFrames(Dataset[Batch]):
             "is_read": torch.tensor(are_read),
             "index": torch.tensor(index),
         }
+        if self._num_context_frames:
+            around = np.stack([self._context(view, index, own) for view, own in enumerate(pixels)])
+            of_views = rearrange(around, "v frame h w rgb -> v frame rgb h w")
+            element["context_images"] = torch.from_numpy(of_views)
+        return element
+
+    def _context(
+        self, view: int, index: int, pixels: UInt8[np.ndarray, "height width 3"]
+    ) -> UInt8[np.ndarray, "context height width 3"]:
+        """Return the images around one, whose own pixels are given."""
+        images = self.recording.views[view]
+        path = images.path(index)
+        around = context_paths(path, self._num_context_frames)
+        if (index, view) in self.unreadable:
+            return np.stack([pixels] * len(around))
+        # Images that were cut out are whole as they are, whatever the size of each.
+        crop = None
+        if images.boxes is not None and not images.are_cut_out:
+            x, y, height, width = images.boxes[index].tolist()
+            crop = (x, y, height, width)
+        read = {path: pixels}
+        for own in around:
+            if own not in read:
+                try:
+                    read[own] = self._read_image(own, crop, self.image_size)
+                except DataError:
+                    if not self._keep_going:
+                        raise
+                    read[own] = pixels
+        return np.stack([read[own] for own in around])
 
     def _read_or_black(self, view: int, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
         try:
@@ -84,11 +131,11 @@ class ImageFrames(Dataset[Batch]):
         if index in view.unlisted:
             raise DataError(f"{view.source} lacks {view.names[index]}, which other views have")
         if view.boxes is None:
-            pixels = read_image(path, None, self.image_size)
+            pixels = self._read_image(path, None, self.image_size)
             return pixels, (0.0, 0.0, *_size(path))
         x, y, height, width = view.boxes[index].tolist()
         crop = (0.0, 0.0, height, width) if view.are_cut_out else (x, y, height, width)
-        return read_image(path, crop, self.image_size), (x, y, height, width)
+        return self._read_image(path, crop, self.image_size), (x, y, height, width)
 
 
 def _size(path: Path) -> tuple[float, float]:

@@ -7,26 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lploss.errors import DataError
+from lploss_builtin.data.image_folders import is_image
 from lploss_builtin.data.keypoint_columns import LEVELS
-
-#: How the names of images end.
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jp2", ".tif", ".tiff"),
-    *(".bmp", ".gif", ".webp", ".pbm", ".pgm", ".pnm", ".ppm"),
-)
 
 # That of files with several animals, which have the same images in their first column.
 _HEADER = (*LEVELS, "individuals")
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file is an image, by its name; hidden files are none.
-
-    Example:
-        >>> is_image("img07.PNG"), is_image("._img07.png"), is_image("notes.txt")
-        (True, False, False)
-    """
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith(".")
 
 
 def listed_images(path: Path) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from functools import reduce
 from pathlib import Path, PurePosixPath
 
 from lploss.errors import DataError
-from lploss_builtin.commands.predicting.image_folders import natural
 from lploss_builtin.commands.predicting.recording import ViewImages
+from lploss_builtin.data.image_folders import natural
 from lploss_builtin.data.view_names import session_of
 
 

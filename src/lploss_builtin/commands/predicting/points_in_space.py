@@ -35,7 +35,7 @@ def points_in_space(
 
     Args:
         keypoints: px in the images of the cameras.
-        confidences: 0 to 1.
+        confidences: 0 to 1; of a model that cannot tell, whose are NaN, all views count alike.
         sessions: session of each frame.
         cameras: those of each session that is calibrated.
 
@@ -52,11 +52,13 @@ def points_in_space(
     frames, _, num_keypoints, _ = keypoints.shape
     points = keypoints.new_full((frames, num_keypoints, 3), math.nan)
     errors = keypoints.new_full((frames, num_keypoints), math.nan)
+    cannot_tell = confidences.isnan() & keypoints.isfinite().all(dim=-1)
+    weights = torch.where(cannot_tell, 1.0, confidences)
     for session in dict.fromkeys(sessions):
         if session not in cameras:
             continue
         own = torch.tensor([other == session for other in sessions])
-        found = triangulate_views(keypoints[own], cameras[session], confidences[own])
+        found = triangulate_views(keypoints[own], cameras[session], weights[own])
         seen = project_points(found, cameras[session])
         distances = torch.linalg.vector_norm(seen - keypoints[own], dim=-1)
         points[own], errors[own] = found, distances.nanmean(dim=1)

@@ -23,8 +23,9 @@ class Found(NamedTuple):
     confidences: Float64[Tensor, "frames views num_keypoints"]
 
 
-#: Called with images, and which of the model's views they are of: all where that is ``None``.
-Predict: TypeAlias = Callable[[Tensor, Sequence[int] | None], Found]
+#: Called with images, which of the model's views they are of (all where that is ``None``), and the
+#: frames around each, where the model sees such.
+Predict: TypeAlias = Callable[[Tensor, Sequence[int] | None, Tensor | None], Found]
 
 
 def predict_readable_views(
@@ -32,6 +33,7 @@ def predict_readable_views(
     images: Num[Tensor, "frames views 3 height width"],
     is_read: Bool[Tensor, "frames views"],
     views: Sequence[int] | None,
+    context_images: Num[Tensor, "frames views context 3 height width"] | None = None,
 ) -> Found:
     """Return where the keypoints are in the images that could be read, and NaN in the others.
 
@@ -43,9 +45,10 @@ def predict_readable_views(
         images: of all views; whatever stands in for those that could not be read.
         is_read: which images could be read.
         views: which of the model's views the images are of; all unless given.
+        context_images: the frames around each, where the model sees such.
 
     Example:
-        >>> def predict(images, views):
+        >>> def predict(images, views, context_images):
         ...     print(views, tuple(images.shape))
         ...     found = torch.ones(*images.shape[:2], 1, 2, dtype=torch.float64)
         ...     return Found(found, found[..., 0])
@@ -60,13 +63,17 @@ def predict_readable_views(
                 [1., 1.]], dtype=torch.float64)
     """
     if is_read.all():
-        return predict(images, views)
+        return predict(images, views, context_images)
     num_frames, num_views = is_read.shape
     numbers = range(num_views) if views is None else views
     # Of frames without any image one is predicted, which says how many keypoints there are.
     groups = list(_groups(is_read)) or [(torch.tensor([0]), torch.arange(num_views))]
     found = [
-        predict(images[frames[:, None], seen], [numbers[view] for view in seen.tolist()])
+        predict(
+            images[frames[:, None], seen],
+            [numbers[view] for view in seen.tolist()],
+            None if context_images is None else context_images[frames[:, None], seen],
+        )
         for frames, seen in groups
     ]
     num_keypoints = found[0].confidences.shape[-1]

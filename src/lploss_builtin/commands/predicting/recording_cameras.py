@@ -27,10 +27,7 @@ def with_given_cameras(recordings: Iterable[Recording], calibration: Path) -> tu
     found = []
     for recording in recordings:
         if len(recording.views) < 2:
-            raise ArgumentValueError(
-                f"{recording.name}: a calibration is of use only where there are several views, "
-                f"got {recording.views[0].view or 'one without a name'}. Leave out --calibration."
-            )
+            raise only_one_view(recording.name, recording.views[0].view)
         cameras = {
             session: _cameras(recording, calibration, session)
             for session in dict.fromkeys(recording.sessions)
@@ -62,7 +59,7 @@ def with_found_cameras(
         cameras: dict[str, Cameras] = {}
         folders = [own.folder for own in recording.views] + ([data_folder] if data_folder else [])
         for session in dict.fromkeys(recording.sessions):
-            path = _find(folders, session) or calibration_of_data
+            path = find_calibration_in(folders, session) or calibration_of_data
             if path is None or len(recording.views) < 2:
                 continue
             try:
@@ -73,18 +70,47 @@ def with_found_cameras(
     return tuple(found), tuple(notes)
 
 
-def _find(folders: Sequence[Path], session: str) -> Path | None:
-    for folder in dict.fromkeys(folders):
-        try:
-            return find_calibration(folder, session)
-        except DataError:
-            continue
-    return None
-
-
 def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
     """Return the cameras of a session, checked against the first image of each view."""
-    views = [own.view for own in recording.views]
+    frames = [number for number, own in enumerate(recording.sessions) if own == session]
+    first = [_first_image(own, frames) for own in recording.views]
+    images = [own.path(frame) for own, frame in zip(recording.views, first, strict=True)]
+    sizes = read_image_sizes(images)
+    return cameras_of_views(
+        path,
+        session,
+        [own.view for own in recording.views],
+        images,
+        [
+            _original_size(own, frame, sizes[image])
+            for own, frame, image in zip(recording.views, first, images, strict=True)
+        ],
+        [own.are_cut_out for own in recording.views],
+    )
+
+
+def cameras_of_views(
+    path: Path,
+    session: str,
+    views: Sequence[str],
+    images: Sequence[Path],
+    sizes: Sequence[tuple[float, float]],
+    are_cut_out: Sequence[bool],
+) -> Cameras:
+    """Return the cameras of some views, checked against their images.
+
+    Args:
+        path: the calibration.
+        session: whose it is.
+        views: names of the views.
+        images: an image, or the video, of each view.
+        sizes: height and width of each, px; of one that was cut out of a larger frame the least
+            that this frame has. 0 where it is not known.
+        are_cut_out: whether each was cut out of larger frames.
+
+    Raises:
+        DataError: the calibration cannot be used, or its cameras are not those of the views.
+    """
     cameras = read_calibration(path)
     names = cameras.names or ()
     for view in views:
@@ -94,26 +120,36 @@ def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
                 f"{', '.join(names)}"
             )
     cameras = cameras.select(views)
-    frames = [number for number, own in enumerate(recording.sessions) if own == session]
-    first = [_first_image(own, frames) for own in recording.views]
-    images = [own.path(frame) for own, frame in zip(recording.views, first, strict=True)]
-    sizes = read_image_sizes(images)
-    found = [
-        _original_size(own, frame, sizes[image])
-        for own, frame, image in zip(recording.views, first, images, strict=True)
-    ]
     findings = Findings()
     check_image_sizes(
         {session: cameras},
         [session],
         [images],
-        np.array([found], dtype=np.float64),
-        [own.are_cut_out for own in recording.views],
+        np.array([sizes], dtype=np.float64),
+        are_cut_out,
         findings,
     )
     if problems := findings.problems():
         raise DataError(problems)
     return cameras
+
+
+def only_one_view(name: str, view: str) -> ArgumentValueError:
+    """Return the error for a calibration that is given for a single view."""
+    return ArgumentValueError(
+        f"{name}: a calibration is of use only where there are several views, got "
+        f"{view or 'one without a name'}. Leave out --calibration."
+    )
+
+
+def find_calibration_in(folders: Sequence[Path], session: str) -> Path | None:
+    """Return the calibration of a session in the first of some folders that has one."""
+    for folder in dict.fromkeys(folders):
+        try:
+            return find_calibration(folder, session)
+        except DataError:
+            continue
+    return None
 
 
 def _first_image(own: ViewImages, frames: Sequence[int]) -> int:

@@ -1,37 +1,54 @@
-"""Predicting images with a trained model: finding, reading, predicting, writing."""
+"""Predicting images and videos with a trained model: finding, reading, predicting, writing."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
-from lploss.errors import ArgumentValueError, first_line
+from lploss.config import value_at
+from lploss.errors import ArgumentValueError, DataError, ProcessError
 from lploss_builtin.commands.predicting.crops import with_boxes
 from lploss_builtin.commands.predicting.find_recordings import find_recordings
 from lploss_builtin.commands.predicting.frame_predictions import predict_frames
 from lploss_builtin.commands.predicting.image_frames import ImageFrames
+from lploss_builtin.commands.predicting.input_kinds import inputs_by_kind
+from lploss_builtin.commands.predicting.mean_value import MeanValue
+from lploss_builtin.commands.predicting.model_predictor import device_of
 from lploss_builtin.commands.predicting.points_in_space import points_in_space
+from lploss_builtin.commands.predicting.predict_all import predict_all
 from lploss_builtin.commands.predicting.prediction_files import PredictionFiles
 from lploss_builtin.commands.predicting.recording import Recording
 from lploss_builtin.commands.predicting.recording_cameras import (
     with_found_cameras,
     with_given_cameras,
 )
+from lploss_builtin.commands.predicting.recording_count import (
+    Progress as Progress,
+)
+from lploss_builtin.commands.predicting.recording_count import (
+    RecordingCount,
+)
+from lploss_builtin.commands.predicting.recording_plan import (
+    LabelledVideo,
+    RecordingPlan,
+    file_hash,
+)
+from lploss_builtin.commands.predicting.stopwatch import Stopwatch
 from lploss_builtin.commands.predicting.summary import PredictedRecording, PredictionSummary
+from lploss_builtin.commands.predicting.video_plans import (
+    CameraPlaces,
+    PlannedVideos,
+    plan_recordings,
+)
 from lploss_builtin.commands.staged_folder import staged_folder
 
 _Path: TypeAlias = str | PathLike[str]
-
-#: Called with the name of a recording, the number of frames that are done, and that of all.
-Progress: TypeAlias = Callable[[str, int, int], None]
 
 _CHECKPOINTS = ("best", "last")
 _BATCH_SIZE = 32
@@ -53,40 +70,49 @@ def predict_files(
     batch_size: int | None = None,
     device: str = "auto",
     keep_going: bool = False,
+    overwrite: bool = False,
+    video: LabelledVideo | None = None,
     progress: Progress | None = None,
 ) -> PredictionSummary:
-    """Predict the keypoints in images with a trained model.
+    """Predict the keypoints in images and videos with a trained model.
 
     For each view of each recording a CSV is written, with the columns x, y (px in the original
     image) and likelihood of each keypoint; where cameras are known, one more with the points in
-    space, triangulated from all views, each weighted by its likelihood. Nothing appears before
-    everything is finished. Memory does not grow with the number of frames, but for their names.
+    space, triangulated from all views, each weighted by its likelihood. Memory does not grow with
+    the number of frames, but for the names of images.
+
+    Of images nothing appears before everything is finished. The files of each recording of videos
+    appear when it is; what is there already from the very same weights, videos and settings is
+    kept, and an interrupted recording goes on: see `predict_recording`.
 
     Any subset of the views of the training will do.
 
     Args:
         run: folder of the training.
-        inputs: folders of images, or of such folders, or CSV files that name images in their
-            first column; see `find_recordings`.
+        inputs: videos, and folders that hold such; folders of images, or of such folders, or CSV
+            files that name images in their first column; see `find_recordings`.
         out: the folder to write to; ``predictions`` in that of the training unless given.
         checkpoint: ``"best"`` in validation, or ``"last"``.
         views: which views to use; all that are there unless given.
-        calibration: the cameras of all recordings; else they are looked for beside the images
-            and in the project that the model was trained with.
+        calibration: the cameras of all recordings; else they are looked for beside the images and
+            videos and in the project that the model was trained with.
         bbox_files: a file of bounding boxes for each view, where the model sees crops.
-        batch_size: frames that are predicted at once; that of tests in the config unless given.
+        batch_size: frames that are predicted at once; that of the config unless given.
         device: of PyTorch; ``"auto"``: a GPU where there is one.
-        keep_going: leave the rows of images empty that are missing or cannot be read; the other
-            views of the frame are predicted without them.
+        keep_going: leave the rows of images and frames empty that are missing or cannot be read;
+            the other views of the frame are predicted without them.
+        overwrite: whether to predict videos once more whose predictions are there.
+        video: how to draw the keypoints into videos; ``None``: not at all.
         progress: called while it goes on.
 
     Returns:
-        What was predicted.
+        What was predicted. Of several videos, one that cannot be read is in ``failed``.
 
     Raises:
         ConfigError: ``run`` is no folder of a training.
         DataError: images, boxes or cameras cannot be used; the message lists all that is wrong
-            before the first prediction, after it the first image that cannot be read.
+            before the first prediction, after it the first image that cannot be read. Or no video
+            can be read.
         ArgumentValueError: an argument cannot be used.
         MissingDependencyError: a package is not installed.
     """
@@ -97,32 +123,91 @@ def predict_files(
         raise ArgumentValueError(f"checkpoint must be best or last, got {checkpoint!r}")
     if batch_size is not None and batch_size < 1:
         raise ArgumentValueError(f"batch_size must be at least 1, got {batch_size}")
+    if video is not None:
+        video.check()
     training = TrainingRun(Path(run))
-    training.checkpoint(checkpoint)
+    weights = training.checkpoint(checkpoint)
     config = training.config
-    recordings, notes = _recordings(
-        config, [Path(path) for path in inputs], views, bbox_files, keep_going
-    )
-    if calibration is not None:
-        recordings = with_given_cameras(recordings, Path(calibration))
-    else:
-        recordings, more = with_found_cameras(
-            recordings, _data_folder(config), _calibration_of_data(config)
-        )
-        notes = (*notes, *more)
     folder = Path(run) / "predictions" if out is None else Path(out)
-    _check_nothing_is_lost(recordings, folder)
-    predictor = _Predictor(
-        training.model(checkpoint).to(_device(device)),
-        config,
-        batch_size or config.training.test_batch_size or _BATCH_SIZE,
-        sum(recording.num_frames for recording in recordings),
-        progress or (lambda name, num_done, num_frames: None),
-        keep_going,
+    given = inputs_by_kind([Path(path) for path in inputs])
+    places = CameraPlaces(
+        None if calibration is None else Path(calibration),
+        _data_folder(config),
+        _calibration_of_data(config),
     )
-    with staged_folder(folder) as staging:
-        predicted = tuple(predictor.predict(recording, staging) for recording in recordings)
-    return PredictionSummary(predicted, tuple(predictor.unreadable), notes, folder)
+    recordings: tuple[Recording, ...] = ()
+    notes = given.notes
+    if given.images or not given.videos:
+        recordings, more = _recordings(config, given.images, views, bbox_files, keep_going, places)
+        notes = (*notes, *more)
+        _check_nothing_is_lost(recordings, folder)
+    torch_device = device_of(device)
+    model = training.model(checkpoint)
+    planned = PlannedVideos((), (), ())
+    if given.videos:
+        pattern = RecordingPlan(
+            run=Path(run),
+            checkpoint=checkpoint,
+            weights=file_hash(weights),
+            out=folder,
+            batch_size=batch_size or _frames_at_once(config, model),
+            device=device,
+            keep_going=keep_going,
+            overwrite=overwrite,
+            video=video,
+        )
+        planned = plan_recordings(
+            pattern,
+            given.videos,
+            _view_names(config),
+            chosen=views,
+            cameras=places,
+            bbox_files=[Path(file) for file in bbox_files],
+        )
+        notes = (*notes, *planned.notes)
+        _check_no_video_is_lost(planned.plans, recordings, folder)
+    if config.data.bbox_file and not bbox_files:
+        notes = (*notes, _TRAINED_ON_CROPS)
+    count = RecordingCount(
+        sum(own.num_frames for own in recordings) + sum(own.num_frames for own in planned.plans),
+        progress or (lambda name, num_done, num_frames: None),
+    )
+    predicted: list[PredictedRecording] = []
+    if recordings:
+        predictor = _Predictor(
+            model.to(torch_device),
+            config,
+            batch_size or config.training.test_batch_size or _BATCH_SIZE,
+            count,
+            keep_going,
+        )
+        with staged_folder(folder) as staging:
+            predicted += [predictor.predict(recording, staging) for recording in recordings]
+    failed = list(planned.failed)
+    with closing(predict_all(planned.plans, lambda: model, count)) as outcomes:
+        for plan, outcome in zip(planned.plans, outcomes, strict=True):
+            try:
+                predicted.append(outcome.result)
+            except (DataError, ProcessError) as error:
+                failed.append(f"{plan.name}: {error}")
+    if not predicted:
+        raise _cannot_be_predicted(failed)
+    unreadable = tuple(line for own in predicted for line in own.unreadable)
+    return PredictionSummary(tuple(predicted), unreadable, notes, folder, tuple(failed))
+
+
+def _cannot_be_predicted(failed: Sequence[str]) -> DataError:
+    if not failed:
+        return DataError("there are no videos of the views that were asked for")
+    if len(failed) == 1:
+        return DataError(failed[0])
+    return DataError("nothing can be predicted:\n" + "\n".join(f"  {line}" for line in failed))
+
+
+def _frames_at_once(config: DictConfig, model: nn.Module) -> int:
+    kind = "context" if getattr(model, "num_context_frames", 0) else "base"
+    length = value_at(config, f"dali.{kind}.predict.sequence_length")
+    return int(length or config.training.test_batch_size or _BATCH_SIZE)
 
 
 def _recordings(
@@ -131,16 +216,18 @@ def _recordings(
     views: Sequence[str] | None,
     bbox_files: Sequence[_Path],
     keep_going: bool,
+    places: CameraPlaces,
 ) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
-    found = find_recordings(
-        inputs, _view_names(config), views, _data_folder(config), keep_going=keep_going
+    """Return the recordings of images, and notes on their cameras."""
+    recordings = find_recordings(
+        inputs, _view_names(config), views, places.data_folder, keep_going=keep_going
     )
     if bbox_files:
         files = [Path(file) for file in bbox_files]
-        return with_boxes(found, files, keep_going=keep_going), ()
-    if config.data.bbox_file:
-        return found, (_TRAINED_ON_CROPS,)
-    return found, ()
+        recordings = with_boxes(recordings, files, keep_going=keep_going)
+    if places.given is not None:
+        return with_given_cameras(recordings, places.given), ()
+    return with_found_cameras(recordings, places.data_folder, places.of_data)
 
 
 def _view_names(config: DictConfig) -> tuple[str, ...]:
@@ -170,17 +257,23 @@ def _check_nothing_is_lost(recordings: Sequence[Recording], out: Path) -> None:
                 )
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ArgumentValueError(
-            f"the device {name!r} cannot be used: {first_line(error)}"
-        ) from error
-    return device
+def _check_no_video_is_lost(
+    plans: Sequence[RecordingPlan], recordings: Sequence[Recording], out: Path
+) -> None:
+    sources = {own.path.resolve() for plan in plans for own in plan.sources}
+    of_images = {file for recording in recordings for file in recording.files}
+    for plan in plans:
+        for file in (*plan.all_files, *plan.video_files):
+            if (out / file).resolve() in sources:
+                raise ArgumentValueError(
+                    f"the labelled video of {plan.name} would replace {out / file}, which is to be "
+                    "predicted. Name another folder by --out."
+                )
+            if file in of_images:
+                raise ArgumentValueError(
+                    f"images and videos would both be written to {out / file}. Predict them one "
+                    "after the other, each with an --out of its own."
+                )
 
 
 class _Predictor:
@@ -191,46 +284,56 @@ class _Predictor:
         model: nn.Module,
         config: DictConfig,
         batch_size: int,
-        num_frames: int,
-        progress: Progress,
+        count: RecordingCount,
         keep_going: bool,
     ) -> None:
         self._model, self._config, self._batch_size = model, config, batch_size
-        self._num_frames, self._num_done = num_frames, 0
-        self._progress, self._keep_going = progress, keep_going
-        self.unreadable: list[str] = []
+        self._count, self._keep_going = count, keep_going
 
     def predict(self, recording: Recording, folder: Path) -> PredictedRecording:
         """Write the predictions of a recording into a folder."""
         config = self._config
         size, view_names = config.data.image_resize_dims, _view_names(config)
         views = [view_names.index(own.view) for own in recording.views] if view_names else None
-        images = ImageFrames(recording, (size.height, size.width), keep_going=self._keep_going)
+        images = ImageFrames(
+            recording,
+            (size.height, size.width),
+            keep_going=self._keep_going,
+            num_context_frames=getattr(self._model, "num_context_frames", 0),
+        )
+        stopwatch = Stopwatch()
         found = predict_frames(
             self._model,
             images,
             views=views,
             batch_size=self._batch_size,
             precision=config.training.precision,
+            stopwatch=stopwatch,
         )
-        likelihood, error = _Mean(), _Mean()
+        likelihood, error = MeanValue(), MeanValue()
         scorer, names = config.model.model_type, tuple(config.data.keypoint_names)
-        self._progress(recording.name, self._num_done, self._num_frames)
-        with closing(PredictionFiles(folder, recording, scorer, names)) as files:
+        num_done, progress = 0, self._count.of(recording.name)
+        progress(0)
+        view_files = [own.file for own in recording.views]
+        with closing(
+            PredictionFiles(folder, view_files, recording.file_3d, scorer, names)
+        ) as files:
             for frames in found:
-                numbers = frames.index.tolist()
-                sessions = [recording.sessions[number] for number in numbers]
-                in_space = None
-                if recording.cameras:
-                    in_space = points_in_space(
-                        frames.keypoints, frames.confidences, sessions, recording.cameras
-                    )
-                    error.add(in_space.errors)
-                likelihood.add(frames.confidences)
-                files.write(frames, in_space)
-                self._num_done += len(numbers)
-                self._progress(recording.name, self._num_done, self._num_frames)
-        self.unreadable += [images.unreadable[image] for image in sorted(images.unreadable)]
+                with stopwatch.measure("writing"):
+                    numbers = frames.index.tolist()
+                    sessions = [recording.sessions[number] for number in numbers]
+                    in_space = None
+                    if recording.cameras:
+                        in_space = points_in_space(
+                            frames.keypoints, frames.confidences, sessions, recording.cameras
+                        )
+                        error.add(in_space.errors)
+                    likelihood.add(frames.confidences)
+                    called = [[own.names[number] for number in numbers] for own in recording.views]
+                    files.write(called, frames, in_space)
+                num_done += len(numbers)
+                progress(num_done)
+        self._count.finish(num_done)
         return PredictedRecording(
             recording.name,
             tuple(own.view for own in recording.views),
@@ -238,19 +341,6 @@ class _Predictor:
             likelihood.value,
             error.value,
             recording.files,
+            unreadable=tuple(images.unreadable[image] for image in sorted(images.unreadable)),
+            seconds=stopwatch.seconds,
         )
-
-
-class _Mean:
-    """The mean of all values that are numbers; NaN where there is none."""
-
-    def __init__(self) -> None:
-        self._sum, self._count = 0.0, 0
-
-    def add(self, values: Tensor) -> None:
-        self._sum += values.nansum().item()
-        self._count += int((~values.isnan()).sum())
-
-    @property
-    def value(self) -> float:
-        return self._sum / self._count if self._count else math.nan

@@ -64,7 +64,7 @@ class Material:
 
 
 def choose_losses(
-    material: Material, names: Sequence[str] | None = None
+    material: Material, names: Sequence[str] | None = None, *, every: bool = False
 ) -> tuple[list[ScoredLoss], dict[str, str]]:
     """Choose the losses to score and build them.
 
@@ -73,6 +73,7 @@ def choose_losses(
         names: the losses asked for, which must all run. Without: those in
             ``model.losses_to_use``, which must all run too; else, of those in the config's
             section ``losses``, else of all that are registered, those that can run.
+        every: take, instead of these, of all that are registered those that can run.
 
     Returns:
         The losses; and for each one that is left out of what could have run, why.
@@ -90,7 +91,11 @@ def choose_losses(
         # Entries that are not scored too: a misspelled one would be taken for obeyed.
         check_params(name, {} if params is None else params, registry, plain(config.prefer))
     to_use: list[str] = plain(config.model.losses_to_use) or []
-    if names is not None or to_use:
+    if every:
+        own = {_plain_name(name) for name in described}
+        others = [name for name in registry.names(LossSpec) if name not in own]
+        asked, must_run, named = [*described, *others], False, True
+    elif names is not None or to_use:
         asked = list(names if names is not None else to_use)
         must_run, named = True, names is not None
     else:
@@ -108,7 +113,7 @@ def choose_losses(
             found = _build(name, params, material, even_if_off=named)
         except Exception as error:
             why = _lacks(name, params, error, material)
-            if must_run or (described and not why):
+            if must_run or (described and not why and not every):
                 if why:
                     raise ConfigError(f"the loss {name!r} {why}.\n{error}") from error
                 if isinstance(error, LplossError):
@@ -149,6 +154,8 @@ def _build(name: str, params: object, material: Material, *, even_if_off: bool) 
             labels.keypoints, labels.keypoint_names, max(1, len(material.names.views))
         ),
         prefer=prefer,
+        # Whoever scores does so alone, even where other processes have trained with it.
+        sync=False,
         registry=material.registry,
     )
     if name in off:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -35,6 +37,10 @@ class LossStatistics:
         self._num_values = 0
         self._num_above = 0
         self._maximum = np.nan
+
+    def __getstate__(self) -> dict[str, Any]:
+        # It is for the pictures of the file alone, and large.
+        return self.__dict__ | {"series": PeakSeries(len(self.loss.element_names), max_points=2)}
 
     def add(
         self,

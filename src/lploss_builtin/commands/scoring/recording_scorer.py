@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 from lploss.errors import DataError, LplossError
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
 from lploss_builtin.commands.scoring.recording import Recording, camera_inputs
-from lploss_builtin.commands.scoring.score_tables import FileTables
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss, loss_failed
 from lploss_builtin.commands.scoring.summary import ViewRow
 from lploss_builtin.commands.scoring.view_agreement import ViewAgreement
@@ -24,6 +24,21 @@ from lploss_builtin.ops.geometry import Cameras
 
 #: Called with the name of a recording and how many of its frames are scored; 0 when it is begun.
 Progress = Callable[[str, int], None]
+
+
+@runtime_checkable
+class ValueTables(Protocol):
+    """Where values are written to, such as `FileTables` and `MetricFiles`."""
+
+    def add(
+        self,
+        frames: Shaped[np.ndarray, "frames"],
+        values: Float64[np.ndarray, "frames elements_of_all_losses"],
+    ) -> None:
+        """Append frames; values that do not count are NaN."""
+
+    def close(self) -> None:
+        """Finish what is written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +102,12 @@ class RecordingScorer:
                 )
             self._label_rows[frame] = row
 
-    def score(self, recording: Recording, tables: FileTables) -> ScoredRecording:
+    def score(self, recording: Recording, *tables: ValueTables) -> ScoredRecording:
         """Score a recording.
 
         Args:
             recording: the recording.
-            tables: where the values are written to.
+            *tables: where the values are written to.
 
         Raises:
             DataError: a file of it cannot be used.
@@ -109,11 +124,13 @@ class RecordingScorer:
         num_previous_frames = max(loss.num_previous_frames for loss in self._losses)
         self._progress(name, 0)
         for piece in iter_keypoints(recording.files, self._max_frames, num_previous_frames):
-            table = piece.select(self._names.flat)
+            table = _without_empty_confidences(piece.select(self._names.flat))
             frames = table.frames[table.num_previous_frames :]
             labelled = self._rows_of_labels(table.frames)
             values = [self._values(loss, name, table, labelled) for loss in self._losses]
-            tables.add(frames, np.concatenate(values, axis=1))
+            of_all = np.concatenate(values, axis=1)
+            for own in tables:
+                own.add(frames, of_all)
             for one, found in zip(statistics, values, strict=True):
                 one.add(name, table, num_scored, found)
             if agreement:
@@ -186,3 +203,10 @@ class RecordingScorer:
         if self._labels is not None and not num_labelled:
             notes.append(f"{name}: none of its frames stands in {self._labels.path}")
         return tuple(notes)
+
+
+def _without_empty_confidences(table: KeypointTable) -> KeypointTable:
+    """Return the table without confidences where none is known, as of a model that has none."""
+    if table.confidences is None or not np.isnan(table.confidences).all():
+        return table
+    return replace(table, confidences=None)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from omegaconf import DictConfig
 
 from lploss.config import load_config
-from lploss.errors import ArgumentValueError, DataError, PluginError
+from lploss.errors import ArgumentValueError, DataError, PluginError, ProcessError
 from lploss.registry import Registry, default_registry
 from lploss_builtin.commands.scoring.keypoint_order import (
     check_same_keypoints,
@@ -23,27 +23,37 @@ from lploss_builtin.commands.scoring.keypoint_order import (
 )
 from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
-from lploss_builtin.commands.scoring.pictures import draw_pictures
+from lploss_builtin.commands.scoring.metric_files import called_after, is_metric_file
+from lploss_builtin.commands.scoring.metric_placing import MetricPlacing
 from lploss_builtin.commands.scoring.recording import (
     Recording,
     calibrated_views,
     separate_files,
 )
-from lploss_builtin.commands.scoring.recording_scorer import Progress, RecordingScorer
-from lploss_builtin.commands.scoring.score_tables import FileTables, join_tables
+from lploss_builtin.commands.scoring.recording_scorer import Progress
+from lploss_builtin.commands.scoring.score_all import score_all
+from lploss_builtin.commands.scoring.score_recording import (
+    RecordingScores,
+    RecordingToScore,
+    ScoringPlan,
+)
+from lploss_builtin.commands.scoring.score_tables import join_tables
 from lploss_builtin.commands.scoring.summary import (
     ScoreRow,
     ScoreSummary,
     ViewRow,
     short_names,
 )
-from lploss_builtin.commands.staged_folder import staged_folder
+from lploss_builtin.commands.staged_folder import move_files, staged_folder
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
 from lploss_builtin.data.video import check_video
 
 _Path: TypeAlias = str | PathLike[str]
+
+# The other recordings can be scored without this one.
+_OF_ONE_RECORDING = (DataError, PluginError, ProcessError)
 
 
 def score_files(
@@ -59,7 +69,10 @@ def score_files(
     videos: Sequence[_Path] = (),
     keep_going: bool = False,
     pictures: bool = True,
+    metric_files: bool = True,
     max_frames: int = 4096,
+    processes: int = 1,
+    scheduler: str | None = None,
     registry: Registry = default_registry,
     progress: Progress | None = None,
 ) -> ScoreSummary:
@@ -69,7 +82,10 @@ def score_files(
     their number nor with their length. Values are those before epsilon is taken off. They go
     to ``scores.parquet`` and ``scores.csv`` (columns file, frame, keypoint, loss, value, valid),
     their summary to ``summary.json``, and pictures to the folder ``pictures``, all in ``out``,
-    where nothing appears before everything is finished.
+    where nothing appears before everything is finished. Beside each file of predictions its metric
+    files are put, one for each loss, see `lploss_builtin.commands.scoring.metric_files`; where they
+    cannot be there, into the folder ``metric_files`` in ``out``. Metric files among those given
+    are left out.
 
     With a calibration, the files are the views of one recording: the same frames and keypoints,
     scored together. In tables its file is one name for all of them, and its keypoints are called
@@ -95,7 +111,12 @@ def score_files(
             of each.
         keep_going: score the other files where one cannot be scored.
         pictures: whether to draw.
+        metric_files: whether to write metric files.
         max_frames: how many frames are held at once, at least 1.
+        processes: of this machine, which score the files; see
+            `lploss_builtin.commands.spreading.spread`.
+        scheduler: address of the scheduler of a Dask cluster, which scores the files instead; its
+            workers must see all files and ``out`` under the same names.
         registry: where the losses are looked up.
         progress: called while it goes on.
 
@@ -110,11 +131,14 @@ def score_files(
         ArgumentValueError: a file is given twice, the videos are too many or too few, a name of
             a loss is empty, it cannot be told which file is which view, or ``out`` cannot be
             written to.
+        ProcessError: the process that scored a file was killed again and again, or the cluster is
+            not fit; nothing is written, unless ``keep_going`` and it is one file.
         MissingDependencyError: a package is not installed.
     """
     files = [str(path) for path in predictions]
     label_files = [labels] if isinstance(labels, str | PathLike) else list(labels or ())
     _check_arguments(files, losses)
+    files, videos, views, metric_notes = _without_metric_files(files, videos, views)
     for module in ("pandas", "pyarrow", "matplotlib"):
         require(module, "score", "to score files")
     if calibration is not None:
@@ -143,49 +167,63 @@ def score_files(
         cameras=given.cameras,
     )
     chosen, left_out = choose_losses(material, losses)
-    scorer = RecordingScorer(
-        chosen,
-        pose_names,
-        given.cameras,
-        label_table if material.has_targets else None,
-        max_frames,
-        progress or (lambda name, num_frames: None),
-    )
     names = short_names([recording.name for recording in given.recordings])
     total = {loss.name: LossStatistics(loss) for loss in chosen}
     rows: list[ScoreRow] = []
     view_rows: list[ViewRow] = []
-    notes = list(given.notes)
-    parts: list[FileTables] = []
+    notes = [*metric_notes, *given.notes]
+    parts: list[RecordingScores] = []
     earlier = _pictures_in(Path(out))
-    with staged_folder(Path(out)) as folder:
-        for number, recording in enumerate(given.recordings):
-            name = recording.name
-            if name not in headers:
-                continue
-            drawn = folder / "pictures" / names[name]
-            try:
-                tables = FileTables(folder / str(number), name, chosen, frames_are_numbers)
-                with closing(tables):
-                    scored = scorer.score(recording, tables)
-                if pictures:
-                    draw_pictures(drawn, names[name], recording, scored, pose_names, given.cameras)
-            except (DataError, PluginError) as error:
-                if not keep_going:
-                    raise
-                failed[name] = str(error)
-                tables.discard()
-                shutil.rmtree(drawn, ignore_errors=True)
-                continue
-            parts.append(tables)
-            notes += scored.notes
-            view_rows += scored.views
-            for statistics in scored.statistics:
-                rows.append(statistics.row(name))
-                total[statistics.loss.name].merge(statistics)
+    inputs = [*files, *label_files, *videos, calibration, config]
+    kept = [Path(own) for own in inputs if isinstance(own, str | PathLike)]
+    with MetricPlacing(kept) as placing, staged_folder(Path(out)) as folder:
+        plan = ScoringPlan(
+            folder.absolute(),
+            chosen,
+            pose_names,
+            given.cameras,
+            label_table if material.has_targets else None,
+            frames_are_numbers,
+            max_frames,
+            pictures,
+        )
+        plan.scorer()  # says what is wrong with the labels
+        called = called_after(given.recordings)
+        tasks = [
+            RecordingToScore(
+                number,
+                recording,
+                names[recording.name],
+                called[number] if metric_files else None,
+            )
+            for number, recording in enumerate(given.recordings)
+            if recording.name in headers
+        ]
+        with closing(score_all(plan, tasks, processes, scheduler, progress)) as outcomes:
+            for outcome in outcomes:
+                name = tasks[outcome.number].recording.name
+                if outcome.error is not None:
+                    if not (keep_going and isinstance(outcome.error, _OF_ONE_RECORDING)):
+                        raise outcome.error
+                    failed[name] = str(outcome.error)
+                    continue
+                scored = outcome.result
+                parts.append(scored)
+                notes += scored.notes
+                view_rows += scored.views
+                rows += scored.rows
+                for statistics in scored.statistics:
+                    total[statistics.loss.name].merge(statistics)
         if not parts:
             raise _cannot_be_scored(failed)
-        join_tables(parts, folder)
+        join_tables([part.tables for part in parts], folder)
+        placed, more_notes = placing.stage(
+            [file for part in parts for file in part.metric_files], folder, Path(out)
+        )
+        notes += more_notes
+        for part in parts:
+            move_files(part.files, folder)
+            shutil.rmtree(part.folder)
         summary = ScoreSummary(
             rows=(*rows, *(statistics.row(None) for statistics in total.values())),
             left_out=left_out,
@@ -196,6 +234,7 @@ def score_files(
                 path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))
             ),
             views=tuple(view_rows),
+            metric_files=placed,
         )
         (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
     for picture in earlier.difference(summary.pictures):
@@ -221,6 +260,26 @@ def _check_arguments(files: Sequence[str], losses: Sequence[str] | None) -> None
             f"{', '.join(map(repr, losses)) or 'none'}. Leave them out for what the config asks "
             "for, or all."
         )
+
+
+def _without_metric_files(
+    files: Sequence[str], videos: Sequence[_Path], views: Sequence[str] | None
+) -> tuple[list[str], Sequence[_Path], Sequence[str] | None, list[str]]:
+    """Leave out the metric files of an earlier scoring, with what goes with each; say which."""
+    is_metric = [is_metric_file(Path(file)) for file in files]
+    notes = [
+        f"{file}: left out; it is a metric file, not one of predictions"
+        for file, left_out in zip(files, is_metric, strict=True)
+        if left_out
+    ]
+    if all(is_metric):
+        raise DataError("\n".join(notes))
+    keep = [number for number, left_out in enumerate(is_metric) if not left_out]
+    if len(videos) == len(files) > 1:
+        videos = [videos[number] for number in keep]
+    if views is not None and len(views) == len(files):
+        views = [views[number] for number in keep]
+    return [files[number] for number in keep], videos, views, notes
 
 
 def _pictures_in(out: Path) -> set[str]:

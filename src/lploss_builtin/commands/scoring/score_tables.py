@@ -44,12 +44,11 @@ class FileTables:
         text = pa.dictionary(pa.int32(), pa.string())
         self._frame_type = pa.int64() if frames_are_numbers else pa.string()
         types = (text, self._frame_type, text, text, pa.float32(), pa.bool_())
-        self.schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
-        self.parquet_path, self.csv_path = stem.with_suffix(".parquet"), stem.with_suffix(".csv")
-        self._parquet_writer = parquet.ParquetWriter(self.parquet_path, self.schema)
+        self._schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
+        self._parquet_writer = parquet.ParquetWriter(_parquet(stem), self._schema)
         self._csv_writer = self._csv.CSVWriter(
-            self.csv_path,
-            self.schema,
+            _csv(stem),
+            self._schema,
             write_options=self._csv.WriteOptions(
                 include_header=False,
                 # "needed" quotes every text.
@@ -80,14 +79,9 @@ class FileTables:
             pa.array(values.reshape(-1).astype(np.float32), mask=~valid),
             pa.array(valid),
         )
-        table = pa.Table.from_arrays(list(columns), schema=self.schema)
+        table = pa.Table.from_arrays(list(columns), schema=self._schema)
         self._parquet_writer.write_table(table)
         self._csv_writer.write(table)
-
-    def discard(self) -> None:
-        """Remove the tables, once closed."""
-        self.parquet_path.unlink()
-        self.csv_path.unlink()
 
     def close(self) -> None:
         """Finish the tables."""
@@ -95,21 +89,35 @@ class FileTables:
         self._csv_writer.close()
 
 
-def join_tables(parts: Sequence[FileTables], folder: Path) -> None:
-    """Join the tables of all files to ``scores.parquet`` and ``scores.csv``; the parts go."""
+def join_tables(stems: Sequence[Path], folder: Path) -> None:
+    """Join the tables of all files to ``scores.parquet`` and ``scores.csv``; the parts go.
+
+    Args:
+        stems: paths of the tables, without suffix.
+        folder: where to.
+    """
     parquet = require("pyarrow.parquet", "score", _PURPOSE)
-    schema = parts[0].schema
+    schema = parquet.read_schema(_parquet(stems[0]))
     with parquet.ParquetWriter(folder / "scores.parquet", schema) as writer:
-        for part in parts:
-            with parquet.ParquetFile(part.parquet_path) as file:
+        for stem in stems:
+            with parquet.ParquetFile(_parquet(stem)) as file:
                 for group in range(file.num_row_groups):
                     writer.write_table(file.read_row_group(group))
     with (folder / "scores.csv").open("wb") as joined:
         joined.write(",".join(COLUMNS).encode() + b"\n")
-        for part in parts:
-            with part.csv_path.open("rb") as rows:
+        for stem in stems:
+            with _csv(stem).open("rb") as rows:
                 shutil.copyfileobj(rows, joined)
-            part.discard()
+            _parquet(stem).unlink()
+            _csv(stem).unlink()
+
+
+def _parquet(stem: Path) -> Path:
+    return stem.with_suffix(".parquet")
+
+
+def _csv(stem: Path) -> Path:
+    return stem.with_suffix(".csv")
 
 
 def _numbered(names: Sequence[str]) -> tuple[list[str], Shaped[np.ndarray, "names"]]:

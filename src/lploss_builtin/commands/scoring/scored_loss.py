@@ -34,6 +34,9 @@ class ScoredLoss:
         name: name of the loss.
         loss_class: class of the loss.
         unit: of its values.
+        metric_name: what the values are called as a metric; ``None``: as the loss; ``""``: they
+            are none.
+        metric_scale: a value times this is the metric.
         element_names: a name for each value of a frame.
         epsilon: of each value.
         num_previous_frames: how many frames before its own a value looks at.
@@ -54,6 +57,7 @@ class ScoredLoss:
         self.name = loss.loss_name
         self.loss_class = type(loss)
         self.unit = loss.unit
+        self.metric_name, self.metric_scale = loss.metric_name, loss.metric_scale
         self.num_previous_frames = loss.num_previous_frames
         self._resolver = resolver
         self._loss = copy.deepcopy(loss)

@@ -91,6 +91,7 @@ class ScoreSummary:
         out: the folder with tables and pictures.
         pictures: the pictures, relative to ``out``.
         views: one row for each calibrated view, where there are some.
+        metric_files: the metric files, as far as they were asked for.
     """
 
     rows: tuple[ScoreRow, ...]
@@ -100,6 +101,7 @@ class ScoreSummary:
     out: Path
     pictures: tuple[str, ...] = field(default=())
     views: tuple[ViewRow, ...] = field(default=())
+    metric_files: tuple[str, ...] = field(default=())
 
     @property
     def losses(self) -> list[str]:
@@ -127,6 +129,7 @@ class ScoreSummary:
             "notes": list(self.notes),
             "out": str(self.out),
             "pictures": list(self.pictures),
+            "metric_files": list(self.metric_files),
         }
         return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
 

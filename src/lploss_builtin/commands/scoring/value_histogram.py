@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
@@ -29,6 +31,20 @@ class ValueHistogram:
     def __init__(self, mantissa_bits: int = 12) -> None:
         self._dropped_bits = _NUM_MANTISSA_BITS - mantissa_bits
         self._counts = np.zeros(1 << (_NUM_EXPONENT_BITS + mantissa_bits), dtype=np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        bins = np.flatnonzero(self._counts)
+        return {
+            "dropped_bits": self._dropped_bits,
+            "num_bins": len(self._counts),
+            "bins": bins,
+            "counts": self._counts[bins],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._dropped_bits = state["dropped_bits"]
+        self._counts = np.zeros(state["num_bins"], dtype=np.int64)
+        self._counts[state["bins"]] = state["counts"]
 
     @property
     def num_values(self) -> int:

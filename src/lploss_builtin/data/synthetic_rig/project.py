@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,18 @@ from einops import rearrange
 from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError
+from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_columns import header_rows
 from lploss_builtin.data.synthetic_rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.synthetic_rig.calibration_file import write_calibration
 from lploss_builtin.data.synthetic_rig.frame_files import Roll, frame_name, write_frames
 from lploss_builtin.data.synthetic_rig.rig_cameras import VIEW_NAMES
 from lploss_builtin.data.synthetic_rig.sequence import RigSequence, simulate
+from lploss_builtin.data.synthetic_rig.video_files import write_videos
 
 _FRAMES_A_TASK = 20
 _SCORER = "synthetic_rig"
+_VIDEOS = "videos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class RigProject:
         labels: for each view the label file.
         test_labels: for each view that of the session that is held out.
         truth: where the keypoints of all frames are in the world.
+        videos: for each view the video of the session without labels; empty where there is none.
+        video_session: number of that session in `simulate`; the name ends in it.
     """
 
     folder: Path
@@ -42,6 +48,8 @@ class RigProject:
     labels: Mapping[str, Path]
     test_labels: Mapping[str, Path]
     truth: Path
+    videos: Mapping[str, Path]
+    video_session: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class _Session:
     name: str
     sequence: RigSequence
     is_held_out: bool
+    is_video: bool
 
 
 def make_rig_project(
@@ -59,6 +68,7 @@ def make_rig_project(
     image_size: tuple[int, int] = (128, 128),
     num_sessions: int = 2,
     num_test_frames: int = 100,
+    num_video_frames: int = 0,
     seed: int = 0,
     num_workers: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -77,17 +87,19 @@ def make_rig_project(
         image_size: height and width, px.
         num_sessions: each with a calibration of its own.
         num_test_frames: labelled frames of one session more, which is held out.
+        num_video_frames: frames of yet another session, which has a video for each view and no
+            labels; 0: there is none.
         seed: of all that is random.
         num_workers: number of processes; ``None``: as many as there are cores and as is worth it.
             With more than one, a script must call this under ``if __name__ == "__main__":``.
         progress: called with the number of frames written so far, of all
-            ``num_frames + num_test_frames``.
+            ``num_frames + num_test_frames + num_video_frames``.
         config: sections to put into the config beside ``data``; keys of a section ``data`` go
             over those that are written here.
 
     Raises:
         ArgumentValueError: a number is out of its range, or the folder is not empty.
-        MissingDependencyError: Pillow is not installed.
+        MissingDependencyError: Pillow is not installed, or av, which videos need.
         ProcessError: a process ended before its images were written.
 
     Example:
@@ -104,6 +116,7 @@ def make_rig_project(
         'labeled-data/session1_left/img00000.png'
     """
     _check(folder, num_frames, num_sessions, num_test_frames, num_workers)
+    _check_video(num_video_frames, image_size)
     lengths = [
         num_frames // num_sessions + (number < num_frames % num_sessions)
         for number in range(num_sessions)
@@ -113,9 +126,13 @@ def make_rig_project(
             f"session{number}",
             simulate(length, num_views=num_views, image_size=image_size, seed=seed, session=number),
             number == num_sessions,
+            number > num_sessions,
         )
-        for number, length in enumerate([*lengths, num_test_frames])
+        for number, length in enumerate([*lengths, num_test_frames, num_video_frames])
+        if length
     ]
+    labelled = [session for session in sessions if not session.is_video]
+    filmed = [session for session in sessions if session.is_video]
     views = VIEW_NAMES[:num_views]
     (folder / "calibrations").mkdir(parents=True)
     for session in sessions:
@@ -128,17 +145,18 @@ def make_rig_project(
     test_labels = {view: folder / f"CollectedData_{view}_new.csv" for view in views}
     for number, view in enumerate(views):
         for paths, is_held_out in ((labels, False), (test_labels, True)):
-            chosen = [session for session in sessions if session.is_held_out == is_held_out]
+            chosen = [session for session in labelled if session.is_held_out == is_held_out]
             _write_table(paths[view], ("x", "y", "visible"), _labels(chosen, view, number))
     truth = folder / "truth_3d.csv"
     _write_table(truth, ("x", "y", "z"), _truth(sessions))
-    write_frames(
-        _rolls(folder, sessions, views), num_frames + num_test_frames, num_workers, progress
-    )
+    num_all = num_frames + num_test_frames + num_video_frames
+    write_frames(_rolls(folder, sessions, views), num_all, num_workers, progress)
+    videos = _write_videos(folder, filmed, views)
     path = folder / "config.yaml"
-    content = {**config, "data": {**_data(folder, views, image_size), **config.get("data", {})}}
+    data = _data(folder, views, image_size) | ({"video_dir": _VIDEOS} if videos else {})
+    content = {**config, "data": {**data, **config.get("data", {})}}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return RigProject(folder, path, labels, test_labels, truth)
+    return RigProject(folder, path, labels, test_labels, truth, videos, num_sessions + 1)
 
 
 def _check(
@@ -164,8 +182,36 @@ def _check(
         )
 
 
+def _check_video(num_video_frames: int, image_size: tuple[int, int]) -> None:
+    if num_video_frames < 0:
+        raise ArgumentValueError(f"num_video_frames must be at least 0, got {num_video_frames}")
+    if not num_video_frames:
+        return
+    require("av", "train", "to write videos")
+    if any(side % 2 for side in image_size):
+        raise ArgumentValueError(
+            f"image_size must be even for videos, which store colours in half the size, got "
+            f"{image_size}"
+        )
+
+
 def _image_folder(session: _Session, view: str) -> str:
-    return f"labeled-data/{session.name}_{view}"
+    parent = f"{_VIDEOS}/frames" if session.is_video else "labeled-data"
+    return f"{parent}/{session.name}_{view}"
+
+
+def _write_videos(
+    folder: Path, sessions: list[_Session], views: tuple[str, ...]
+) -> dict[str, Path]:
+    """Make videos from images, which are removed."""
+    videos = {}
+    for session in sessions:
+        names = [frame_name(number) for number in range(len(session.sequence.keypoints_3d))]
+        frames = {view: folder / _image_folder(session, view) for view in views}
+        videos = {view: folder / _VIDEOS / f"{session.name}_{view}.mp4" for view in views}
+        write_videos({videos[view]: [frames[view] / name for name in names] for view in views})
+        shutil.rmtree(folder / _VIDEOS / "frames")
+    return videos
 
 
 def _rolls(folder: Path, sessions: list[_Session], views: tuple[str, ...]) -> Iterator[Roll]:

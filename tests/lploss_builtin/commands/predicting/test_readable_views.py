@@ -8,7 +8,7 @@ from lploss_builtin.commands.predicting.readable_views import Found, predict_rea
 NAN = float("nan")
 
 
-def predict(images, views):
+def predict(images, views, context_images=None):
     """Say of each image its value and its view, and how many views were seen together."""
     values = images[..., 0, 0, 0].double()
     numbers = torch.tensor(views if views is not None else range(images.shape[1]))
@@ -39,7 +39,7 @@ def test_each_frame_is_predicted_from_its_own_views(views, numbers):
 def test_frames_with_the_same_views_are_predicted_at_once():
     calls = []
 
-    def record(images, views):
+    def record(images, views, context_images):
         calls.append((tuple(images.shape[:2]), views))
         return predict(images, views)
 

@@ -6,7 +6,21 @@ import os
 import re
 from pathlib import Path
 
-from lploss_builtin.commands.predicting.image_lists import is_image
+#: How the names of images end.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jp2", ".tif", ".tiff"),
+    *(".bmp", ".gif", ".webp", ".pbm", ".pgm", ".pnm", ".ppm"),
+)
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name; hidden files are none.
+
+    Example:
+        >>> is_image("img07.PNG"), is_image("._img07.png"), is_image("notes.txt")
+        (True, False, False)
+    """
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith(".")
 
 
 def natural(name: str) -> list[str | int]:

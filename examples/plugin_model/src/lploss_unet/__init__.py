@@ -1,0 +1,1 @@
+"""A model for lploss: a small U-Net."""

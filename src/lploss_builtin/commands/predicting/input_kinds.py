@@ -1,0 +1,67 @@
+"""Which of the things to predict are videos, and which images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lploss_builtin.commands.predicting.recording_state import STATE_FOLDER
+from lploss_builtin.data.image_folders import folders_of_images, images_in, natural
+from lploss_builtin.data.video_recordings import is_video
+
+_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What there is to predict.
+
+    Attributes:
+        images: folders of images and lists of images, as they were given.
+        videos: the videos, those in folders included.
+        notes: what was passed over.
+    """
+
+    images: tuple[Path, ...]
+    videos: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
+    """Tell videos, and folders that hold videos, from all others.
+
+    Labelled videos that an earlier prediction wrote into such a folder are no videos to predict,
+    unless they are named themselves.
+    """
+    images, videos, notes = [], [], []
+    for path in paths:
+        if path.is_dir() and (found := _videos_in(path, _DEPTH)):
+            videos += found
+            if folders := folders_of_images(path):
+                notes.append(
+                    f"{path} holds videos: its images are passed over, the first in "
+                    f"{next(iter(folders))}. Name their folder to predict them."
+                )
+        elif is_video(path.name) and not path.is_dir():
+            videos.append(path)
+        else:
+            images.append(path)
+    return Inputs(tuple(images), tuple(videos), tuple(notes))
+
+
+def _videos_in(folder: Path, depth: int) -> list[Path]:
+    entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
+    found = [path for path in entries if is_video(path.name) and path.is_file()]
+    if not found and images_in(folder):
+        return []
+    found = [path for path in found if not _was_drawn(path)]
+    if depth:
+        for path in entries:
+            if path.is_dir() and not path.name.startswith("."):
+                found += _videos_in(path, depth - 1)
+    return found
+
+
+def _was_drawn(video: Path) -> bool:
+    return (video.parent / STATE_FOLDER / f"{video.name}.json").is_file()
