@@ -11,6 +11,7 @@ from benchmarks import (
     patch_masking,
     report,
     training_step,
+    video_reading,
 )
 
 _BENCHMARKS = {
@@ -21,6 +22,7 @@ _BENCHMARKS = {
     "geometry": geometry.run,
     "patch_masking": patch_masking.run,
     "training_step": training_step.run,
+    "video_reading": video_reading.run,
 }
 
 

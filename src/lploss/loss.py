@@ -232,8 +232,8 @@ class Loss(nn.Module, ABC):
             )
         if cls.metric_name and not re.fullmatch(NAME, str(cls.metric_name)):
             raise LossDefinitionError(
-                f"{cls.__qualname__}.metric_name must be a plain name such as 'bone_length', for it "
-                f'is part of a file\'s name, or "" for no metric; got {cls.metric_name!r}'
+                f"{cls.__qualname__}.metric_name must be a plain name such as 'bone_length', for "
+                f'it is part of a file\'s name, or "" for no metric; got {cls.metric_name!r}'
             )
         if not 0 < cls.metric_scale < math.inf:
             raise LossDefinitionError(

@@ -74,6 +74,15 @@ def predict(
     colormap: Annotated[
         str, typer.Option(help="Of matplotlib: a colour for each keypoint that is drawn.")
     ] = "cool",
+    processes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Predict so many videos at once, in processes.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Predict videos on the Dask cluster of this scheduler."
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
     ] = False,
@@ -106,6 +115,8 @@ def predict(
             keep_going=keep_going,
             overwrite=overwrite,
             video=LabelledVideo(confidence, colormap) if video else None,
+            processes=processes,
+            scheduler=scheduler,
             progress=progress,
         )
     if json:

@@ -55,6 +55,8 @@ def scoring_demo(out: Path, num_frames: int, seed: int) -> None:
             labels=project.labels,
             config=project.config,
             out=out / "scores",
+            # So that `predictions/*.csv`, which is shown as what to try next, is what it says.
+            metric_files=False,
             progress=progress,
         )
     show(summary)

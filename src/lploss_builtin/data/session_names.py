@@ -64,4 +64,5 @@ def _view_among_words(name: str, view_names: Sequence[str]) -> tuple[str, str] |
     if len(found) != 1:
         return None
     ((before, after), view) = next(iter(found.items()))
-    return (before + after[1:] if before else after.lstrip("_-. ")), view
+    # Of two separators around the view, one remains.
+    return (before + after[1:] if before and after else (before + after).strip("_-. ")), view

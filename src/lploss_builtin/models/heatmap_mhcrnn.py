@@ -16,6 +16,9 @@ from lploss_builtin.models.heatmap import HeatmapModel, Heatmaps
 from lploss_builtin.models.pose_model import Images, as_float, required
 from lploss_builtin.models.prediction import Prediction
 
+# What of a batch is not repeated, or cut, with its frames.
+_STAYS = ("images", "context_images", "image_size")
+
 ContextImages = Num[Tensor, "batch views context 3 height width"]
 
 
@@ -230,10 +233,10 @@ class HeatmapMHCRNN(HeatmapModel):
 def _rows(
     batch: Mapping[str, Tensor], num_frames: int, change: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    """Return a batch with other frames; what is of no frame, or of all alike, stays."""
+    """Return a batch with other frames but for the images, of which only the size is asked then."""
     return {
         name: change(values)
-        if name != "image_size" and values.ndim > 0 and len(values) == num_frames
+        if name not in _STAYS and values.ndim > 0 and len(values) == num_frames
         else values
         for name, values in batch.items()
     }

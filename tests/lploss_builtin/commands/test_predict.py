@@ -123,7 +123,10 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         *("--out", "o", "--checkpoint", "last", "--views", "top, left", "--calibration", "k.toml"),
         *("--bbox", "a.csv", "--bbox", "b.csv", "--batch-size", "7", "--device", "cuda:1"),
     )
-    drawing = ("--video", "--confidence", "0.5", "--colormap", "hsv", "--overwrite")
+    drawing = (
+        *("--video", "--confidence", "0.5", "--colormap", "hsv", "--overwrite"),
+        *("--processes", "3", "--scheduler", "tcp://host:8786"),
+    )
     with pytest.raises(DataError):
         invoke("run", "a", "b.csv", *options, "--keep-going", *drawing)
     ((run, inputs, given),) = calls
@@ -140,6 +143,8 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         "keep_going": True,
         "overwrite": True,
         "video": LabelledVideo(0.5, "hsv"),
+        "processes": 3,
+        "scheduler": "tcp://host:8786",
     }
 
 

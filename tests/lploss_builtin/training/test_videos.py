@@ -30,6 +30,7 @@ from tests.lploss_builtin.data.small_projects import (
     write_image,
     write_text,
 )
+from tests.lploss_builtin.data.videos import write_sound, write_video
 from tests.lploss_builtin.training.small_trainings import VIEWS, write_training
 
 LOSSES = ["temporal", "temporal_heatmap_mse", "pca_multiview", "multiview_reprojection"]
@@ -227,6 +228,49 @@ def test_a_loss_whose_inputs_are_not_there_is_refused_before_the_training(tmp_pa
     with pytest.raises(MissingInputError, match="multiview_reprojection"):
         trained(path, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_damaged_videos_do_not_stop_a_training(tmp_path, caplog):
+    """One view: of seven files three can be used, one of them up to where it breaks."""
+    path = write_training(
+        tmp_path,
+        views=("left",),
+        model={"model_type": "heatmap", "losses_to_use": ["temporal"]},
+        training={"max_epochs": 2},
+    )
+    write_text(tmp_path / "calibration.toml", calibration(["left"]))
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    size = {"height": HEIGHT, "width": WIDTH}
+    write_video(videos / "whole_left.mp4", num_frames=12, **size)
+    cut = write_video(videos / "cut_left.mkv", num_frames=12, **size)
+    cut.write_bytes(cut.read_bytes()[: -cut.stat().st_size // 4])
+    damaged = write_video(videos / "damaged_left.mp4", num_frames=12, **size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+    damaged.write_bytes(content)
+    write_video(videos / "wide_left.mp4", num_frames=12, height=HEIGHT, width=WIDTH + 2)
+    (videos / "empty_left.mp4").touch()
+    (videos / "text_left.mp4").write_text("no video")
+    write_sound(videos / "sound_left.mp4")
+    with caplog.at_level(logging.WARNING, "lploss_builtin"):
+        run = trained(
+            path,
+            tmp_path / "run",
+            "data.video_dir=videos",
+            "dali.base.train.sequence_length=3",
+        )
+    assert len(column(run, "train_temporal_loss_step")) == 6
+    text = "\n".join(record.getMessage() for record in caplog.records)
+    for name in (
+        "wide_left.mp4",
+        "empty_left.mp4",
+        "text_left.mp4",
+        "sound_left.mp4",
+        "cut_left.mkv",
+    ):
+        assert name in text
+    assert "whole_left.mp4" not in text
 
 
 def blobs(num_frames: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -72,6 +72,8 @@ def predict_files(
     keep_going: bool = False,
     overwrite: bool = False,
     video: LabelledVideo | None = None,
+    processes: int = 1,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> PredictionSummary:
     """Predict the keypoints in images and videos with a trained model.
@@ -103,6 +105,9 @@ def predict_files(
             the other views of the frame are predicted without them.
         overwrite: whether to predict videos once more whose predictions are there.
         video: how to draw the keypoints into videos; ``None``: not at all.
+        processes: how many recordings of videos are predicted at once, each by a process of this
+            machine; see `lploss_builtin.commands.spreading.spread`.
+        scheduler: of a Dask cluster, which predicts the videos instead.
         progress: called while it goes on.
 
     Returns:
@@ -114,6 +119,7 @@ def predict_files(
             before the first prediction, after it the first image that cannot be read. Or no video
             can be read.
         ArgumentValueError: an argument cannot be used.
+        ProcessError: the cluster cannot be reached or is not fit.
         MissingDependencyError: a package is not installed.
     """
     # Lightning takes seconds.
@@ -184,7 +190,9 @@ def predict_files(
         with staged_folder(folder) as staging:
             predicted += [predictor.predict(recording, staging) for recording in recordings]
     failed = list(planned.failed)
-    with closing(predict_all(planned.plans, lambda: model, count)) as outcomes:
+    with closing(
+        predict_all(planned.plans, lambda: model, count, processes=processes, scheduler=scheduler)
+    ) as outcomes:
         for plan, outcome in zip(planned.plans, outcomes, strict=True):
             try:
                 predicted.append(outcome.result)

@@ -30,7 +30,7 @@ class MetricPlacing:
     def __init__(self, inputs: Iterable[Path]) -> None:
         self._inputs = {path.resolve() for path in inputs}
         self._hidden: dict[Path, Path | None] = {}
-        self._moves: list[tuple[Path, Path]] = []
+        self._moves: dict[Path, Path] = {}
         self._outdated: list[Path] = []
 
     def __enter__(self) -> MetricPlacing:
@@ -44,7 +44,7 @@ class MetricPlacing:
     ) -> None:
         try:
             if kind is None:
-                for source, target in self._moves:
+                for target, source in self._moves.items():
                     source.replace(target)
                 for path in self._outdated:
                     path.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ class MetricPlacing:
         """Return why a file may not be there; nothing where it may."""
         if target.resolve() in self._inputs:
             return f"{target} is one of the files that were given"
-        if any(target == taken for _, taken in self._moves):
+        if target in self._moves:
             return f"{target} is the metric file of other predictions as well"
         if target.exists() and not is_metric_file(target):
             return f"{target} is in the way, and no metric file"
@@ -112,5 +112,5 @@ class MetricPlacing:
             shutil.copyfile(written, waiting)
         except OSError as error:
             return f"{parent} cannot be written to ({error.strerror})"
-        self._moves.append((waiting, target))
+        self._moves[target] = waiting
         return ""

@@ -177,8 +177,10 @@ def score_files(
     inputs = [*files, *label_files, *videos, calibration, config]
     kept = [Path(own) for own in inputs if isinstance(own, str | PathLike)]
     with MetricPlacing(kept) as placing, staged_folder(Path(out)) as folder:
+        in_work = folder.absolute() / "in_work"
+        in_work.mkdir()
         plan = ScoringPlan(
-            folder.absolute(),
+            in_work,
             chosen,
             pose_names,
             given.cameras,
@@ -223,7 +225,8 @@ def score_files(
         notes += more_notes
         for part in parts:
             move_files(part.files, folder)
-            shutil.rmtree(part.folder)
+        # With what processes have left that were killed.
+        shutil.rmtree(in_work)
         summary = ScoreSummary(
             rows=(*rows, *(statistics.row(None) for statistics in total.values())),
             left_out=left_out,

@@ -113,6 +113,7 @@ class _Run:
             except Empty:
                 self._check_that_somebody_is_there()
                 continue
+            self._last_seen = time.monotonic()
             yield self._how_it_ended(number, self._futures.pop(number))
 
     def take_back(self) -> None:
@@ -121,14 +122,19 @@ class _Run:
             self._client.cancel(list(self._futures.values()), force=True)
 
     def _how_it_ended(self, number: int, future: Any) -> Ended:
-        try:
-            return Ended(number, future.result())
-        except self._distributed.KilledWorker as error:
-            return Ended(number, error=error)
-        except Exception as error:
-            if future.status == "cancelled" or self._client.status != "running":
-                raise self._gone() from error
-            return Ended(number, error=ProcessError(f"{self._names[number]}: {first_line(error)}"))
+        while True:
+            try:
+                return Ended(number, future.result(timeout=_LOOK_S))
+            except TimeoutError:
+                # It was done, and the worker that kept the result has died since.
+                self._check_that_somebody_is_there()
+            except self._distributed.KilledWorker as error:
+                return Ended(number, error=error)
+            except Exception as error:
+                if future.status == "cancelled" or self._client.status != "running":
+                    raise self._gone() from error
+                why = ProcessError(f"{self._names[number]}: {first_line(error)}")
+                return Ended(number, error=why)
 
     def _check_that_somebody_is_there(self) -> None:
         now = time.monotonic()

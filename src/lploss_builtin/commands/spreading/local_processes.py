@@ -51,8 +51,7 @@ def in_processes(
                     num_attempts[to_do[0]] += 1
                     worker.give(to_do[0], tasks[to_do.popleft()])
             # Before anybody looks at them, the next tasks are given.
-            for one in ended:
-                yield one
+            yield from ended
             ended = []
             for worker in _with_news(workers) if num_left else ():
                 number, found = worker.number, worker.news()

@@ -300,3 +300,22 @@ def test_what_is_shown(tmp_path, finds_spots):
     rows = [line for line in lines if line.startswith("pixel_error, px")]
     assert rows == ["pixel_error, px 5 (5) 5 (5) 5 (5)"]
     assert lines[-1] == "not evaluated: videos: none"
+
+
+@pytest.mark.parametrize("model_type", ["regression", "heatmap", "heatmap_mhcrnn"])
+def test_models_of_a_single_view(tmp_path, model_type):
+    write_session(tmp_path / "project", "mo", "side", poses())
+    write_run(
+        tmp_path / "run",
+        model_type=model_type,
+        training={"accelerator": "cpu"},
+        data_dir=str(tmp_path / "project"),
+        csv_file="CollectedData_side.csv",
+    )
+    evaluation = evaluate_training(TrainingRun(tmp_path / "run"))
+    assert (evaluation.failed, evaluation.notes) == ((), ())
+    table = read_keypoints(tmp_path / "run" / "predictions.csv")
+    errors = read(tmp_path / "run" / "predictions_pixel_error.csv")
+    expected = np.linalg.norm(table.keypoints.reshape(-1, 3, 2) - poses(), axis=-1)
+    np.testing.assert_allclose(errors[list(NAMES)], expected, rtol=1e-4)
+    assert np.isnan(table.confidences).all() == (model_type == "regression")

@@ -223,3 +223,26 @@ def test_a_video_that_has_gone(begun, monkeypatch):
     )  # fmt: skip
     with pytest.raises(DataError, match=r"walk\.mp4 cannot be read: No such file or directory$"):
         predict_recording(plan)
+
+
+@pytest.mark.slow
+def test_processes_predict_the_same(tmp_path, monkeypatch):
+    """Byte for byte; a video that fails is named, and stops no other."""
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", model_type="heatmap")
+    for number, name in enumerate(("a", "b", "d")):
+        write_spot_video(tmp_path / f"videos/{name}.mp4", wandering(5, number))
+    broken = write_spot_video(tmp_path / "videos/c.mp4", wandering(60))
+    data = bytearray(broken.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    broken.write_bytes(data)
+    calls = []
+    # As many threads as a process has.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    summary = predict("videos", out="out", processes=2, progress=lambda *call: calls.append(call))
+    assert [own.name for own in summary.recordings] == ["a", "b", "d"]
+    assert [line.partition(":")[0] for line in summary.failed] == ["c"]
+    assert sorted(name for name, _, _ in calls) == ["a", "b", "c", "d"]
+    assert calls[-1][1:] == (75, 75)
+    predict("videos", out="whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")

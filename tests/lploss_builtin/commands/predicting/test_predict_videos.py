@@ -98,12 +98,12 @@ def test_a_video(folder, finds_spots):
 
 def test_views_with_points_in_space(folder, finds_spots):
     write_run(folder / "run", tuple(VIEWS), size=RIG_SIZE, data_dir=str(folder / "nowhere"))
-    points = points_in_space(12)
+    points = points_in_space(6)
     for view, keypoints in project(points).items():
         write_spot_video(folder / f"new/videos/mo_{view}.mp4", keypoints, RIG_SIZE)
     (folder / "new/calibrations").mkdir()
     write_calibration(folder / "new/calibrations/mo.toml")
-    (recording,) = predict("new/videos", batch_size=5).recordings
+    (recording,) = predict("new/videos", batch_size=4).recordings
     names = ["mo_3d.csv", "mo_Left-1.csv", "mo_Right-2.csv", "mo_Top.csv"]
     assert visible(folder / "out") == names
     for number, (view, keypoints) in enumerate(project(points).items()):
@@ -112,8 +112,8 @@ def test_views_with_points_in_space(folder, finds_spots):
         likelihoods = read_keypoints(path).confidences
         np.testing.assert_allclose(likelihoods, 0.9 - 0.1 * number, atol=1e-6)
     rows = [line.split(",") for line in (folder / "out/mo_3d.csv").read_text().splitlines()[3:]]
-    assert [row[0] for row in rows] == [str(number) for number in range(12)]
-    values = np.array(rows, dtype=float)[:, 1:].reshape(12, 3, 4)
+    assert [row[0] for row in rows] == [str(number) for number in range(6)]
+    values = np.array(rows, dtype=float)[:, 1:].reshape(6, 3, 4)
     np.testing.assert_allclose(values[..., :3], points, atol=1e-3)
     assert recording.reprojection_error == pytest.approx(values[..., 3].mean())
     # Some of the views: as if there were no others.
@@ -403,6 +403,6 @@ def test_memory_does_not_grow_with_the_length(folder, finds_spots):
 
     write(20)
     predict("walk.mp4")  # imports
-    fewer, more = peak(50), peak(200)
+    fewer, more = peak(32), peak(132)
     # Each frame takes 768 bytes; its place in the index of the video some 100.
-    assert more - fewer < 150 * 300
+    assert more - fewer < 100 * 300

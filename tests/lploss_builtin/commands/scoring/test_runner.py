@@ -39,7 +39,9 @@ def steps(keypoints):
 
 
 def score(*files, out, **options):
-    return score_files(files, out=out, **{"pictures": False, "losses": ["temporal"], **options})
+    # The real recordings are not written beside.
+    given = {"pictures": False, "metric_files": False, "losses": ["temporal"], **options}
+    return score_files(files, out=out, **given)
 
 
 def table(out):

@@ -13,11 +13,14 @@ from PIL import Image
 from lploss.config import load_config
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.calibration import find_calibration, read_calibration, session_of
+from lploss_builtin.data.frame_reader import FrameReader
+from lploss_builtin.data.frame_sources import frame_source
 from lploss_builtin.data.keypoint_files import read_keypoints
 from lploss_builtin.data.synthetic_rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.synthetic_rig.frame_files import write_frames
 from lploss_builtin.data.synthetic_rig.project import make_rig_project
 from lploss_builtin.data.synthetic_rig.sequence import simulate
+from lploss_builtin.data.video_recordings import find_video_recordings
 from lploss_builtin.ops.geometry import project_points, triangulate_views
 
 VIEWS = ("left", "right", "top")
@@ -215,3 +218,56 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     with pytest.raises(ArgumentValueError, match="must be an empty folder or not be there yet"):
         make_rig_project(tmp_path, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("filmed")
+    return make_rig_project(folder, **SMALL, num_video_frames=9, num_workers=1)
+
+
+def test_videos_of_a_session_without_labels(project, filmed):
+    found = find_video_recordings([filmed.folder / "videos"], VIEWS)
+    (recording,) = found.recordings
+    assert (recording.name, recording.views, recording.num_frames) == ("session3", VIEWS, 9)
+    assert found.left_out == found.notes == ()
+    assert [source.path for source in recording.sources] == list(filmed.videos.values())
+    assert load_config(filmed.config).data.video_dir == "videos"
+    # All else is as without the videos.
+    without, files = digests(project.folder), digests(filmed.folder)
+    new = {f"videos/session3_{view}.mp4" for view in VIEWS} | {"calibrations/session3.toml"}
+    assert set(files) - set(without) == new
+    assert {name for name in without if files[name] != without[name]} == {"truth_3d.csv"}
+    assert project.videos == {}
+
+
+def test_what_is_true_of_the_videos(project, filmed):
+    sequence = simulate(9, num_views=3, image_size=(48, 64), session=filmed.video_session)
+    names, truth = truth_of(filmed)
+    assert list(names[-9:]) == [f"session3/img{number:05d}.png" for number in range(9)]
+    np.testing.assert_allclose(truth[-9:], sequence.keypoints_3d, atol=1e-6)
+    np.testing.assert_array_equal(truth[:-9], truth_of(project)[1])
+    expected = np.stack(list(sequence.images())).astype(float)
+    cameras = read_calibration(filmed.folder / "calibrations" / "session3.toml")
+    torch.testing.assert_close(cameras.intrinsics, sequence.cameras.intrinsics)
+    for view, path in enumerate(filmed.videos.values()):
+        with FrameReader(frame_source(path)) as reader:
+            difference = reader.read(0, 9) - expected[:, view]
+        assert np.abs(difference).mean() < 8
+        # A frame is nearer to its own picture than to that before.
+        assert (
+            np.abs(difference[1:]).mean()
+            < np.abs(difference[1:] + np.diff(expected[:, view], axis=0)).mean()
+        )
+
+
+def test_the_same_arguments_give_the_same_videos(filmed, tmp_path):
+    again = make_rig_project(tmp_path, **SMALL, num_video_frames=9, num_workers=1)
+    assert digests(again.folder) == digests(filmed.folder)
+
+
+def test_videos_of_odd_size(tmp_path):
+    with pytest.raises(ArgumentValueError, match="image_size must be even for videos"):
+        make_rig_project(tmp_path, image_size=(48, 63), num_video_frames=2)
+    with pytest.raises(ArgumentValueError, match="num_video_frames must be at least 0, got -1"):
+        make_rig_project(tmp_path, num_video_frames=-1)

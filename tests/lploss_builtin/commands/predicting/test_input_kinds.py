@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lploss_builtin.commands.predicting.input_kinds import inputs_by_kind
+from lploss_builtin.commands.predicting.recording_state import STATE_FOLDER
+from tests.lploss_builtin.data.small_projects import write_image
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def image(path):
+    write_image(path, np.zeros((2, 2, 3), np.uint8))
+
+
+def test_videos_in_folders_and_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("walk10.mp4", "walk9.AVI", "mo/left.mkv", "mo/a/top.mp4", ".hidden/no.mp4"):
+        write(tmp_path / "videos" / name)
+    for name in ("._walk.mp4", "notes.txt", "mo/a/b/too_deep.mp4"):
+        write(tmp_path / "videos" / name)
+    found = inputs_by_kind([Path("videos"), Path("none.mp4"), Path("list.csv"), Path("other")])
+    videos = ["walk9.AVI", "walk10.mp4", "mo/left.mkv", "mo/a/top.mp4"]
+    assert [str(path) for path in found.videos] == [f"videos/{n}" for n in videos] + ["none.mp4"]
+    assert [str(path) for path in found.images] == ["list.csv", "other"]
+    assert found.notes == ()
+
+
+def test_a_folder_of_images_stays_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image(tmp_path / "clip/img0.png")
+    write(tmp_path / "clip/inner/walk.mp4")
+    found = inputs_by_kind([Path("clip")])
+    assert (found.images, found.videos) == ((Path("clip"),), ())
+
+
+def test_labelled_videos_are_no_input_but_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "videos/walk.mp4")
+    drawn = write(tmp_path / "videos/walk_labelled.mp4")
+    assert len(inputs_by_kind([Path("videos")]).videos) == 2
+    write(tmp_path / "videos" / STATE_FOLDER / "walk_labelled.mp4.json", "{}")
+    assert inputs_by_kind([Path("videos")]).videos == (Path("videos/walk.mp4"),)
+    named = drawn.relative_to(tmp_path)
+    assert inputs_by_kind([named]).videos == (named,)
