@@ -99,7 +99,7 @@ def _write(path: Path, codec: str, settings: dict[str, str]) -> Path:
 
 def _whole(kind: str, source: FrameSource, rounds: int, options: Options) -> Row:
     def ours() -> None:
-        with FrameReader(source, _SIZE, num_threads=options.threads) as reader:
+        with FrameReader(source, _SIZE) as reader:
             for start in range(0, source.num_frames, _BLOCK):
                 reader.read(start, min(start + _BLOCK, source.num_frames))
 
@@ -116,7 +116,7 @@ def _whole(kind: str, source: FrameSource, rounds: int, options: Options) -> Row
 def _windows(
     kind: str, source: FrameSource, starts: list[int], rounds: int, options: Options
 ) -> Row:
-    reader = FrameReader(source, _SIZE, num_threads=options.threads)
+    reader = FrameReader(source, _SIZE)
     capture = cv2.VideoCapture(str(source.path))
 
     def ours() -> None:
@@ -130,7 +130,7 @@ def _windows(
 
     def from_start() -> None:
         for start in starts:
-            with FrameReader(source, _SIZE, num_threads=options.threads) as fresh:
+            with FrameReader(source, _SIZE) as fresh:
                 # Blocks follow each other, so nothing is sought.
                 for first in range(0, start, _BLOCK):
                     fresh.read(first, min(first + _BLOCK, start))

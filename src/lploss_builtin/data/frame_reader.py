@@ -10,16 +10,22 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from lploss.errors import ArgumentValueError, DataError
+from lploss.errors import ArgumentValueError, DataError, MissingDependencyError
 from lploss_builtin.data.frame_images import ImageSize, read_image
 from lploss_builtin.data.frame_sources import FrameSource
 from lploss_builtin.data.video_colours import FrameConverter
 from lploss_builtin.data.video_decoder import DamageError, InexactTimesError, VideoDecoder
 from lploss_builtin.data.video_index import VideoIndex, video_index
+from lploss_builtin.data.video_nvidia import (
+    NvidiaDecoder,
+    NvidiaMismatchError,
+    nvidia_is_at_hand,
+)
 
 # Windows with a margin overlap by a few frames.
-_NUM_KEPT = 16
-_NUM_THREADS = 2
+_NUM_KEPT = 8
+_NUM_THREADS = 4
+_DEVICES = ("cpu", "cuda", "auto")
 
 
 class UnreadableFrameError(DataError):
@@ -52,6 +58,13 @@ class FrameReader:
             unless given. Resized with antialiasing, as images are.
         crop: x, y, height and width of a box within the frame, px.
         num_threads: how many threads decode a video.
+        device: ``"cuda"``: NVIDIA's decoder, by torchcodec; ``"auto"``: where that is at hand.
+            What it cannot decode is decoded on the CPU all the same.
+
+    Raises:
+        ArgumentValueError: there is no such device.
+        DataError: the crop is not within the frame.
+        MissingDependencyError: torchcodec is not installed, or there is no CUDA device.
 
     Example:
         >>> import tempfile
@@ -72,7 +85,17 @@ class FrameReader:
         *,
         crop: tuple[float, float, float, float] | None = None,
         num_threads: int = _NUM_THREADS,
+        device: str = "cpu",
     ) -> None:
+        if device not in _DEVICES:
+            raise ArgumentValueError(f"device must be one of {', '.join(_DEVICES)}, got {device!r}")
+        if device == "cuda" and not nvidia_is_at_hand():
+            raise MissingDependencyError(
+                "NVIDIA's decoder needs a CUDA device and torchcodec: pip install torchcodec, or "
+                "decode on the CPU"
+            )
+        self._uses_gpu = device == "cuda" or (device == "auto" and nvidia_is_at_hand())
+        self._gpu: NvidiaDecoder | None = None
         self.source, self._crop, self._num_threads = source, crop, num_threads
         if crop is not None:
             _check_crop(source, crop)
@@ -102,6 +125,7 @@ class FrameReader:
         empty: dict[str, Any] = {
             "_index": None,
             "_decoder": None,
+            "_gpu": None,
             "_kept": {},
             "_converter": FrameConverter(),
         }
@@ -111,7 +135,7 @@ class FrameReader:
         """Close the file; it is opened again when it is read."""
         if self._decoder is not None:
             self._decoder.close()
-        self._decoder = None
+        self._decoder = self._gpu = None
         self._kept = {}
 
     def read(self, start: int, stop: int) -> UInt8[np.ndarray, "frames height width 3"]:
@@ -141,12 +165,29 @@ class FrameReader:
                 f"{self.source.path} has {self.source.num_frames} frames; those from {start} to "
                 f"before {stop} were asked for (frames count from 0)"
             )
+        if (frames := self._read_on_gpu(start, stop)) is not None:
+            return frames, np.ones(stop - start, dtype=bool)
         frames = np.zeros((stop - start, *self._size, 3), dtype=np.uint8)
         is_readable = np.zeros(stop - start, dtype=bool)
         for number, pixels in self._found(start, stop):
             frames[number - start] = pixels
             is_readable[number - start] = True
         return frames, is_readable
+
+    def _read_on_gpu(
+        self, start: int, stop: int
+    ) -> UInt8[np.ndarray, "frames height width 3"] | None:
+        """Return frames that the GPU decodes; ``None`` where it cannot."""
+        if not self._uses_gpu or self.source.names is not None or start == stop:
+            return None
+        try:
+            if self._gpu is None:
+                self._gpu = NvidiaDecoder(self._indexed())
+            return self._gpu.read(start, stop, self._size, self._crop)
+        except (NvidiaMismatchError, RuntimeError, ValueError, IndexError, ImportError, OSError):
+            # A codec, a colour format or a library that it lacks, damage, no memory left.
+            self._uses_gpu, self._gpu = False, None
+            return None
 
     def error(self, frame: int, start: int) -> UnreadableFrameError:
         """Return what is to be raised for a frame that cannot be read.
@@ -268,8 +309,8 @@ class FrameReader:
                 return str(error)
         return (
             f"the video {self.source.path} is damaged: frame {frame} of {self.source.num_frames} "
-            "cannot be decoded (frames count from 0). Copy the file again from where it came, or "
-            "predict what can be read with --keep-going."
+            "cannot be decoded (frames count from 0), or builds on one that cannot. Copy the file "
+            "again from where it came, or convert it."
         )
 
 

@@ -40,6 +40,7 @@ from lploss_builtin.training.curriculum import Curriculum
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.defaults import with_defaults
 from lploss_builtin.training.environment import environment
+from lploss_builtin.training.launching import check_number_of_processes
 from lploss_builtin.training.losses import training_losses
 from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.resuming import GoOnWithTheNextBatch, num_whole_epochs
@@ -136,6 +137,7 @@ def train(
     config = _with_paths(with_defaults(config), folder)
     training = config.training
     _check_numbers(config)
+    check_number_of_processes(_num_devices(training.devices), training.num_nodes)
     in_3d = bool(training.imgaug_3d)
     imgaug = value_at(config, "training.imgaug")
     if in_3d:

@@ -53,6 +53,8 @@ def predict_all(
         count.of(plan.name)(plan.num_frames)
         count.finish(plan.num_frames)
 
+    if scheduler is not None and plans:
+        plans[0].out.mkdir(parents=True, exist_ok=True)  # which all workers must see
     return spread(
         predict_recording,
         # Workers of a cluster were started in other folders.

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -210,7 +211,8 @@ def score_files(
                     failed[name] = str(outcome.error)
                     continue
                 scored = outcome.result
-                parts.append(scored)
+                # What is merged is large.
+                parts.append(replace(scored, statistics=()))
                 notes += scored.notes
                 view_rows += scored.views
                 rows += scored.rows

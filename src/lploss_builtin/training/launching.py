@@ -1,0 +1,39 @@
+"""Whether as many processes were started as the config tells of."""
+
+from __future__ import annotations
+
+import os
+
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+from lploss.errors import ConfigError
+
+
+def check_number_of_processes(num_devices: int, num_nodes: int) -> None:
+    """Check that whoever started this process did not start others that know nothing of it.
+
+    Each would train the whole of it, and write into the same folder.
+
+    Args:
+        num_devices: ``training.devices``, on each node.
+        num_nodes: ``training.num_nodes``.
+
+    Raises:
+        ConfigError: torchrun has started another number of processes, or srun more.
+    """
+    expected = num_devices * num_nodes
+    if TorchElasticEnvironment.detect():
+        started, starter = TorchElasticEnvironment().world_size(), "torchrun"
+        fits = started == expected
+    elif SLURMEnvironment.detect():
+        # Of a batch script that starts nothing, too, SLURM tells how many tasks it may start.
+        started, starter = int(os.environ["SLURM_NTASKS"]), "srun"
+        fits = int(os.environ.get("SLURM_PROCID", 0)) < expected
+    else:
+        return
+    if not fits:
+        raise ConfigError(
+            f"{starter} has started {started} processes, and training.devices * training.num_nodes "
+            f"are {num_devices} * {num_nodes}. Give the devices of each node and the number of "
+            "nodes that it was started with."
+        )
