@@ -11,9 +11,9 @@ import time
 import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint
+from importlib.metadata import Distribution
 from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pluggy
 
@@ -143,8 +143,9 @@ def discover(
 
 
 def _load(
-    distribution: str, version: str, entry_point: EntryPoint, allow: Collection[str] | None
+    distribution: str, version: str, entry_point: Any, allow: Collection[str] | None
 ) -> Plugin:
+    # Once importlib_metadata is imported, the entry point is one of its own class.
     about = (entry_point.name, distribution, version, entry_point.value)
     if allow is not None and distribution not in allow:
         return Plugin(*about, status="blocked")

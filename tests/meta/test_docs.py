@@ -19,6 +19,7 @@ import pytest
 import torch
 import typer
 import yaml
+from torch.distributed.run import get_args_parser
 
 import lploss
 from lploss.cli import app
@@ -265,6 +266,15 @@ def options_of(command: click.Command) -> set[str]:
 )
 def test_command_lines_exist(where: str, parts: list[str]) -> None:
     program, *rest = parts
+    if program == "torchrun":
+        at = rest.index("--no-python")
+        known = {
+            option for action in get_args_parser()._actions for option in action.option_strings
+        }
+        assert {part for part in rest[:at] if part.startswith("-")} <= known
+        program, *rest = rest[at + 1 :]
+    elif program == "srun":
+        program, *rest = rest
     if program == "lploss":
         while rest and rest[0].startswith("-"):
             assert rest.pop(0) in options_of(typer.main.get_command(app))
@@ -284,6 +294,10 @@ def test_command_lines_exist(where: str, parts: list[str]) -> None:
             assert set(asked.split(",")) <= set(extras)
     elif program == "python":
         assert (ROOT / rest[0]).is_file()
+    elif program == "dask":
+        assert rest[0] in ("scheduler", "worker")
+    elif program == "export":
+        assert "=" in rest[0]
     elif program in ("cd", "pytest"):
         assert page_name(DOCS / "add_a_loss.md") in where  # which is followed to the letter
     else:

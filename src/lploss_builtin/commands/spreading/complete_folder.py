@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,32 +38,51 @@ def complete_folder(target: Path) -> Iterator[Path]:
         False
         True
     """
-    around = _identity(target.parent)
     place = target.with_name(f".{target.name}-{uuid4().hex}")
-    try:
-        if around is None:
-            raise _given_up(target)
-        place.mkdir()
-        yield place
-        if _identity(target.parent) != around:
-            raise _given_up(target)
+    with _opened(target.parent) as around:
         try:
-            place.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        # What writes a file may have made the folder anew for it.
-        is_anew = _identity(target.parent) != around
-        shutil.rmtree(target.parent if is_anew else place, ignore_errors=True)
+            if not _is(target.parent, around):
+                raise _given_up(target)
+            place.mkdir()
+            yield place
+            if not _is(target.parent, around):
+                raise _given_up(target)
+            try:
+                place.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            if not _is(target.parent, around):
+                # What writes a file may have made the folders anew for it.
+                for folder in (target.parent, target.parent.parent):
+                    with suppress(OSError):
+                        folder.rmdir()
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """Hold a folder, so that no other one can be taken for it; ``None`` where that cannot be."""
     try:
-        found = folder.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield None
+        return
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _is(folder: Path, opened: int | None) -> bool:
+    """Return whether a folder is there, and is the one that was opened."""
+    if opened is None:
+        return folder.is_dir()
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(opened))
+    except OSError:
+        return False
 
 
 def _given_up(target: Path) -> ProcessError:

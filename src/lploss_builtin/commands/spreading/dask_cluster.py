@@ -190,11 +190,10 @@ def _checked_versions(client: Any, scheduler: str, folder: Path | None) -> Versi
             f"the cluster {scheduler} has no worker, and got none within {_FIRST_WORKER_S:g} s. "
             f"Start some by `dask worker {scheduler}`."
         ) from error
-    read = reader_of_versions()
-    here = read()
-    found = client.run(read, on_error="return")
+    here = reader_of_versions()()
+    found = client.run(reader_of_versions(), on_error="return")
     unfit = {
-        worker: f"cannot run a function of this Python ({first_line(versions)})"
+        worker: f"cannot say what is installed ({first_line(versions)})"
         if isinstance(versions, BaseException)
         else differences(here, versions)
         for worker, versions in found.items()

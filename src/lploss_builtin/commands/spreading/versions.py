@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from lploss.registry import default_registry
 
 Versions: TypeAlias = Mapping[str, str]
 
+# It travels as text: so a machine of another Python, or without lploss, can say so.
+_READ = """{
+    "Python": ".".join(__import__("platform").python_version_tuple()[:2])
+} | {
+    name: next(
+        (
+            found.version.partition("+")[0]
+            for found in __import__("importlib.metadata").metadata.distributions(name=name)
+        ),
+        "none",
+    )
+    for name in names
+}"""
+
 
 def reader_of_versions() -> Callable[[], dict[str, str]]:
-    """Return what reads the versions of Python, torch, lploss and all that has plugins here.
+    """Return what reads, once, the versions of Python, torch, lploss and all that has plugins here.
 
     Of Python the first two numbers count, of torch not for which device it was built.
-
-    It is a nested function that uses nothing of its module, and so travels as code: a machine
-    where lploss is not installed can run it and say so.
     """
     plugins = {plugin.distribution for plugin in default_registry.plugins}
     names = ("lploss", "torch", *sorted(plugins - {"lploss"}))
-
-    def read() -> dict[str, str]:
-        import platform
-        from importlib.metadata import PackageNotFoundError, version
-
-        found = {"Python": ".".join(platform.python_version_tuple()[:2])}
-        for name in names:
-            try:
-                found[name] = version(name).partition("+")[0]
-            except PackageNotFoundError:
-                found[name] = "none"
-        return found
-
-    return read
+    return partial(eval, _READ, {"names": names})
 
 
 def differences(here: Versions, there: Versions) -> str:
