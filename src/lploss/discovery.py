@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
@@ -104,7 +103,7 @@ def failure_of(stage: str, error: BaseException) -> Failure:
 
 
 def discover(
-    distributions: Iterable[Distribution] | None = None,
+    distributions: Iterable[Any] | None = None,
     allow: Collection[str] | None = None,
 ) -> list[Plugin]:
     """Import the manifest of every plugin and call its hooks, one plugin at a time.
@@ -128,7 +127,10 @@ def discover(
             if not text or GROUP not in text:
                 continue
             entry_points = distribution.entry_points.select(group=GROUP)
-            name, version = normalise(distribution.metadata["Name"]), distribution.version or "?"
+            metadata = distribution.metadata
+            name = normalise(metadata["Name"])
+            # Asked for what is not there, a backport raises and the standard library does not.
+            version = metadata["Version"] if "Version" in metadata else "?"
         except Exception as error:
             # A damaged installation in the same environment must not hide the plugins.
             about = ("unreadable", str(getattr(distribution, "_path", distribution)), "?", "?")

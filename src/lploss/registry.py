@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import Distribution
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -78,7 +77,7 @@ class Registry:
 
     def __init__(
         self,
-        distributions: Iterable[Distribution] | None = None,
+        distributions: Iterable[Any] | None = None,
         *,
         allow: Collection[str] | None = None,
         strict: bool | None = None,
