@@ -130,7 +130,7 @@ def discover(
             metadata = distribution.metadata
             name = normalise(metadata["Name"])
             # Asked for what is not there, a backport raises and the standard library does not.
-            version = metadata["Version"] if "Version" in metadata else "?"
+            version = metadata["Version"] if "Version" in metadata else "?"  # noqa: SIM401
         except Exception as error:
             # A damaged installation in the same environment must not hide the plugins.
             about = ("unreadable", str(getattr(distribution, "_path", distribution)), "?", "?")
