@@ -144,9 +144,10 @@ class ModelSection:
 
 @dataclass
 class DaliGeneralSection:
-    """Seed of the video readers."""
+    """Seed of the video readers, and what decodes."""
 
     seed: Optional[int] = None
+    decoder: Optional[str] = None
 
 
 @dataclass

@@ -29,6 +29,9 @@ UNUSABLE_FILES = Kind("Files that cannot be used", "Each must be there and compl
 class Findings:
     """What the checks of a project found, by kind.
 
+    Args:
+        num_shown: how many cases of a kind are told; ``None``: all.
+
     Example:
         >>> findings = Findings()
         >>> missing = Kind("Images that do not exist", "Put them there.")
@@ -43,7 +46,8 @@ class Findings:
           and 2 more
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_shown: int | None = _SHOWN) -> None:
+        self._num_shown = num_shown
         self._found: dict[Kind, list[str]] = {}
 
     def add(self, kind: Kind, cases: Iterable[str]) -> None:
@@ -61,14 +65,14 @@ class Findings:
 
     def _paragraphs(self, *, hinders: bool) -> list[str]:
         return [
-            _paragraph(kind, cases)
+            _paragraph(kind, cases, len(cases) if self._num_shown is None else self._num_shown)
             for kind, cases in self._found.items()
             if kind.hinders == hinders
         ]
 
 
-def _paragraph(kind: Kind, cases: list[str]) -> str:
-    lines = [f"{kind.title} ({len(cases)}). {kind.advice}", *cases[:_SHOWN]]
-    if len(cases) > _SHOWN:
-        lines.append(f"and {len(cases) - _SHOWN} more")
+def _paragraph(kind: Kind, cases: list[str], num_shown: int) -> str:
+    lines = [f"{kind.title} ({len(cases)}). {kind.advice}", *cases[:num_shown]]
+    if len(cases) > num_shown:
+        lines.append(f"and {len(cases) - num_shown} more")
     return "\n  ".join(lines)

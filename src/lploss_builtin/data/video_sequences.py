@@ -23,7 +23,7 @@ class VideoSequences:
     In each epoch every recording is cut, from a random frame on, into sequences that do not
     overlap; the sequences of all recordings come in random order, and processes take turns. So no
     frame comes twice in an epoch, in whichever process, unless the videos are too short for it:
-    then the sequences begin anew. All hangs on the seed and the epoch alone.
+    then they are cut anew, elsewhere. All hangs on the seed and the epoch alone.
 
     A batch holds ``images`` (``frames views 3 height width``, uint8), ``bbox``, ``affine``,
     ``image_size`` and, where there are cameras, ``intrinsics``, ``extrinsics`` and
@@ -42,6 +42,7 @@ class VideoSequences:
         cameras: those of each recording, by its name.
         rank: number of this process.
         num_processes: of all that share the videos.
+        decoder: what decodes videos: ``device`` of `lploss_builtin.data.frame_reader.FrameReader`.
         unreadable: called with what is wrong where a sequence cannot be read.
 
     Raises:
@@ -65,6 +66,7 @@ class VideoSequences:
         cameras: Mapping[str, Cameras] | None = None,
         rank: int = 0,
         num_processes: int = 1,
+        decoder: str = "cpu",
         unreadable: Callable[[str], None] | None = None,
     ) -> None:
         for name, number in {"length": length, "num_batches": num_batches}.items():
@@ -73,6 +75,7 @@ class VideoSequences:
         self.recordings, self.image_size, self.length = tuple(recordings), image_size, length
         self._num_batches, self._seed = num_batches, seed
         self._rank, self._num_processes = rank, num_processes
+        self._decoder = decoder
         self._unreadable = unreadable or (lambda problem: None)
         self._epoch = 0
         if not any(own.num_frames >= length for own in self.recordings):
@@ -100,8 +103,15 @@ class VideoSequences:
         self._epoch = epoch
 
     def windows(self) -> list[FrameWindow]:
-        """Return all sequences of the epoch in their order; those of all processes."""
+        """Return the sequences of the epoch in their order; those of all processes."""
         random = np.random.default_rng([self._seed, self._epoch])
+        windows: list[FrameWindow] = []
+        while len(windows) < self._num_batches * self._num_processes:
+            windows += self._cut(random)
+        return windows
+
+    def _cut(self, random: np.random.Generator) -> list[FrameWindow]:
+        """Return sequences that do not overlap, in random order."""
         found = []
         for number, recording in enumerate(self.recordings):
             num_sequences = recording.num_frames // self.length
@@ -120,22 +130,24 @@ class VideoSequences:
             DataError: no sequence can be read.
         """
         windows = self.windows()
-        own = windows[self._rank :: self._num_processes] or windows
-        planned = [own[batch % len(own)] for batch in range(self.start, self._num_batches)]
+        own = windows[self._rank :: self._num_processes]
+        planned = own[self.start : self._num_batches]
         for batch, read in enumerate(self._read(planned), self.start):
             if read.error is not None:
                 self._unreadable(str(read.error))
-                read = self._another(own, batch)
+                spare = own[self._num_batches :]
+                turn = batch % len(spare) if spare else 0
+                read = self._first_readable([*spare[turn:], *spare[:turn], *own, *windows])
             index = torch.full((self.length,), batch * self._num_processes + self._rank)
             yield {"images": read.images, "index": index, **self._of_frames(read.window.recording)}
 
     def _read(self, windows: Iterable[FrameWindow]) -> Iterator[WindowFrames]:
-        return read_windows(self.recordings, windows, self.image_size, raise_errors=False)
+        return read_windows(
+            self.recordings, windows, self.image_size, raise_errors=False, device=self._decoder
+        )
 
-    def _another(self, own: Sequence[FrameWindow], batch: int) -> WindowFrames:
-        """Return a sequence that can be read, one that is not in the epoch where there is any."""
-        for further in range(len(own)):
-            window = own[(batch + self._num_batches + further) % len(own)]
+    def _first_readable(self, windows: Iterable[FrameWindow]) -> WindowFrames:
+        for window in windows:
             (read,) = self._read([window])
             if read.error is None:
                 return read

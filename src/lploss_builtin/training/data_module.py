@@ -145,6 +145,7 @@ class LabelledDataModule(lightning.LightningDataModule):
             cameras=videos.cameras,
             rank=0 if trainer is None else trainer.global_rank,
             num_processes=1 if trainer is None else trainer.world_size,
+            decoder=videos.decoder,
             unreadable=self._leave_out,
         )
         if trainer is not None:
@@ -190,6 +191,8 @@ class LabelledDataModule(lightning.LightningDataModule):
             collate_fn=collate,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,
+            # A process that is forked while threads decode may wait for a lock of theirs for ever.
+            multiprocessing_context="spawn" if num_workers and self.videos is not None else None,
             # Begun once more, it would otherwise change the random numbers of the training.
             generator=torch.Generator(),
         )

@@ -71,6 +71,12 @@ class PoseModule(lightning.LightningModule):
         self._random_states: dict[str, Tensor] = {}
 
     @property
+    def judged_by(self) -> str:
+        """What says in validation which weights are the best: the least of it."""
+        is_loss = bool(self.factories["supervised"].losses) or not self.has_videos
+        return "val_loss" if is_loss else "val_pixel_error"
+
+    @property
     def moment(self) -> Moment:
         """How far the training has come."""
         return Moment(self.current_epoch, self.global_step)

@@ -197,7 +197,7 @@ def train(
     run = TrainingRun(out)
     module.check(data_module.example())
     checkpoint = _checked_checkpoint(run, config) if resume else None
-    trainer = _trainer(config, run, shows_progress)
+    trainer = _trainer(config, run, shows_progress, module.judged_by)
     _write_head(run, config, curriculum, steps_per_epoch, resumes=resume)
     data_module.load(progress)
     if checkpoint is not None:
@@ -229,7 +229,13 @@ def _data_and_losses(
         notes.append(lacking)
     if losses["unsupervised"].losses and config.data.video_dir is not None:
         data_module.videos = unlabelled_videos(
-            config, project, folder=folder, num_context_frames=num_context_frames
+            config,
+            project,
+            folder=folder,
+            num_context_frames=num_context_frames,
+            num_previous_frames=max(
+                loss.num_previous_frames for loss in losses["unsupervised"].losses.values()
+            ),
         )
         notes += data_module.videos.notes
     for note in notes:
@@ -341,7 +347,9 @@ def _num_devices(devices: Any) -> int:
     return max(1, torch.cuda.device_count())
 
 
-def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> lightning.Trainer:
+def _trainer(
+    config: DictConfig, run: TrainingRun, shows_progress: bool, judged_by: str
+) -> lightning.Trainer:
     training = config.training
     several = _num_devices(training.devices) * training.num_nodes > 1
     # While the backbone is frozen, its parameters take no part.
@@ -352,7 +360,7 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
         MovableCheckpoint(
             run.folder / "checkpoints",
             filename=_BEST,
-            monitor="val_loss",
+            monitor=judged_by,
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         ),
@@ -374,7 +382,7 @@ def _trainer(config: DictConfig, run: TrainingRun, shows_progress: bool) -> ligh
             )
         )
     if training.early_stopping:
-        callbacks.append(EarlyStopping("val_loss", patience=training.early_stop_patience))
+        callbacks.append(EarlyStopping(judged_by, patience=training.early_stop_patience))
     if shows_progress:
         callbacks.append(RichProgressBar())
     optional = {
@@ -440,7 +448,17 @@ def _write_head(
 
 @rank_zero_only
 def _write_tail(run: TrainingRun, module: PoseModule, data_module: LabelledDataModule) -> None:
-    """Write what the losses' flight recorders hold."""
+    """Write what the losses' flight recorders hold, and name losses that never had anything."""
+    for factory in module.factories.values():
+        for record in factory.records():
+            if record.stage == "train" and record.calls and not record.used:
+                reasons = ", ".join(f"{n} {why}" for why, n in record.left_out.items() if n)
+                logging.getLogger(__name__).warning(
+                    "the loss %r counted none of its %d elements in the whole training: %s",
+                    record.loss,
+                    record.elements,
+                    reasons or "there were none",
+                )
     text = StringIO()
     text.write(f"up to epoch {module.current_epoch}, step {module.global_step}\n\n")
     for kind, factory in module.factories.items():
@@ -450,6 +468,8 @@ def _write_tail(run: TrainingRun, module: PoseModule, data_module: LabelledDataM
     text.write(f"\n{module.augmentation.report()}\n")
     for problem in data_module.unreadable:
         text.write(f"left out: {problem}\n")
+    for note in () if data_module.videos is None else data_module.videos.notes:
+        text.write(f"{note}\n")
     with (run.folder / "losses.txt").open("a", encoding="utf-8") as file:
         file.write(text.getvalue())
     history.join(run.folder / "metrics.csv")

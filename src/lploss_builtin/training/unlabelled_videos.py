@@ -26,7 +26,13 @@ _TRAINED_WITHOUT = Kind(
     "Mend them, or take them out of data.video_dir.",
     hinders=False,
 )
-_WORTH_KNOWING = Kind("Videos that are not what one expects", "They are used.", hinders=False)
+_WORTH_KNOWING = Kind(
+    "Videos that are not what one expects",
+    "They are used as far as they go, unless they are named above.",
+    hinders=False,
+)
+
+_DECODERS = ("cpu", "cuda", "auto")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +43,7 @@ class UnlabelledVideos:
         recordings: the videos.
         length: consecutive frames of a batch, those of the context included.
         seed: of the random places.
+        decoder: what decodes them: ``"cpu"``, ``"cuda"``, or ``"auto"``.
         cameras: those of each recording, by its name; empty where nothing is calibrated.
         notes: what is left out, and what else to know.
     """
@@ -44,6 +51,7 @@ class UnlabelledVideos:
     recordings: tuple[VideoRecording, ...]
     length: int
     seed: int
+    decoder: str
     cameras: Mapping[str, Cameras]
     notes: tuple[str, ...]
 
@@ -54,6 +62,7 @@ def unlabelled_videos(
     *,
     folder: Path | None = None,
     num_context_frames: int = 0,
+    num_previous_frames: int = 0,
 ) -> UnlabelledVideos:
     """Find the videos in ``data.video_dir``, and check that they fit the labelled frames.
 
@@ -64,9 +73,10 @@ def unlabelled_videos(
         project: the labelled frames.
         folder: where a relative ``data.data_dir`` starts.
         num_context_frames: how many frames before and after each one the model sees.
+        num_previous_frames: the most that a loss compares a frame with.
 
     Raises:
-        ConfigError: there is no such folder, or a length cannot be used.
+        ConfigError: there is no such folder, a length is too short, or no such decoder.
         DataError: no video can be trained with; the message lists what is wrong with each.
     """
     place = project.folder / Path(config.data.video_dir).expanduser()
@@ -81,8 +91,14 @@ def unlabelled_videos(
             "data.bbox_file says where the labelled frames are cropped, and nothing says it of "
             "the videos in data.video_dir. Set data.video_dir to null, or train on whole frames."
         )
-    length = _length(config, num_context_frames)
-    findings = Findings()
+    length = _length(config, num_context_frames, num_previous_frames)
+    decoder = config.dali.general.decoder
+    if decoder not in _DECODERS:
+        raise ConfigError(
+            f"dali.general.decoder must be one of {', '.join(_DECODERS)}, got {decoder!r}"
+        )
+    # Whoever has many videos must learn of each that is not used.
+    findings = Findings(num_shown=None)
     found = find_video_recordings([place], project.view_names)
     findings.add(_TRAINED_WITHOUT, found.left_out)
     findings.add(_WORTH_KNOWING, found.notes)
@@ -98,18 +114,25 @@ def unlabelled_videos(
             f"model.losses_to_use asks for unlabelled video, and there is none to train with in "
             f"{place}:\n{reasons}"
         )
-    return UnlabelledVideos(tuple(kept), length, config.dali.general.seed, cameras, notes)
+    return UnlabelledVideos(tuple(kept), length, config.dali.general.seed, decoder, cameras, notes)
 
 
-def _length(config: DictConfig, num_context_frames: int) -> int:
+def _length(config: DictConfig, num_context_frames: int, num_previous_frames: int) -> int:
     key = (
         "dali.context.train.batch_size"
         if num_context_frames
         else ("dali.base.train.sequence_length")
     )
     length: int = value_at(config, key)
-    if length < 1:
-        raise ConfigError(f"{key} must be at least 1, got {length}")
+    if length < 1 + num_previous_frames:
+        why = (
+            f", for a loss in model.losses_to_use compares a frame with the {num_previous_frames} "
+            "before it"
+        )
+        raise ConfigError(
+            f"{key} must be at least {1 + num_previous_frames}"
+            f"{why if num_previous_frames else ''}, got {length}"
+        )
     return length + 2 * num_context_frames
 
 

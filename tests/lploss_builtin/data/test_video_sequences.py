@@ -128,10 +128,23 @@ def test_the_sequences_of_processes_are_augmented_apart(recordings):
     assert numbers == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
-def test_short_videos_begin_anew(recordings):
-    found = [places(batch) for batch in made(recordings, num_batches=11)]
-    assert len(found) == 11
-    assert found[8:] == found[:3]
+def test_short_videos_are_cut_anew(recordings):
+    found = [places(batch) for batch in made(recordings, num_batches=24)]
+    rounds = [found[:8], found[8:16], found[16:]]
+    for own in rounds:
+        frames = Counter((session, frame) for session, fs in own for frame in fs)
+        assert set(frames.values()) == {1}
+    assert rounds[0] != rounds[1] != rounds[2]
+    starts = {frames[0] for session, frames in found if session == 0}
+    assert len(starts) > 5, "no frame is left over in every round"
+
+
+def test_a_process_whose_sequences_cannot_be_read_takes_those_of_another(tmp_path):
+    own = recording(tmp_path, 0, 8)
+    (own.sources[0].path / "img001.png").write_bytes(b"nothing")
+    for rank in (0, 1):
+        sequences = made([own], num_batches=1, rank=rank, num_processes=2)
+        assert [places(batch)[1][0] for batch in sequences] == [4]
 
 
 def test_an_epoch_that_was_stopped_goes_on_with_its_next_batch(recordings):

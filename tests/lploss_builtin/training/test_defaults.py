@@ -78,7 +78,7 @@ def test_a_config_that_says_nothing():
             "losses_to_use": [],
         },
         "dali": {
-            "general": {"seed": 123456},
+            "general": {"seed": 123456, "decoder": "cpu"},
             "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 96}},
             "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 96}},
         },

@@ -218,7 +218,60 @@ def test_a_length_that_is_none(tmp_path):
     path = with_videos(tmp_path)
     with pytest.raises(ConfigError) as raised:
         trained(path, tmp_path / "run", "dali.base.train.sequence_length=0")
+    assert str(raised.value) == (
+        "dali.base.train.sequence_length must be at least 2, for a loss in model.losses_to_use "
+        "compares a frame with the 1 before it, got 0"
+    )
+    alone = ["dali.base.train.sequence_length=0", "model.losses_to_use=[multiview_reprojection]"]
+    with pytest.raises(ConfigError) as raised:
+        trained(path, tmp_path / "run", *alone)
     assert str(raised.value) == "dali.base.train.sequence_length must be at least 1, got 0"
+
+
+def test_a_decoder_that_there_is_not(tmp_path):
+    path = with_videos(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        trained(path, tmp_path / "run", "dali.general.decoder=gpu")
+    assert str(raised.value) == "dali.general.decoder must be one of cpu, cuda, auto, got 'gpu'"
+
+
+def test_a_loss_that_never_had_anything_is_named(tmp_path, caplog):
+    losses = {"temporal": {"prob_threshold": 1.0}}
+    path = with_videos(tmp_path, losses=["temporal"], training={"max_epochs": 1})
+    changed = OmegaConf.merge(OmegaConf.load(path), {"losses": losses})
+    path.write_text(OmegaConf.to_yaml(changed), encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "lploss_builtin"):
+        trained(path, tmp_path / "run")
+    messages = [record.getMessage() for record in caplog.records]
+    # Three steps of two pairs of frames, with two keypoints in two views.
+    assert messages[-1] == (
+        "the loss 'temporal' counted none of its 24 elements in the whole training: 24 low "
+        "confidence"
+    )
+
+
+def test_without_supervised_losses_the_best_weights_are_those_nearest_to_the_labels(tmp_path):
+    path = with_videos(tmp_path, losses=["temporal"], training={"max_epochs": 2})
+    run = trained(path, tmp_path / "run", "losses.heatmap_mse.log_weight=null")
+    best = torch.load(run.checkpoint("best"), weights_only=True)
+    (state,) = (
+        value
+        for value in best["callbacks"].values()
+        if isinstance(value, dict) and value.get("monitor") == "val_pixel_error"
+    )
+    assert state["best_model_score"].item() == pytest.approx(min(column(run, "val_pixel_error")))
+
+
+def test_the_report_names_every_video(tmp_path, caplog):
+    path = with_videos(tmp_path, losses=["multiview_reprojection"], training={"max_epochs": 1})
+    names = [f"extra{number}" for number in range(8)]
+    write_videos(tmp_path, dict.fromkeys(names, 2))
+    with caplog.at_level(logging.WARNING, "lploss_builtin"):
+        run = trained(path, tmp_path / "run")
+    text = "\n".join(record.getMessage() for record in caplog.records)
+    kept = (run.folder / "losses.txt").read_text()
+    assert all(f"{name}_left: it has 2 frames" in text for name in names)
+    assert all(f"{name}_left: it has 2 frames" in kept for name in names)
 
 
 def test_a_loss_whose_inputs_are_not_there_is_refused_before_the_training(tmp_path):
