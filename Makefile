@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ONCE := $(addprefix --ignore tests/,lploss/testing/test_faulty_losses.py \
 	lploss/testing/test_sound_losses.py examples)
+# Several files of tests side by side, each with one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 PEER := $(wildcard .venv-peer/bin/python)
 
 .PHONY: demo test check fix bench peer slow docs wheel clean
@@ -12,7 +14,7 @@ demo: .venv/installed
 
 # All tests, and how many of the branches they take.
 test: .venv/installed
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(PYTEST) --cov --cov-report=
 	$(BIN)/python tests/branches.py
 
 # The second run of the tests checks all annotations of shapes, with the built-in losses for the
@@ -22,8 +24,8 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --doctest-modules src
-	LPLOSS_TYPECHECK=1 $(BIN)/python -m pytest -m "not compiles and not installs" $(ONCE)
+	$(PYTEST) --doctest-modules src
+	LPLOSS_TYPECHECK=1 $(PYTEST) -m "not compiles and not installs" $(ONCE)
 
 fix: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -33,6 +33,7 @@ from lploss_builtin.training.run import TrainingRun, train
 _NAME = "mirror_mouse_video"
 _CONFIG = Path(__file__).parent / "configs" / f"{_NAME}.yaml"
 _LOSSES = ("temporal", "pca_multiview")
+_WHEN_SCORED: dict[str, dict[str, float]] = {"temporal": {"prob_threshold": 0.0}}
 _VARIANTS = {"supervised": (), "with the video": _LOSSES}
 
 
@@ -117,7 +118,10 @@ def _rows(
                 "keypoint_names": list(config.data.keypoint_names),
                 "mirrored_column_matches": [list(v) for v in config.data.mirrored_column_matches],
             },
-            "losses": {name: dict(config.losses[name]) for name in _LOSSES},
+            # All steps count, whatever a network is sure of: the networks are compared.
+            "losses": {
+                name: {**config.losses[name], **_WHEN_SCORED.get(name, {})} for name in _LOSSES
+            },
         },
         losses=_LOSSES,
         out=work / "scores",

@@ -93,8 +93,11 @@ def test_who_wants_no_more_ends_all(tasks, written):
 
 
 SCRIPT = """
+    import signal
     import sys
     from pathlib import Path
+    # Whoever runs the tests in the background may have them ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, {modules!r})
     import {module} as tasks
     from lploss_builtin.commands.spreading import spread
