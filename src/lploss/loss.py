@@ -131,6 +131,9 @@ class Loss(nn.Module, ABC):
             epsilon: part of a file's name. ``None``: as the loss; ``""``: no metric is written. A
             class that serves several names may set it in its constructor.
         metric_scale: the element-wise loss times this is the metric; above 0.
+        metric_without: optional inputs that the metric is evaluated without: those that only say
+            which elements are to be trained on. A metric is of all keypoints, whatever the
+            training does with them.
         annealed: whether a trainer's anneal weight applies; unsupervised losses are annealed
             unless they say otherwise, supervised ones are not.
         num_previous_frames: how many frames before its own an element looks at; the
@@ -162,6 +165,7 @@ class Loss(nn.Module, ABC):
     unit: ClassVar[str] = ""
     metric_name: str | None = None
     metric_scale: ClassVar[float] = 1.0
+    metric_without: ClassVar[tuple[str, ...]] = ()
     annealed: ClassVar[bool] = False
     num_previous_frames: ClassVar[int] = 0
     config_paths: ClassVar[Mapping[str, str]] = {}
@@ -218,6 +222,7 @@ class Loss(nn.Module, ABC):
             # Another loss: what the base calls its metric is that of the base.
             cls.metric_name = vars(cls).get("metric_name")
             cls.metric_scale = vars(cls).get("metric_scale", 1.0)
+            cls.metric_without = vars(cls).get("metric_without", ())
         if "loss_names" not in vars(cls) and hasattr(cls, "loss_name"):
             cls.loss_names = (cls.loss_name,)
         _check_names(cls)
@@ -240,6 +245,12 @@ class Loss(nn.Module, ABC):
                 f"{cls.__qualname__}.metric_scale must be a number above 0, got "
                 f"{cls.metric_scale!r}"
             )
+        for name in cls.metric_without:
+            if cls.inputs.get(name, True):
+                raise LossDefinitionError(
+                    f"{cls.__qualname__}.metric_without must hold names of optional inputs of the "
+                    f"loss, got {name!r}"
+                )
         if not cls._says_annealed:
             cls.annealed = cls.kind == "unsupervised"
         # Else inspect and help would show the arguments of __new__, which only checks their names.

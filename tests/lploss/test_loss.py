@@ -506,11 +506,15 @@ def test_unsupervised_losses_are_annealed_unless_they_say_otherwise(bases, attri
 
 
 def test_what_a_class_says_of_its_metric_is_not_said_of_another_loss():
-    said = {"metric_name": "offset", "metric_scale": 2.0}
-    cls = define(identity, loss_name="one", kind="supervised", **said)
+    def compute_loss(self, keypoints_pred, confidences=None):
+        return keypoints_pred
+
+    said = {"metric_name": "offset", "metric_scale": 2.0, "metric_without": ("confidences",)}
+    cls = define(compute_loss, loss_name="one", kind="supervised", **said)
     same, other = type("Same", (cls,), {}), type("Other", (cls,), {"loss_name": "other"})
     assert (same.metric_name, same.metric_scale) == ("offset", 2.0)
-    assert (other.metric_name, other.metric_scale) == (None, 1.0)
+    assert same.metric_without == ("confidences",)
+    assert (other.metric_name, other.metric_scale, other.metric_without) == (None, 1.0, ())
     assert (Distance.metric_name, Distance.metric_scale) == (None, 1.0)
 
 
@@ -589,6 +593,16 @@ def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
             "file's name, or \"\" for no metric; got 'a/b'",
         ),
         ({"metric_scale": 0.0}, "Broken.metric_scale must be a number above 0, got 0.0"),
+        (
+            {"metric_without": ("keypoints_pred",)},
+            "Broken.metric_without must hold names of optional inputs of the loss, got "
+            "'keypoints_pred'",
+        ),
+        (
+            {"metric_without": ("confidence",)},
+            "Broken.metric_without must hold names of optional inputs of the loss, got "
+            "'confidence'",
+        ),
     ],
 )
 def test_a_class_that_breaks_the_contract_is_refused_where_it_is_created(attributes, message):

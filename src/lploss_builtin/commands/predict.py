@@ -52,6 +52,13 @@ def predict(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")
     ] = "auto",
+    decoder: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda",
+            help="What decodes videos; cuda: NVIDIA's decoder, by torchcodec.",
+        ),
+    ] = "auto",
     keep_going: Annotated[
         bool,
         typer.Option(
@@ -62,7 +69,11 @@ def predict(
     ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Predict videos once more whose predictions are there."),
+        typer.Option(
+            "--overwrite",
+            help="Predict videos once more whose predictions are there, and remove files of earlier "
+            "predictions that no longer fit.",
+        ),
     ] = False,
     video: Annotated[
         bool, typer.Option("--video", help="Write videos, too, in which the keypoints are drawn.")
@@ -112,6 +123,7 @@ def predict(
             bbox_files=bbox or (),
             batch_size=batch_size,
             device=device,
+            decoder=decoder,
             keep_going=keep_going,
             overwrite=overwrite,
             video=LabelledVideo(confidence, colormap) if video else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 # The last digits of a name: img00012.png, frame-7.jpg, 0003.png.
@@ -39,26 +39,56 @@ def context_paths(path: Path, num_context_frames: int) -> tuple[Path, ...]:
 
 
 def context_note(paths: Iterable[Path], num_context_frames: int) -> str | None:
-    """Return a sentence on images that lack some of those around them; ``None`` where none does.
+    """Return what is to be said of the images around some; ``None`` where nothing is.
+
+    Some may lack a few of those around them. And where most of those around are labelled, too, they
+    may have been picked from all over a video, and numbered as they came.
 
     Args:
         paths: the images.
         num_context_frames: how many images before each, and how many after it.
     """
-    lacking, number = [], 0
+    paths = list(paths)
+    notes = (
+        _note_on_lacking(paths, num_context_frames),
+        _note_on_labelled(paths, num_context_frames),
+    )
+    return " ".join(note for note in notes if note) or None
+
+
+def _note_on_lacking(paths: Sequence[Path], num_context_frames: int) -> str | None:
+    lacking = []
     offsets = [k for n in range(1, num_context_frames + 1) for k in (-n, n)]
     for path in paths:
-        number += 1
         if any(_neighbour(path, offset) is None for offset in offsets):
             lacking.append(path)
     if not lacking:
         return None
     return (
-        f"{len(lacking)} of {number} images, such as {lacking[0]}, lack some of the "
+        f"{len(lacking)} of {len(paths)} images, such as {lacking[0]}, lack some of the "
         f"{num_context_frames} frames before and after them, which the model sees as well: the "
         "nearest ones that exist stand in. They must lie in the same folder, with the next numbers "
         "in their names."
     )
+
+
+def _note_on_labelled(paths: Sequence[Path], num_context_frames: int) -> str | None:
+    """Return a sentence on images that were picked for labelling, with none between them."""
+    labelled = set(paths)
+    among = [path for path in paths if _is_among(path, labelled, num_context_frames)]
+    if 2 * len(among) <= len(paths):
+        return None
+    return (
+        f"{len(among)} of {len(paths)} images, such as {among[0]}, have mostly labelled images "
+        "around them, by the numbers in their names. If these are not consecutive frames of a "
+        "video, what the model sees as context is noise: number the images as the frames of the "
+        "video, and put those before and after them into the folder."
+    )
+
+
+def _is_among(path: Path, labelled: Set[Path], num_context_frames: int) -> bool:
+    around = {*context_paths(path, num_context_frames)} - {path}
+    return 2 * len(around & labelled) > len(around)
 
 
 def _neighbour(path: Path, offset: int) -> Path | None:

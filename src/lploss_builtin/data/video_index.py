@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,7 +166,8 @@ def _stream(path: Path, container: Any) -> Any:
     return stream
 
 
-@lru_cache(maxsize=256)
+# Without a limit: what falls out of it is read through again whenever the video is opened.
+@cache
 def _read_index(path: Path, size: int, modified: int) -> VideoIndex:
     packets, claims = _read_packets(path)
     first, has_b_frames = _first_frame(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lploss.errors import DataError
+from lploss_builtin.data.drawn_videos import without_drawn
 from lploss_builtin.data.frame_sources import FrameSource, frame_source
 from lploss_builtin.data.image_folders import images_in, natural
 from lploss_builtin.data.session_names import session_and_view
@@ -76,7 +77,8 @@ def find_video_recordings(
     """Return the recordings in videos and folders of images, and what cannot be used.
 
     The files of several views tell session and view by their names; see `session_and_view`. In
-    folders, what is neither video nor image is passed over.
+    folders, what is neither video nor image is passed over; and with a note, videos in which
+    predicted keypoints are drawn.
 
     Args:
         paths: videos, folders of images, and folders that hold such.
@@ -137,6 +139,8 @@ def _inside(folder: Path, depth: int, notes: list[str]) -> Iterator[Path]:
     images = images_in(folder)
     entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
     videos = [path for path in entries if is_video(path.name) and path.is_file()]
+    videos, note = without_drawn(videos)
+    notes += [note] if note else []
     if images and not videos:
         yield folder
         return

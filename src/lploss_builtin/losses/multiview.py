@@ -247,6 +247,7 @@ class MultiviewReprojectionLoss(Loss):
     kind = "unsupervised"
     unit = "px"
     metric_name = "reprojection_error"
+    metric_without = ("confidences",)
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def __init__(

@@ -52,7 +52,8 @@ class TemporalLoss(_TemporalLoss):
     .. math:: \ell_{tk} = \max(0, \lVert x_{tk} - x_{t-1,k} \rVert_2 - \epsilon)
 
     The batch must be consecutive frames. A step counts as zero where the confidence before or
-    after it is below ``prob_threshold``; the mean goes over all steps.
+    after it is below ``prob_threshold``; the mean goes over all steps. The metric is the length of
+    every step, whatever the confidences.
 
     Args:
         epsilon: steps of at most this length cost nothing; at least 0, px; one number, or one
@@ -78,6 +79,7 @@ class TemporalLoss(_TemporalLoss):
     loss_name = "temporal"
     unit = "px"
     metric_name = "temporal_norm"
+    metric_without = ("confidences",)
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def remove_nans(

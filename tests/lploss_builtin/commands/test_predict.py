@@ -58,7 +58,8 @@ def test_json_and_nothing_else(invoke):
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     (recording,) = found.pop("recordings")
-    assert found == {"failed": [], "unreadable": [], "notes": [], "out": "there"}
+    note = "mo: predicted without left, of which there are no images"
+    assert found == {"failed": [], "unreadable": [], "notes": [note], "out": "there"}
     assert 0 <= recording.pop("likelihood") <= 1
     assert recording.pop("frames_per_second") > 0
     shares = recording.pop("shares_of_time")
@@ -72,6 +73,8 @@ def test_json_and_nothing_else(invoke):
         "files": ["mo_top.csv"],
         "num_kept_frames": 0,
         "drawing_seconds": 0.0,
+        "drawn_share": None,
+        "decoder": None,
     }
     assert result.stderr == ""
 
@@ -125,7 +128,7 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
     )
     drawing = (
         *("--video", "--confidence", "0.5", "--colormap", "hsv", "--overwrite"),
-        *("--processes", "3", "--scheduler", "tcp://host:8786"),
+        *("--decoder", "cpu", "--processes", "3", "--scheduler", "tcp://host:8786"),
     )
     with pytest.raises(DataError):
         invoke("run", "a", "b.csv", *options, "--keep-going", *drawing)
@@ -140,6 +143,7 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         "views": ["top", "left"],
         "batch_size": 7,
         "device": "cuda:1",
+        "decoder": "cpu",
         "keep_going": True,
         "overwrite": True,
         "video": LabelledVideo(0.5, "hsv"),

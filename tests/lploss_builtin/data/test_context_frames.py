@@ -89,6 +89,26 @@ def test_what_is_lacking_is_told(folder):
     assert context_note([there / "img5.png"], 0) is None
 
 
+def test_images_numbered_as_they_were_picked_are_told(folder):
+    """Where more than half of the images have more labelled than other images around them."""
+    there = folder(*(f"img{number:02d}.png" for number in range(7)))
+    images = [there / f"img{number:02d}.png" for number in range(7)]
+    expected = (
+        "{} of {} images, such as {}, have mostly labelled images around them, by the numbers in "
+        "their names. If these are not consecutive frames of a video, what the model sees as "
+        "context is noise: number the images as the frames of the video, and put those before and "
+        "after them into the folder."
+    )
+    note = context_note(images, 2)
+    assert note is not None
+    assert note.endswith(" " + expected.format(7, 7, images[0]))
+    # Of the middle one alone both neighbours are labelled; with two on each side, half of them.
+    assert context_note(images[2:5], 1) is None
+    assert context_note(images[2:5], 2) is None
+    assert context_note(images[1:6], 1) == expected.format(3, 5, images[2])
+    assert context_note(images, 0) is None
+
+
 @pytest.fixture
 def project(tmp_path):
     """Two views of six frames each; blue is the number of the frame, plus 10 in the second view."""

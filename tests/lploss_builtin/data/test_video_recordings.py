@@ -6,7 +6,12 @@ import pytest
 from PIL import Image
 
 from lploss_builtin.data.video_recordings import find_video_recordings
-from tests.lploss_builtin.data.videos import moving_picture, write_sound, write_video
+from tests.lploss_builtin.data.videos import (
+    moving_picture,
+    write_drawn_video,
+    write_sound,
+    write_video,
+)
 
 VIEWS = ("left", "right")
 
@@ -51,6 +56,32 @@ def test_views_are_put_together_by_their_names(put):
         "a_right.mp4",
     ]
     assert found.left_out == found.notes == ()
+
+
+def test_drawn_videos_are_passed_over_but_by_name(put):
+    """In whatever folder, and whatever they are called; a folder of images stays one."""
+    folder = put(a_right="whole", a_left="whole")
+    drawn = write_drawn_video(folder / "a_left_labelled.mp4")
+    (folder / "labeled_videos").mkdir()
+    write_drawn_video(folder / "labeled_videos/b_left.mp4")
+    found = find_video_recordings([folder], VIEWS)
+    assert (names_of(found), found.left_out) == ([("a", VIEWS, 10)], ())
+    passed_over = (
+        "{}: predicted keypoints are drawn in 1 of its videos, such as {}: they are passed over. "
+        "Name them to use them all the same."
+    )
+    assert found.notes == (
+        passed_over.format(folder, "a_left_labelled.mp4"),
+        passed_over.format(folder / "labeled_videos", "b_left.mp4"),
+    )
+    assert names_of(find_video_recordings([drawn], ())) == [("a_left_labelled", ("",), 2)]
+    images = folder / "images"
+    images.mkdir()
+    Image.fromarray(moving_picture(0)).save(images / "img0.png")
+    write_drawn_video(images / "images_labelled.mp4")
+    found = find_video_recordings([images], ())
+    assert names_of(found) == [("images", ("",), 1)]
+    assert found.notes == (passed_over.format(images, "images_labelled.mp4"),)
 
 
 def test_one_view_without_a_name(put):

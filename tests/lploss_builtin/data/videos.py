@@ -70,8 +70,11 @@ def write_video(
     times: Sequence[int] | None = None,
     rate: int = 25,
     container_options: dict[str, str] | None = None,
+    comment: str | None = None,
 ) -> Path:
     with av.open(str(path), "w", options=container_options or {}) as container:
+        if comment is not None:
+            container.metadata["comment"] = comment
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width, stream.pix_fmt = height, width, pixels
         stream.thread_count = 1
@@ -111,3 +114,8 @@ def write_sound(path: Path) -> Path:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_drawn_video(path: Path) -> Path:
+    """Write a video that says that keypoints are drawn in it."""
+    return write_video(path, 2, comment="lploss: predicted keypoints are drawn in this video")

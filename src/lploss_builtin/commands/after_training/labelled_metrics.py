@@ -97,6 +97,7 @@ def evaluate_labelled(
                     {name: value[first : first + _AT_ONCE] for name, value in batch.items()},
                     frames[first : first + _AT_ONCE],
                     0,
+                    as_metric=True,
                 )
                 for first in range(0, len(frames), _AT_ONCE)
             ]

@@ -165,12 +165,12 @@ def _write_metrics(
     )
     losses, _ = choose_losses(material, every=True)
     scorer = RecordingScorer(
-        losses, names, plan.cameras, None, _MAX_FRAMES, lambda name, num_frames: None
+        (), names, plan.cameras, None, _MAX_FRAMES, lambda name, num_frames: None, losses
     )
     with MetricPlacing([]) as placing, TemporaryDirectory(dir=plan.out) as waiting:
         metrics = MetricFiles(Path(waiting), losses, names, called_after([recording])[0])
         with closing(metrics):
-            scored = scorer.score(recording, metrics)
+            scored = scorer.score(recording, metrics=metrics)
         placed, notes = placing.stage(metrics.files, Path(waiting), plan.out)
     return [Path(file) for file in placed], [*scored.notes, *notes]
 

@@ -27,6 +27,7 @@ from lploss_builtin.data.view_names import (
 )
 
 _LABELED_DATA = "labeled-data"
+_POSSIBLE = "name a video, a folder of videos or of images, or a CSV that lists images"
 
 _NO_VIEW = Kind(
     "Names that do not tell the view",
@@ -91,13 +92,13 @@ def find_recordings(
             if path.is_dir():
                 found = folders_of_images(path)
                 if not found:
-                    raise DataError(f"{path} holds no images, nor do the folders in it")
+                    raise DataError(f"{path} holds no videos and no images, nor do its folders")
                 folders |= found
             elif path.suffix.lower() == ".csv":
                 lists[path] = listed_images(path)
             else:
-                what = "is no folder of images and no CSV" if path.exists() else "does not exist"
-                raise DataError(f"{path} {what}")
+                what = "cannot be predicted" if path.exists() else "does not exist"
+                raise DataError(f"{path} {what}: {_POSSIBLE}")
         except (DataError, OSError) as error:
             findings.add(UNUSABLE_FILES, [str(error)])
     listed = [own for path, names in lists.items() if (own := _list(path, names, data_folder))]
@@ -115,7 +116,7 @@ def find_recordings(
         recordings = [_alone(own) for own in (*alone, *listed)]
     _check_recordings(recordings, wanted if chosen else (), findings)
     if problems := findings.problems():
-        raise DataError(f"these images cannot be predicted:\n{problems}")
+        raise DataError(f"these inputs cannot be predicted:\n{problems}")
     if not recordings:
         raise DataError(f"there are no images of the views {', '.join(wanted)}")
     return tuple(recordings)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lploss_builtin.commands.predicting.recording_state import STATE_FOLDER
-from lploss_builtin.data.image_folders import folders_of_images, images_in, natural
+from lploss_builtin.data.drawn_videos import without_drawn
+from lploss_builtin.data.image_folders import images_in, natural
 from lploss_builtin.data.video_recordings import is_video
 
 _DEPTH = 2
@@ -31,17 +31,19 @@ class Inputs:
 def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
     """Tell videos, and folders that hold videos, from all others.
 
-    Labelled videos that an earlier prediction wrote into such a folder are no videos to predict,
-    unless they are named themselves.
+    Videos in such a folder in which predicted keypoints are drawn are no videos to predict, unless
+    they are named themselves.
     """
-    images, videos, notes = [], [], []
+    images: list[Path] = []
+    videos: list[Path] = []
+    notes: list[str] = []
     for path in paths:
-        if path.is_dir() and (found := _videos_in(path, _DEPTH)):
+        if path.is_dir() and (found := _videos_in(path, _DEPTH, notes)):
             videos += found
-            if folders := folders_of_images(path):
+            if folders := list(_folders_of_images_in(path, _DEPTH)):
                 notes.append(
-                    f"{path} holds videos: its images are passed over, the first in "
-                    f"{next(iter(folders))}. Name their folder to predict them."
+                    f"{path} holds videos: its images are passed over, the first in {folders[0]}. "
+                    "Name their folder to predict them."
                 )
         elif is_video(path.name) and not path.is_dir():
             videos.append(path)
@@ -50,18 +52,24 @@ def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
     return Inputs(tuple(images), tuple(videos), tuple(notes))
 
 
-def _videos_in(folder: Path, depth: int) -> list[Path]:
+def _videos_in(folder: Path, depth: int, notes: list[str]) -> list[Path]:
     entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
     found = [path for path in entries if is_video(path.name) and path.is_file()]
+    found, note = without_drawn(found)
+    notes += [note] if note else []
     if not found and images_in(folder):
         return []
-    found = [path for path in found if not _was_drawn(path)]
     if depth:
         for path in entries:
             if path.is_dir() and not path.name.startswith("."):
-                found += _videos_in(path, depth - 1)
+                found += _videos_in(path, depth - 1, notes)
     return found
 
 
-def _was_drawn(video: Path) -> bool:
-    return (video.parent / STATE_FOLDER / f"{video.name}.json").is_file()
+def _folders_of_images_in(folder: Path, depth: int) -> Iterator[Path]:
+    if images_in(folder):
+        yield folder
+    elif depth:
+        for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
+            if path.is_dir() and not path.name.startswith("."):
+                yield from _folders_of_images_in(path, depth - 1)

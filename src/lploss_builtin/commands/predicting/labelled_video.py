@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from einops import rearrange
 from jaxtyping import UInt8
 
@@ -20,7 +21,9 @@ from lploss_builtin.commands.predicting.keypoint_marks import (
     draw_keypoints,
     keypoint_colours,
 )
+from lploss_builtin.commands.predicting.mean_value import MeanValue
 from lploss_builtin.data.dependencies import require
+from lploss_builtin.data.drawn_videos import mark_as_drawn
 from lploss_builtin.data.frame_reader import FrameReader
 from lploss_builtin.data.frame_sources import FrameSource
 from lploss_builtin.data.keypoint_files import iter_keypoints, read_header
@@ -41,7 +44,7 @@ def write_labelled_video(
     confidence_threshold: float = 0.9,
     colormap: str = "cool",
     keep_going: bool = False,
-) -> None:
+) -> float:
     """Draw predicted keypoints into a video, frame by frame.
 
     The result has the frames of the video, in its size and at its frame rate, as H.264; where a
@@ -58,6 +61,10 @@ def write_labelled_video(
         keep_going: whether frames that cannot be read are black, and rows behind the last frame
             are left out, instead of an error.
 
+    Returns:
+        Which share of the keypoints that were found is likely enough to be drawn, 0 to 1; NaN
+        where none was found.
+
     Raises:
         DataError: the predictions cannot be used or are of more frames, or a frame cannot be
             read.
@@ -67,6 +74,7 @@ def write_labelled_video(
     check_threshold(confidence_threshold)
     colours = keypoint_colours(len(read_header(predictions).keypoint_names), colormap)
     beside = out.with_name(f".unfinished-{out.name}")
+    drawn = MeanValue()
     try:
         with (
             closing(_Encoder(beside, source)) as encoder,
@@ -78,12 +86,15 @@ def write_labelled_video(
                 if table.confidences is not None:
                     # NaN where the model cannot tell.
                     is_shown = ~(table.confidences < confidence_threshold)
+                is_there = np.isfinite(keypoints).all(axis=-1)
+                drawn.add(torch.from_numpy(is_shown[is_there].astype(np.float64)))
                 for frame, own, shown in zip(frames, keypoints, is_shown, strict=True):
                     draw_keypoints(frame, own, shown, colours)
                     encoder.add(frame)
         beside.replace(out)
     finally:
         beside.unlink(missing_ok=True)
+    return drawn.value
 
 
 def _frames_and_rows(
@@ -127,6 +138,7 @@ class _Encoder:
         self._av: Any = require("av", "train", "to write labelled videos")
         rate = Fraction(source.frame_rate or _FRAME_RATE).limit_denominator(1001)
         self._container = self._av.open(str(path), "w")
+        mark_as_drawn(self._container)
         self._stream = self._container.add_stream("libx264", rate=rate, options=dict(_QUALITY))
         self._stream.height = source.height + source.height % 2
         self._stream.width = source.width + source.width % 2

@@ -10,15 +10,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
 from lploss_builtin.commands.predicting.labelled_video import write_labelled_video
+from lploss_builtin.commands.predicting.mean_value import MeanValue
 from lploss_builtin.commands.predicting.model_predictor import device_of
-from lploss_builtin.commands.predicting.recording_plan import RecordingPlan
+from lploss_builtin.commands.predicting.outdated_files import (
+    check_nothing_is_outdated,
+    outdated_files,
+)
+from lploss_builtin.commands.predicting.recording_plan import LabelledVideo, RecordingPlan
 from lploss_builtin.commands.predicting.recording_state import RecordingState
 from lploss_builtin.commands.predicting.recording_work import FrameProgress, RecordingWork
 from lploss_builtin.commands.predicting.summary import PredictedRecording
+from lploss_builtin.commands.predicting.video_decoders import decoder_of
 
 
 def trained_model(plan: RecordingPlan) -> nn.Module:
@@ -56,33 +63,42 @@ def predict_recording(
     Raises:
         DataError: a video cannot be read.
         ConfigError: the run is no folder of a training.
-        ArgumentValueError: the device or the output folder cannot be used.
+        ArgumentValueError: the device or the output folder cannot be used, or files of earlier
+            predictions, from other views, would stay beside the new ones.
+        MissingDependencyError: NVIDIA's decoder is asked for and cannot be used.
     """
     # Lightning takes seconds.
     from lploss_builtin.training.run import TrainingRun
 
     config = TrainingRun(plan.run).config
     device = device_of(plan.device)
+    plan = replace(plan, decoder=decoder_of(plan.decoder, device))
     inputs = plan.inputs(_settings(config), device.type)
     state = RecordingState(plan.out, plan.name)
     with state.alone():
-        note = None if plan.overwrite else state.finished(inputs)
-        found = None if note is None else _as_noted(plan, note)
+        note = state.finished(inputs)
+        found = None if note is None or plan.overwrite else _as_noted(plan, note)
         if found is None or (found.unreadable and not plan.keep_going):
             work = RecordingWork(
                 plan, config, state.unfinished, progress or (lambda num_done: None)
             )
+            check_nothing_is_outdated([plan])
             state.begin(inputs, anew=plan.overwrite or not work.may_go_on)
             found = work.done(lambda: load_model(plan), device)
-            state.finish(inputs, plan.all_files, _note(found))
+            outdated = outdated_files(plan, state) if plan.overwrite else ()
+            state.finish(inputs, plan.all_files, _note(found), outdated=outdated)
         elif progress is not None:
             progress(plan.num_frames)
     if plan.video is None:
         return found
     start = time.perf_counter()
-    _draw(plan, inputs)
-    seconds = time.perf_counter() - start
-    return replace(found, files=(*found.files, *plan.video_files), drawing_seconds=seconds)
+    drawn_share = _draw(plan, plan.video, inputs)
+    return replace(
+        found,
+        files=(*found.files, *plan.video_files),
+        drawing_seconds=time.perf_counter() - start,
+        drawn_share=drawn_share,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +121,7 @@ def _settings(config: DictConfig) -> dict[str, Any]:
 
 def _note(found: PredictedRecording) -> dict[str, Any]:
     content = asdict(found)
-    for name in ("num_kept_frames", "seconds", "drawing_seconds"):
+    for name in ("num_kept_frames", "seconds", "drawing_seconds", "drawn_share"):
         del content[name]
     for name in ("likelihood", "reprojection_error"):
         content[name] = None if math.isnan(content[name]) else content[name]
@@ -123,26 +139,35 @@ def _as_noted(plan: RecordingPlan, note: Mapping[str, Any]) -> PredictedRecordin
         plan.all_files,
         unreadable=tuple(note["unreadable"]),
         num_kept_frames=plan.num_frames,
+        decoder=plan.decoder,
     )
 
 
-def _draw(plan: RecordingPlan, inputs: Mapping[str, Any]) -> None:
-    """Draw the labelled videos that are not there."""
-    if plan.video is None:
-        return
+def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) -> float:
+    """Draw the labelled videos that are not there; return which share of keypoints they show."""
+    shares = MeanValue()
     for source, file, video in zip(plan.sources, plan.files, plan.video_files, strict=True):
         state = RecordingState(plan.out, video)
-        all_inputs = {"predictions": dict(inputs), **asdict(plan.video)}
+        all_inputs = {"predictions": dict(inputs), **asdict(style)}
         with state.alone():
-            if not plan.overwrite and state.finished(all_inputs) is not None:
+            note = None if plan.overwrite else state.finished(all_inputs)
+            if note is not None:
+                shares.add(_as_tensor(note.get("drawn_share")))
                 continue
             state.begin(all_inputs, anew=True)
-            write_labelled_video(
+            share = write_labelled_video(
                 source,
                 plan.out / file,
                 state.unfinished / video,
-                confidence_threshold=plan.video.confidence_threshold,
-                colormap=plan.video.colormap,
+                confidence_threshold=style.confidence_threshold,
+                colormap=style.colormap,
                 keep_going=plan.keep_going,
             )
-            state.finish(all_inputs, (video,), {})
+            noted = None if math.isnan(share) else share
+            state.finish(all_inputs, (video,), {"drawn_share": noted})
+            shares.add(_as_tensor(noted))
+    return shares.value
+
+
+def _as_tensor(share: float | None) -> torch.Tensor:
+    return torch.tensor([math.nan if share is None else share], dtype=torch.float64)

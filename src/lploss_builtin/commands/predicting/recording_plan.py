@@ -65,6 +65,7 @@ class RecordingPlan:
         offsets: x and y of the first pixel of each video in the original image, px.
         keep_going: whether rows of frames that cannot be read stay empty.
         overwrite: whether to predict what is there already once more.
+        decoder: what decodes videos, ``"cpu"``, ``"cuda"`` or ``"auto"``; see `decoder_of`.
         video: how to draw labelled videos; ``None``: not at all.
     """
 
@@ -84,6 +85,7 @@ class RecordingPlan:
     offsets: tuple[tuple[float, float], ...] = ()
     keep_going: bool = False
     overwrite: bool = False
+    decoder: str = "auto"
     video: LabelledVideo | None = None
 
     @property
@@ -101,7 +103,7 @@ class RecordingPlan:
         """Names of the labelled videos."""
         if self.video is None:
             return ()
-        return tuple(f"{Path(file).stem}_labelled.mp4" for file in self.files)
+        return tuple(name_of_labelled_video(file) for file in self.files)
 
     def absolute(self) -> RecordingPlan:
         """Return the plan with absolute paths, for a process that works in another folder."""
@@ -132,6 +134,7 @@ class RecordingPlan:
             "num_frames": self.num_frames,
             "batch_size": self.batch_size,
             "device": device,
+            "decoder": self.decoder,
             "cameras": cameras,
             "crops": self.crops,
             "offsets": self.offsets,
@@ -144,6 +147,16 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_of_labelled_video(file: str) -> str:
+    """Return the name of the video into which the predictions of a file are drawn.
+
+    Example:
+        >>> name_of_labelled_video("walk_left.csv")
+        'walk_left_labelled.mp4'
+    """
+    return f"{Path(file).stem}_labelled.mp4"
 
 
 def names_of_files(name: str, views: Sequence[str], sources: Iterable[FrameSource]) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ from lploss.errors import ArgumentValueError
 STATE_FOLDER = ".lploss-predictions"
 
 _INPUTS, _DONE = "inputs.json", "done.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Files that would no longer fit to those beside them.
+
+    Attributes:
+        views: what they were predicted from.
+        files: their names.
+    """
+
+    views: tuple[str, ...]
+    files: tuple[str, ...]
 
 
 class RecordingState:
@@ -88,6 +102,25 @@ class RecordingState:
             return None
         return dict(record["note"])
 
+    def outdated(self, files: Iterable[str]) -> Outdated | None:
+        """Return what finished predictions would leave, if they were replaced by others.
+
+        Args:
+            files: names of the files that replace them.
+
+        Returns:
+            The files that would stay and no longer fit; ``None`` where there are none.
+        """
+        record = _read(self._record)
+        kept = set(files)
+        left = [
+            file
+            for file in record.get("files", ())
+            if Path(file).name == file and file not in kept and (self._out / file).is_file()
+        ]
+        views = record.get("inputs", {}).get("views", ())
+        return Outdated(tuple(views), tuple(left)) if left else None
+
     def begin(self, inputs: Mapping[str, Any], *, anew: bool = False) -> None:
         """Make the folder for the files, and empty it if it is of other inputs.
 
@@ -101,7 +134,12 @@ class RecordingState:
         _write(self.unfinished / _INPUTS, inputs)
 
     def finish(
-        self, inputs: Mapping[str, Any], files: tuple[str, ...], note: Mapping[str, Any]
+        self,
+        inputs: Mapping[str, Any],
+        files: tuple[str, ...],
+        note: Mapping[str, Any],
+        *,
+        outdated: tuple[str, ...] = (),
     ) -> None:
         """Move the files to their place.
 
@@ -109,6 +147,7 @@ class RecordingState:
             inputs: all that the predictions were made from.
             files: names of all files.
             note: what `finished` is to return.
+            outdated: names of files that are removed then, with what was noted of them.
 
         Raises:
             ArgumentValueError: there is a folder where a file should go.
@@ -120,9 +159,8 @@ class RecordingState:
                     "or name another output folder."
                 )
         sizes = {file: (self.unfinished / file).stat().st_size for file in files}
-        _write(
-            self.unfinished / _DONE, {"inputs": dict(inputs), "files": sizes, "note": dict(note)}
-        )
+        record = {"inputs": dict(inputs), "files": sizes, "note": dict(note)}
+        _write(self.unfinished / _DONE, {**record, "outdated": outdated})
         self._move_what_is_done()
 
     def _move_what_is_done(self) -> None:
@@ -133,6 +171,9 @@ class RecordingState:
         for file in record["files"]:
             with suppress(FileNotFoundError):  # moved before
                 (self.unfinished / file).replace(self._out / file)
+        for file in record.pop("outdated", ()):
+            (self._out / file).unlink(missing_ok=True)
+            (self._record.parent / f"{file}.json").unlink(missing_ok=True)
         _write(self._record, record)
         shutil.rmtree(self.unfinished)
 

@@ -95,6 +95,7 @@ class RecordingWork:
             unreadable=self._unread.lines(),
             num_kept_frames=start,
             seconds=self._stopwatch.seconds,
+            decoder=plan.decoder,
         )
 
     def _go_on(self) -> int:
@@ -139,6 +140,7 @@ class RecordingWork:
             num_context_frames=num_context,
             crops=plan.crops or None,
             keep_going=plan.keep_going,
+            decoder=plan.decoder,
         )
         for batch in self._stopwatch.waiting("decoding", frames):
             self._note_unread(batch, num_context)

@@ -14,12 +14,14 @@ from torch import nn
 from lploss.config import value_at
 from lploss.errors import ArgumentValueError, DataError, ProcessError
 from lploss_builtin.commands.predicting.crops import with_boxes
+from lploss_builtin.commands.predicting.drawn_share import notes_on_drawing
 from lploss_builtin.commands.predicting.find_recordings import find_recordings
 from lploss_builtin.commands.predicting.frame_predictions import predict_frames
 from lploss_builtin.commands.predicting.image_frames import ImageFrames
 from lploss_builtin.commands.predicting.input_kinds import inputs_by_kind
 from lploss_builtin.commands.predicting.mean_value import MeanValue
 from lploss_builtin.commands.predicting.model_predictor import device_of
+from lploss_builtin.commands.predicting.outdated_files import check_nothing_is_outdated
 from lploss_builtin.commands.predicting.points_in_space import points_in_space
 from lploss_builtin.commands.predicting.predict_all import predict_all
 from lploss_builtin.commands.predicting.prediction_files import PredictionFiles
@@ -41,11 +43,13 @@ from lploss_builtin.commands.predicting.recording_plan import (
 )
 from lploss_builtin.commands.predicting.stopwatch import Stopwatch
 from lploss_builtin.commands.predicting.summary import PredictedRecording, PredictionSummary
+from lploss_builtin.commands.predicting.video_decoders import check_decoder, decoder_of
 from lploss_builtin.commands.predicting.video_plans import (
     CameraPlaces,
     PlannedVideos,
     plan_recordings,
 )
+from lploss_builtin.commands.predicting.what_is_lacking import notes_on_images
 from lploss_builtin.commands.staged_folder import staged_folder
 
 _Path: TypeAlias = str | PathLike[str]
@@ -69,6 +73,7 @@ def predict_files(
     bbox_files: Sequence[_Path] = (),
     batch_size: int | None = None,
     device: str = "auto",
+    decoder: str = "auto",
     keep_going: bool = False,
     overwrite: bool = False,
     video: LabelledVideo | None = None,
@@ -101,9 +106,13 @@ def predict_files(
         bbox_files: a file of bounding boxes for each view, where the model sees crops.
         batch_size: frames that are predicted at once; that of the config unless given.
         device: of PyTorch; ``"auto"``: a GPU where there is one.
+        decoder: what decodes videos, ``"cpu"`` or ``"cuda"`` for NVIDIA's decoder; ``"auto"``:
+            that of NVIDIA where the model runs on a GPU and torchcodec is installed.
         keep_going: leave the rows of images and frames empty that are missing or cannot be read;
             the other views of the frame are predicted without them.
-        overwrite: whether to predict videos once more whose predictions are there.
+        overwrite: whether to predict videos once more whose predictions are there. Files of
+            earlier predictions of the same recordings that no longer fit are removed then; else
+            they are an error.
         video: how to draw the keypoints into videos; ``None``: not at all.
         processes: how many recordings of videos are predicted at once, each by a process of this
             machine; see `lploss_builtin.commands.spreading.spread`.
@@ -129,6 +138,7 @@ def predict_files(
         raise ArgumentValueError(f"checkpoint must be best or last, got {checkpoint!r}")
     if batch_size is not None and batch_size < 1:
         raise ArgumentValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_decoder(decoder)
     if video is not None:
         video.check()
     training = TrainingRun(Path(run))
@@ -148,6 +158,8 @@ def predict_files(
         notes = (*notes, *more)
         _check_nothing_is_lost(recordings, folder)
     torch_device = device_of(device)
+    if given.videos and scheduler is None:
+        decoder_of(decoder, torch_device)  # which may be missing
     model = training.model(checkpoint)
     planned = PlannedVideos((), (), ())
     if given.videos:
@@ -158,6 +170,7 @@ def predict_files(
             out=folder,
             batch_size=batch_size or _frames_at_once(config, model),
             device=device,
+            decoder=decoder,
             keep_going=keep_going,
             overwrite=overwrite,
             video=video,
@@ -172,6 +185,7 @@ def predict_files(
         )
         notes = (*notes, *planned.notes)
         _check_no_video_is_lost(planned.plans, recordings, folder)
+        check_nothing_is_outdated(planned.plans)
     if config.data.bbox_file and not bbox_files:
         notes = (*notes, _TRAINED_ON_CROPS)
     count = RecordingCount(
@@ -200,6 +214,8 @@ def predict_files(
                 failed.append(f"{plan.name}: {error}")
     if not predicted:
         raise _cannot_be_predicted(failed)
+    if video is not None:
+        notes = (*notes, *notes_on_drawing(predicted, video, has_images=bool(recordings)))
     unreadable = tuple(line for own in predicted for line in own.unreadable)
     return PredictionSummary(tuple(predicted), unreadable, notes, folder, tuple(failed))
 
@@ -226,16 +242,18 @@ def _recordings(
     keep_going: bool,
     places: CameraPlaces,
 ) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
-    """Return the recordings of images, and notes on their cameras."""
+    """Return the recordings of images, and notes on their views and cameras."""
     recordings = find_recordings(
         inputs, _view_names(config), views, places.data_folder, keep_going=keep_going
     )
     if bbox_files:
         files = [Path(file) for file in bbox_files]
         recordings = with_boxes(recordings, files, keep_going=keep_going)
+    notes = () if views is not None else tuple(notes_on_images(recordings, _view_names(config)))
     if places.given is not None:
-        return with_given_cameras(recordings, places.given), ()
-    return with_found_cameras(recordings, places.data_folder, places.of_data)
+        return with_given_cameras(recordings, places.given), notes
+    recordings, more = with_found_cameras(recordings, places.data_folder, places.of_data)
+    return recordings, (*notes, *more)
 
 
 def _view_names(config: DictConfig) -> tuple[str, ...]:

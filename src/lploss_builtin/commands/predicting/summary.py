@@ -34,6 +34,10 @@ class PredictedRecording:
         num_kept_frames: how many frames had been predicted before, by an earlier call.
         seconds: how long it was waited for frames, for the model and for files.
         drawing_seconds: how long it took to draw labelled videos.
+        drawn_share: of the keypoints, which share is likely enough to be drawn into labelled
+            videos, 0 to 1; NaN where none were asked for.
+        decoder: what decoded videos: ``"cpu"``; ``"cuda"``: NVIDIA's decoder, as far as that can
+            decode them. ``None``: they are images.
     """
 
     name: str
@@ -46,6 +50,8 @@ class PredictedRecording:
     num_kept_frames: int = 0
     seconds: Mapping[Part, float] = field(default_factory=dict)
     drawing_seconds: float = 0.0
+    drawn_share: float = math.nan
+    decoder: str | None = None
 
     @property
     def frames_per_second(self) -> float:

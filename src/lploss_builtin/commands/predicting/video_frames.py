@@ -55,6 +55,7 @@ def read_video_frames(
     num_context_frames: int = 0,
     crops: Sequence[Crop] | None = None,
     keep_going: bool = False,
+    decoder: str = "cpu",
 ) -> Iterator[VideoFrames]:
     """Yield the frames of a recording in order, each of them once but for its context.
 
@@ -70,6 +71,7 @@ def read_video_frames(
         num_context_frames: how many to add on each side.
         crops: what each view is cut to.
         keep_going: whether frames that cannot be read are black instead of an error.
+        decoder: ``device`` of `lploss_builtin.data.frame_reader.FrameReader`.
 
     Raises:
         UnreadableFrameError: a frame cannot be read.
@@ -80,7 +82,7 @@ def read_video_frames(
     held_from = max(0, start - num)
     held: list[_Read] = []
     for (first, stop), read in _in_background(
-        sources, image_size, crops or [None] * len(sources), pieces, keep_going
+        sources, image_size, crops or [None] * len(sources), pieces, keep_going, decoder
     ):
         if not num:
             yield VideoFrames(first, stop, *read)
@@ -119,11 +121,12 @@ def _in_background(
     crops: Sequence[Crop],
     pieces: Iterator[_Piece],
     keep_going: bool,
+    decoder: str,
 ) -> Iterator[tuple[tuple[int, int], _Read]]:
     """Yield which frames to predict, and those that were read for it."""
     with ExitStack() as stack:
         views = [
-            (number, _View(stack, source, image_size, crop, keep_going))
+            (number, _View(stack, source, image_size, crop, keep_going, decoder))
             for number, (source, crop) in enumerate(zip(sources, crops, strict=True))
         ]
         waiting: deque[tuple[_Piece, _Read, list[Future[None]]]] = deque()
@@ -160,9 +163,12 @@ class _View:
         image_size: ImageSize,
         crop: Crop,
         keep_going: bool,
+        decoder: str,
     ) -> None:
         self._source, self._keep_going = source, keep_going
-        self._reader = stack.enter_context(FrameReader(source, image_size, crop=crop))
+        self._reader = stack.enter_context(
+            FrameReader(source, image_size, crop=crop, device=decoder)
+        )
         self._pool = ThreadPoolExecutor(1)
         # The thread ends before its reader is closed.
         stack.callback(self._pool.shutdown, cancel_futures=True)

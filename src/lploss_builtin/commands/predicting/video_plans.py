@@ -16,6 +16,7 @@ from lploss_builtin.commands.predicting.recording_cameras import (
 )
 from lploss_builtin.commands.predicting.recording_plan import RecordingPlan, names_of_files
 from lploss_builtin.commands.predicting.video_box import Box, box_of_videos
+from lploss_builtin.commands.predicting.what_is_lacking import note_on_cameras, notes_on_views
 from lploss_builtin.data.video_recordings import VideoRecording, find_video_recordings
 from lploss_builtin.data.view_names import simplified
 
@@ -83,6 +84,7 @@ def plan_recordings(
     views = list(dict.fromkeys(view for own in found.recordings for view in own.views))
     boxes = _boxes(bbox_files, views)
     plans, failed, notes = [], list(found.left_out), list(found.notes)
+    calibrated: list[str] = []
     for recording in found.recordings:
         if pattern.keep_going:
             recording, more = _with_all_frames(recording)
@@ -104,9 +106,15 @@ def plan_recordings(
             failed.append(f"{recording.name}: {error}")
             continue
         plan, more = _with_cameras(plan, cameras or CameraPlaces())
+        if more or plan.cameras is not None:
+            calibrated.append(plan.name)
         notes += [more] if more else []
         plans.append(plan)
     _check_files(plans)
+    if chosen is None:
+        notes += notes_on_views(plans, videos, view_names)
+    if more := note_on_cameras(plans, calibrated):
+        notes.append(more)
     return PlannedVideos(tuple(plans), tuple(failed), tuple(notes))
 
 

@@ -132,6 +132,36 @@ def choose_losses(
     return chosen, left_out
 
 
+def choose_metrics(
+    material: Material, chosen: Sequence[ScoredLoss], left_out: Mapping[str, str], *, written: bool
+) -> tuple[list[ScoredLoss], dict[str, str]]:
+    """Choose the losses whose metrics are written where nobody has named losses: all that can run.
+
+    What a config asks for narrows what is scored, and hides no metric.
+
+    Args:
+        material: what they are made of.
+        chosen: the losses that are scored.
+        left_out: for each other one that the choice has looked at, why it is not scored.
+        written: whether metrics are written; else the others are only named.
+
+    Returns:
+        The losses; and for each one that is not scored, why.
+    """
+    config = material.config
+    if not plain(config.losses) and not plain(config.model.losses_to_use):
+        return list(chosen), dict(left_out)  # all have been looked at
+    scored = {loss.name for loss in chosen}
+    every, why = choose_losses(material, every=True)
+    reasons = {name: reason for name, reason in why.items() if _plain_name(name) not in scored}
+    others = [loss for loss in every if loss.name not in scored]
+    for loss in others:
+        reasons[loss.name] = left_out.get(loss.name, "the config does not ask for it (--losses)")
+        if written and loss.metric_name != "":
+            reasons[loss.name] += "; there is only its metric file"
+    return [*chosen, *(others if written else ())], {**left_out, **reasons}
+
+
 def _build(name: str, params: object, material: Material, *, even_if_off: bool) -> ScoredLoss | str:
     """Return the loss, or why it is off."""
     prefer = plain(material.config.prefer)

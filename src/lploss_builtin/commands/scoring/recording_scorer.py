@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -74,6 +74,7 @@ class RecordingScorer:
         labels: labels to compare predictions of labelled frames with; ``None``: do not.
         max_frames: how many frames are held at once.
         progress: called while it goes on.
+        metric_losses: the losses whose metrics are written; those of other losses too.
 
     Raises:
         DataError: a frame stands twice in the labels.
@@ -87,8 +88,10 @@ class RecordingScorer:
         labels: KeypointTable | None,
         max_frames: int,
         progress: Progress,
+        metric_losses: Sequence[ScoredLoss] = (),
     ) -> None:
         self._losses = losses
+        self._metric_losses = metric_losses
         self._names = names
         self._cameras = cameras
         self._labels = labels
@@ -102,12 +105,15 @@ class RecordingScorer:
                 )
             self._label_rows[frame] = row
 
-    def score(self, recording: Recording, *tables: ValueTables) -> ScoredRecording:
+    def score(
+        self, recording: Recording, *tables: ValueTables, metrics: ValueTables | None = None
+    ) -> ScoredRecording:
         """Score a recording.
 
         Args:
             recording: the recording.
             *tables: where the values are written to.
+            metrics: where the values of the metrics are written to.
 
         Raises:
             DataError: a file of it cannot be used.
@@ -121,16 +127,22 @@ class RecordingScorer:
         last_frame: int | None = None
         num_scored = num_labelled = num_gaps = 0
         previous: int | None = None
-        num_previous_frames = max(loss.num_previous_frames for loss in self._losses)
+        num_previous_frames = max(
+            (loss.num_previous_frames for loss in (*self._losses, *self._metric_losses)), default=0
+        )
+        cut_short: dict[str, str] = {}
         self._progress(name, 0)
         for piece in iter_keypoints(recording.files, self._max_frames, num_previous_frames):
             table = _without_empty_confidences(piece.select(self._names.flat))
             frames = table.frames[table.num_previous_frames :]
             labelled = self._rows_of_labels(table.frames)
             values = [self._values(loss, name, table, labelled) for loss in self._losses]
-            of_all = np.concatenate(values, axis=1)
             for own in tables:
-                own.add(frames, of_all)
+                own.add(frames, np.concatenate(values, axis=1))
+            if metrics is not None:
+                scored = {loss.name: own for loss, own in zip(self._losses, values, strict=True)}
+                of_metrics = self._metric_values(name, table, labelled, scored, cut_short)
+                metrics.add(frames, of_metrics)
             for one, found in zip(statistics, values, strict=True):
                 one.add(name, table, num_scored, found)
             if agreement:
@@ -147,6 +159,10 @@ class RecordingScorer:
             num_scored += len(frames)
             self._progress(name, num_scored)
         notes = self._notes(name, last_frame is not None, num_labelled, num_gaps)
+        notes += tuple(
+            f"{name}: the metric of the loss {loss!r} ends here: {why}"
+            for loss, why in cut_short.items()
+        )
         if num_gaps:
             first_frame = None
         views = agreement.rows() if agreement else ()
@@ -162,16 +178,47 @@ class RecordingScorer:
         name: str,
         table: KeypointTable,
         labelled: Shaped[np.ndarray, "frames"],
+        *,
+        as_metric: bool = False,
     ) -> Float64[np.ndarray, "new_frames elements"]:
         try:
             return loss.values(
-                self._batch(table, labelled), table.frames, table.num_previous_frames
+                self._batch(table, labelled),
+                table.frames,
+                table.num_previous_frames,
+                as_metric=as_metric,
             )
         except LplossError:
             raise
         except Exception as error:
             what = f"{name}, frames {table.frames[0]} to {table.frames[-1]}: the loss {loss.name!r}"
             raise loss_failed(what, loss.loss_class, error) from error
+
+    def _metric_values(
+        self,
+        name: str,
+        table: KeypointTable,
+        labelled: Shaped[np.ndarray, "frames"],
+        scored: Mapping[str, Float64[np.ndarray, "new_frames elements"]],
+        failed: dict[str, str],
+    ) -> Float64[np.ndarray, "new_frames elements_of_all_metrics"]:
+        """Return the values of the metrics; say in ``failed`` which cannot be evaluated, and why.
+
+        A loss that nobody has asked for hinders no other one.
+        """
+        found = []
+        for loss in self._metric_losses:
+            own = None if loss.metric_without else scored.get(loss.name)
+            if own is None:
+                num_frames = len(table.frames) - table.num_previous_frames
+                own = np.full((num_frames, len(loss.element_names)), np.nan)
+                if loss.name not in failed:
+                    try:
+                        own = self._values(loss, name, table, labelled, as_metric=True)
+                    except LplossError as error:
+                        failed[loss.name] = str(error)
+            found.append(own)
+        return np.concatenate(found, axis=1)
 
     def _batch(
         self, table: KeypointTable, labelled: Shaped[np.ndarray, "frames"]
@@ -189,7 +236,10 @@ class RecordingScorer:
         self, name: str, has_numbers: bool, num_labelled: int, num_gaps: int
     ) -> tuple[str, ...]:
         notes = []
-        looking_back = ", ".join(loss.name for loss in self._losses if loss.num_previous_frames)
+        names = dict.fromkeys(
+            loss.name for loss in (*self._losses, *self._metric_losses) if loss.num_previous_frames
+        )
+        looking_back = ", ".join(names)
         if looking_back and not has_numbers:
             notes.append(
                 f"{name}: its frames are images, not consecutive frames; {looking_back} has no "

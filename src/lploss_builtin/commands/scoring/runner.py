@@ -22,10 +22,11 @@ from lploss_builtin.commands.scoring.keypoint_order import (
     labels_in_order,
     with_indices_of,
 )
-from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
+from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses, choose_metrics
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
 from lploss_builtin.commands.scoring.metric_files import called_after, is_metric_file
 from lploss_builtin.commands.scoring.metric_placing import MetricPlacing
+from lploss_builtin.commands.scoring.points_in_space import holds_points_in_space
 from lploss_builtin.commands.scoring.recording import (
     Recording,
     calibrated_views,
@@ -85,8 +86,8 @@ def score_files(
     their summary to ``summary.json``, and pictures to the folder ``pictures``, all in ``out``,
     where nothing appears before everything is finished. Beside each file of predictions its metric
     files are put, one for each loss, see `lploss_builtin.commands.scoring.metric_files`; where they
-    cannot be there, into the folder ``metric_files`` in ``out``. Metric files among those given
-    are left out.
+    cannot be there, into the folder ``metric_files`` in ``out``. Metric files, and files of points
+    in space, are left out where they are among those given.
 
     With a calibration, the files are the views of one recording: the same frames and keypoints,
     scored together. In tables its file is one name for all of them, and its keypoints are called
@@ -106,7 +107,7 @@ def score_files(
         overrides: ``"section.key=value"``, applied to the config last.
         losses: names of the losses, which must all run. Without: those in
             ``model.losses_to_use``; else, of those in the config's section ``losses``, else of
-            all that are registered, those that can run.
+            all that are registered, those that can run; and metric files of all that can run.
         out: the folder to write to.
         videos: for the pictures: the video of each file, or one for all; of views always that
             of each.
@@ -139,7 +140,7 @@ def score_files(
     files = [str(path) for path in predictions]
     label_files = [labels] if isinstance(labels, str | PathLike) else list(labels or ())
     _check_arguments(files, losses)
-    files, videos, views, metric_notes = _without_metric_files(files, videos, views)
+    files, videos, views, other_notes = _predictions_among(files, videos, views)
     for module in ("pandas", "pyarrow", "matplotlib"):
         require(module, "score", "to score files")
     if calibration is not None:
@@ -168,11 +169,14 @@ def score_files(
         cameras=given.cameras,
     )
     chosen, left_out = choose_losses(material, losses)
+    metric_losses = chosen
+    if losses is None:
+        metric_losses, left_out = choose_metrics(material, chosen, left_out, written=metric_files)
     names = short_names([recording.name for recording in given.recordings])
     total = {loss.name: LossStatistics(loss) for loss in chosen}
     rows: list[ScoreRow] = []
     view_rows: list[ViewRow] = []
-    notes = [*metric_notes, *given.notes]
+    notes = [*other_notes, *given.notes]
     parts: list[RecordingScores] = []
     earlier = _pictures_in(Path(out))
     inputs = [*files, *label_files, *videos, calibration, config]
@@ -183,6 +187,7 @@ def score_files(
         plan = ScoringPlan(
             in_work,
             chosen,
+            metric_losses,
             pose_names,
             given.cameras,
             label_table if material.has_targets else None,
@@ -267,24 +272,31 @@ def _check_arguments(files: Sequence[str], losses: Sequence[str] | None) -> None
         )
 
 
-def _without_metric_files(
+def _predictions_among(
     files: Sequence[str], videos: Sequence[_Path], views: Sequence[str] | None
 ) -> tuple[list[str], Sequence[_Path], Sequence[str] | None, list[str]]:
-    """Leave out the metric files of an earlier scoring, with what goes with each; say which."""
-    is_metric = [is_metric_file(Path(file)) for file in files]
+    """Leave out what lies beside predictions, with what goes with each file; say what."""
+    other = [_what_else(Path(file)) for file in files]
     notes = [
-        f"{file}: left out; it is a metric file, not one of predictions"
-        for file, left_out in zip(files, is_metric, strict=True)
-        if left_out
+        f"{file}: left out; it {what}" for file, what in zip(files, other, strict=True) if what
     ]
-    if all(is_metric):
+    if all(other):
         raise DataError("\n".join(notes))
-    keep = [number for number, left_out in enumerate(is_metric) if not left_out]
+    keep = [number for number, what in enumerate(other) if not what]
     if len(videos) == len(files) > 1:
         videos = [videos[number] for number in keep]
     if views is not None and len(views) == len(files):
         views = [views[number] for number in keep]
     return [files[number] for number in keep], videos, views, notes
+
+
+def _what_else(path: Path) -> str:
+    """Return what a file is that lies beside predictions; nothing where it may be predictions."""
+    if is_metric_file(path):
+        return "is a metric file, not one of predictions"
+    if holds_points_in_space(path):
+        return "holds points in space, not the keypoints of a view"
+    return ""
 
 
 def _pictures_in(out: Path) -> set[str]:

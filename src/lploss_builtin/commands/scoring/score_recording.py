@@ -31,6 +31,7 @@ class ScoringPlan:
     Attributes:
         folder: each recording makes a folder in it.
         losses: the losses.
+        metric_losses: the losses that have metric files.
         names: names of the keypoints, in the order in which the losses take them.
         cameras: of the views, where there are several.
         labels: labels to compare predictions of labelled frames with.
@@ -41,6 +42,7 @@ class ScoringPlan:
 
     folder: Path
     losses: Sequence[ScoredLoss]
+    metric_losses: Sequence[ScoredLoss]
     names: PoseNames
     cameras: Cameras | None
     labels: KeypointTable | None
@@ -61,6 +63,7 @@ class ScoringPlan:
             self.labels,
             self.max_frames,
             progress or (lambda name, num_frames: None),
+            self.metric_losses,
         )
 
 
@@ -141,10 +144,10 @@ def score_recording(
         tables = FileTables(folder / _TABLES, recording.name, plan.losses, plan.frames_are_numbers)
         metrics = _metric_files(plan, task, folder / _METRICS)
         with ExitStack() as stack:
-            written: list[ValueTables] = [tables, *metrics]
+            written: list[ValueTables] = [tables, *([metrics] if metrics else [])]
             for own in written:
                 stack.enter_context(closing(own))
-            scored = plan.scorer(progress).score(recording, *written)
+            scored = plan.scorer(progress).score(recording, tables, metrics=metrics)
         if plan.pictures:
             drawn = files / "pictures" / task.short_name
             draw_pictures(drawn, task.short_name, recording, scored, plan.names, plan.cameras)
@@ -158,18 +161,17 @@ def score_recording(
         scored.views,
         tuple(
             replace(file, written=file.written and target / _METRICS / file.written.name)
-            for of_metrics in metrics
-            for file in of_metrics.files
+            for file in (metrics.files if metrics else ())
         ),
     )
 
 
-def _metric_files(plan: ScoringPlan, task: RecordingToScore, folder: Path) -> list[MetricFiles]:
+def _metric_files(plan: ScoringPlan, task: RecordingToScore, folder: Path) -> MetricFiles | None:
     if task.metric_files is None:
-        return []
+        return None
     files = task.recording.files
     frames: dict[str, Sequence[object]] = {}
     if isinstance(files, Mapping) and not plan.frames_are_numbers:
         # Together they go by a name that all views share.
         frames = {view: read_keypoints(file).frames.tolist() for view, file in files.items()}
-    return [MetricFiles(folder, plan.losses, plan.names, task.metric_files, frames=frames)]
+    return MetricFiles(folder, plan.metric_losses, plan.names, task.metric_files, frames=frames)

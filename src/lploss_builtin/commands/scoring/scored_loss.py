@@ -37,6 +37,7 @@ class ScoredLoss:
         metric_name: what the values are called as a metric; ``None``: as the loss; ``""``: they
             are none.
         metric_scale: a value times this is the metric.
+        metric_without: inputs that the metric is evaluated without.
         element_names: a name for each value of a frame.
         epsilon: of each value.
         num_previous_frames: how many frames before its own a value looks at.
@@ -58,6 +59,7 @@ class ScoredLoss:
         self.loss_class = type(loss)
         self.unit = loss.unit
         self.metric_name, self.metric_scale = loss.metric_name, loss.metric_scale
+        self.metric_without = loss.metric_without
         self.num_previous_frames = loss.num_previous_frames
         self._resolver = resolver
         self._loss = copy.deepcopy(loss)
@@ -87,7 +89,12 @@ class ScoredLoss:
         return float(self.epsilon[0]) if len(set(self.epsilon.tolist())) == 1 else None
 
     def values(
-        self, batch: Mapping[str, Tensor], frames: Shaped[np.ndarray, "frames"], num_repeated: int
+        self,
+        batch: Mapping[str, Tensor],
+        frames: Shaped[np.ndarray, "frames"],
+        num_repeated: int,
+        *,
+        as_metric: bool = False,
     ) -> Float64[np.ndarray, "new_frames elements"]:
         """Return the values of the frames that are new.
 
@@ -95,6 +102,8 @@ class ScoredLoss:
             batch: inputs of the loss, one row a frame.
             frames: number of each frame, or the path of its image.
             num_repeated: how many frames at the start are not new, only looked back at.
+            as_metric: whether every keypoint counts, those too that the loss is not trained on;
+                the scale of the metric is not applied.
 
         Returns:
             A row for each new frame; NaN where a value does not count, and where the frames
@@ -105,14 +114,21 @@ class ScoredLoss:
         start = max(0, num_repeated - before)
         if num_frames - start > before:
             with torch.no_grad():
-                part = self._elementwise({name: value[start:] for name, value in batch.items()})
+                rows = {name: value[start:] for name, value in batch.items()}
+                part = self._elementwise(rows, self.metric_without if as_metric else ())
             found = part.reshape(len(part), -1).double().cpu().numpy()
             found = np.where(_follow(frames[start:], before)[:, None], found, np.nan)
             values[start + before - num_repeated :] = found
         return values
 
-    def _elementwise(self, batch: Mapping[str, Any]) -> Float[Tensor, "..."]:
-        return self._loss.elementwise(**self._resolver.resolve(batch))
+    def _elementwise(
+        self, batch: Mapping[str, Any], without: Sequence[str] = ()
+    ) -> Float[Tensor, "..."]:
+        # After what is derived from them: the views are weighted by their confidences all the same.
+        inputs = self._resolver.resolve(batch)
+        return self._loss.elementwise(
+            **{name: value for name, value in inputs.items() if name not in without}
+        )
 
 
 def _around_names(

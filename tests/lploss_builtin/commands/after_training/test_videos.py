@@ -44,6 +44,8 @@ def write_training(folder, views, section):
     run = TrainingRun(folder / "run")
     config = load_config(run.config)
     config.eval.update(section)
+    # The norms are of all steps nevertheless.
+    config.losses = {"temporal": {"prob_threshold": 1.0}}
     (run.folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
     return run
 

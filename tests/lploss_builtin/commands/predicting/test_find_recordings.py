@@ -40,7 +40,7 @@ def problems(*inputs, **options):
     with pytest.raises(DataError) as caught:
         find(*inputs, **options)
     title, _, text = str(caught.value).partition("\n")
-    assert title == "these images cannot be predicted:"
+    assert title == "these inputs cannot be predicted:"
     return text
 
 
@@ -164,14 +164,16 @@ def test_all_problems_at_once():
     images("a/tu_camA", "2")
     images("b/mo_left", "1")
     images("a/back", "1")
-    touch("empty/notes.txt", "clip.mp4", "list_top.csv")
+    touch("empty/notes.txt", "clip.yaml", "list_top.csv")
     write_list("which.csv", ["a/back/1.png"])
-    inputs = ("a", "b/mo_left", "empty", "none", "clip.mp4", "list_top.csv", "which.csv")
+    inputs = ("a", "b/mo_left", "empty", "none", "clip.yaml", "list_top.csv", "which.csv")
     assert problems(*inputs, chosen=["left", "Cam-A"]) == (
         "Files that cannot be used (4). Each must be there and complete.\n"
-        "  empty holds no images, nor do the folders in it\n"
-        "  none does not exist\n"
-        "  clip.mp4 is no folder of images and no CSV\n"
+        "  empty holds no videos and no images, nor do its folders\n"
+        "  none does not exist: name a video, a folder of videos or of images, or a CSV that lists "
+        "images\n"
+        "  clip.yaml cannot be predicted: name a video, a folder of videos or of images, or a CSV "
+        "that lists images\n"
         "  list_top.csv names no images. Expected a path in the first cell of each row\n"
         "Names that do not tell the view (2). A folder must be called <session>_<view>, a CSV "
         "must have one of the views in its name.\n"

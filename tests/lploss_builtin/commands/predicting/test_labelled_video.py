@@ -173,3 +173,53 @@ def test_with_the_predictions(tmp_path, monkeypatch):
     assert names == {"walk.mp4", "walk.csv", "walk_labelled.mp4", STATE_FOLDER}
     with pytest.raises(ArgumentValueError, match="there is no colormap 'rainbows'"):
         predict(video=LabelledVideo(colormap="rainbows"))
+
+
+def test_the_share_that_is_drawn(grey_video, tmp_path):
+    """Of the keypoints that were found."""
+    source, out = frame_source(grey_video), tmp_path / "drawn.mp4"
+    keypoints = np.full((20, 3, 2), 30.0)
+    keypoints[:5] = np.nan
+    predictions = table(tmp_path, keypoints)
+    rows = predictions.read_text().splitlines()
+    # One of three keypoints, in the last five of the fifteen frames that have some.
+    rows[-5:] = [row[: row.rindex(",")] + ",0.2" for row in rows[-5:]]
+    predictions.write_text("\n".join(rows) + "\n")
+    share = write_labelled_video(source, predictions, out, confidence_threshold=0.5)
+    assert share == pytest.approx(40 / 45)
+    assert write_labelled_video(source, table(tmp_path, keypoints, None), out) == 1.0
+    assert np.isnan(write_labelled_video(source, table(tmp_path, keypoints * np.nan), out))
+
+
+def test_videos_that_show_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
+    write_run(tmp_path / "run")
+    write_spot_video(tmp_path / "walk.mp4", wandering(3))
+    write_image(tmp_path / "clip/img0.png", np.full((64, 96, 3), 100, np.uint8))
+
+    def predict(*inputs, **options):
+        return predict_files("run", inputs, out="out", device="cpu", **options)
+
+    note = (
+        "walk: 0 % of its keypoints are drawn: the others have a likelihood below 0.95, see "
+        "--confidence"
+    )
+    for _ in range(2):  # the second time it is there already
+        found = predict("walk.mp4", video=LabelledVideo(0.95))
+        assert found.notes == (note,)
+        assert found.recordings[0].drawn_share == 0.0
+    assert predict("walk.mp4", video=LabelledVideo(0.5)).notes == ()
+    assert predict("walk.mp4").notes == ()
+    assert predict("clip").notes == ()
+    assert predict("clip", "walk.mp4", video=LabelledVideo(0.5)).notes == (
+        "nothing is drawn into images: --video is for videos",
+    )
+
+
+def test_a_labelled_video_says_what_it_is(grey_video, tmp_path):
+    out = tmp_path / "drawn.mp4"
+    write_labelled_video(frame_source(grey_video), table(tmp_path, wandering(20)), out)
+    with av.open(str(out)) as container:
+        comment = container.metadata["comment"]
+    assert comment == "lploss: predicted keypoints are drawn in this video"

@@ -180,3 +180,30 @@ def test_an_axis_of_another_size_than_there_are_views_has_numbers():
     example = {"keypoints_pred": torch.zeros(1, 8)}
     found = ScoredLoss(loss, three, InputResolver({}), example)
     assert found.element_names == ("nose[0]", "tail[0]", "nose[1]", "tail[1]")
+
+
+def test_the_metric_is_of_all_keypoints():
+    """What the loss is not trained on has a value all the same, a missing keypoint has none."""
+    loss = create_loss("temporal", prob_threshold=0.9)
+    batch = track(0, 3, 5, math.nan) | {"confidences": torch.tensor([[0.95], [0.95], [0.1], [1]])}
+    batch["confidences"] = batch["confidences"].expand(4, 2)
+    frames, found = np.arange(4), scored(loss)
+    np.testing.assert_array_equal(found.values(batch, frames, 0)[:, 0], [np.nan, 3, np.nan, np.nan])
+    metric = found.values(batch, frames, 0, as_metric=True)
+    np.testing.assert_array_equal(metric[:, 0], [np.nan, 3, 2, np.nan])
+
+
+def test_the_metric_of_views_is_of_all_keypoints_too():
+    """Likelihoods weigh the views, and leave none out."""
+    loss = create_loss("multiview_reprojection", prob_threshold=0.9)
+    batch = {
+        "keypoints_pred": torch.tensor([[3.0, 4.0, 6.0, 8.0]]),
+        "keypoints_pred_from_all_views": torch.zeros(1, 4),
+        "confidences": torch.tensor([[0.95, 0.1]]),
+    }
+    found = ScoredLoss(
+        loss, PoseNames(("nose",), ("left", "right")), InputResolver({}), dict(batch)
+    )
+    frames = np.arange(1)
+    np.testing.assert_array_equal(found.values(batch, frames, 0), [[5.0, np.nan]])
+    np.testing.assert_array_equal(found.values(batch, frames, 0, as_metric=True), [[5.0, 10.0]])
