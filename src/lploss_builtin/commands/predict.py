@@ -71,8 +71,8 @@ def predict(
         bool,
         typer.Option(
             "--overwrite",
-            help="Predict videos once more whose predictions are there, and remove files of earlier "
-            "predictions that no longer fit.",
+            help="Predict videos once more whose predictions are there, and remove files of "
+            "earlier predictions that no longer fit.",
         ),
     ] = False,
     video: Annotated[
