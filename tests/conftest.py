@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from lploss import Registry
+from lploss.registry import default_registry
 
 LOSS_MODULE = """
     from lploss import Loss
@@ -135,6 +136,14 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 def site(make_site: Callable[[str], Site]) -> Site:
     """An empty folder of distributions."""
     return make_site("site")
+
+
+@pytest.fixture
+def known_site(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site that the default registry finds when it is refreshed, and forgets after the test."""
+    yield site
+    monkeypatch.undo()
+    default_registry.refresh()
 
 
 @pytest.fixture

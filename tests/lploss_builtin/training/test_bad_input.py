@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-import lploss.registry
 from lploss import MissingInputError, load_config
 from lploss.errors import DataError, TrainingError
+from lploss.registry import default_registry
 from lploss_builtin.training.checkpoint_files import WholeCheckpointIO
 from lploss_builtin.training.run import train
 from tests.lploss_builtin.training.small_trainings import write_training
@@ -95,9 +95,9 @@ def test_too_many_frames_that_cannot_be_read_are_an_error(tmp_path):
     assert all(line.startswith("- frame ") for line in problems)
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, site):
-    site.install_loss("acme", "poisoned", target=POISONED)
-    lploss.registry.default_registry.refresh()
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, known_site):
+    known_site.install_loss("acme", "poisoned", target=POISONED)
+    default_registry.refresh()
     path = write_training(tmp_path, losses={"poisoned": {}})
     with pytest.raises(TrainingError) as caught:
         trained(path, tmp_path / "run")
@@ -110,7 +110,6 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, site):
     batch = torch.load(kept, weights_only=True)
     assert {"images", "index", "keypoints_targ", "heatmaps_pred"} <= set(batch)
     assert "poisoned" in (tmp_path / "run" / "losses.txt").read_text()
-    lploss.registry.default_registry.refresh()
 
 
 def test_a_loss_without_its_inputs_is_an_error_before_the_first_batch(tmp_path):

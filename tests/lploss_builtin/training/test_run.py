@@ -20,6 +20,7 @@ from torch.testing import assert_close
 
 from lploss import MissingInputError, load_config
 from lploss.errors import ConfigError
+from lploss.registry import default_registry
 from lploss_builtin.data.split import split
 from lploss_builtin.training.run import TrainingRun, train
 from tests.conftest import Site
@@ -319,15 +320,12 @@ BONE = """
 
 @pytest.mark.parametrize(("kind", "to_use"), [("supervised", []), ("unsupervised", ["acme_size"])])
 def test_a_loss_of_somebody_else_is_trained_with_by_its_name(
-    tmp_path, site: Site, monkeypatch, kind, to_use
+    tmp_path, known_site: Site, kind, to_use
 ):
     inputs = "keypoints_pred, keypoints_targ" if kind == "supervised" else "keypoints_pred"
     target = BONE.format(name="acme_size", kind=kind, inputs=inputs)
-    site.install_loss("acme", "acme_size", target=target)
-    registry = site.registry()
-    import lploss.registry
-
-    lploss.registry.default_registry.refresh()
+    known_site.install_loss("acme", "acme_size", target=target)
+    default_registry.refresh()
     path = write_training(
         tmp_path,
         losses={"acme_size": {"log_weight": 9.0}},
@@ -335,13 +333,10 @@ def test_a_loss_of_somebody_else_is_trained_with_by_its_name(
         training={"max_epochs": 1},
     )
     run = trained(path, tmp_path / "run")
-    assert registry is not None
     assert "acme_size" in (run.folder / "losses.txt").read_text()
     assert column(run, "train_acme_size_loss_step")
     (versions,) = json.loads((run.folder / "environment.json").read_text())
     assert versions["plugins"]["acme"] == "1.0"
-    monkeypatch.undo()
-    lploss.registry.default_registry.refresh()
 
 
 def test_views_by_themselves_are_learned_too(tmp_path):
