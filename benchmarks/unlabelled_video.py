@@ -44,11 +44,11 @@ _VARIANTS: dict[str, list[str]] = {
 }
 _LOSSES: dict[str, dict[str, Any]] = {
     # px in the frames of 128 px; a paw moves by up to 6 from one frame to the next.
-    "temporal": {"epsilon": 6.0, "prob_threshold": 0.05, "log_weight": 8.0},
+    "temporal": {"epsilon": 6.0, "prob_threshold": 0.05, "log_weight": 6.5},
     "temporal_heatmap_mse": {"log_weight": 2.0},
     "temporal_heatmap_kl": {"log_weight": 4.0},
-    "pca_multiview": {"components_to_keep": 3, "log_weight": 8.0},
-    "multiview_reprojection": {"epsilon": 1.0, "prob_threshold": 0.05, "log_weight": 8.0},
+    "pca_multiview": {"components_to_keep": 3, "log_weight": 6.5},
+    "multiview_reprojection": {"epsilon": 1.0, "prob_threshold": 0.05, "log_weight": 6.5},
 }
 _ERRORS = ("visible", "occluded", "in_space")
 
