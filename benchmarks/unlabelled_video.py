@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--labels", type=int, nargs="+", default=[20, 50, 100])
     parser.add_argument("--variants", nargs="+", choices=_VARIANTS, default=list(_VARIANTS))
-    parser.add_argument("--steps", type=int, default=800, help="of the optimizer")
+    parser.add_argument("--steps", type=int, default=600, help="of the optimizer")
     parser.add_argument("--video-frames", type=int, default=600, help="unlabelled frames")
     parser.add_argument("--test-frames", type=int, default=200, help="frames of the held-out walk")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time")
