@@ -72,6 +72,10 @@ class PoseModel(nn.Module, ABC):
             gradient_checkpointing=gradient_checkpointing,
             params=backbone_params,
         )
+        self.prepare_head()
+
+    def prepare_head(self) -> None:
+        """Make what turns features into keypoints, where it takes no arguments of its own."""
 
     def check_backbone(self, backbone: str) -> None:
         """Check that a backbone can be used: any, where views are seen by themselves.

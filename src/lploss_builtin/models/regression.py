@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange, reduce
@@ -51,29 +50,9 @@ class RegressionModel(PoseModel):
         [[[48.0, 32.0], [48.0, 32.0]]]
     """
 
-    def __init__(
-        self,
-        *,
-        num_keypoints: int,
-        num_views: int = 1,
-        backbone: str = "vits_dino",
-        image_size: tuple[int, int] = (256, 256),
-        pretrained: bool = True,
-        backbone_checkpoint: str | None = None,
-        backbone_params: Mapping[str, Any] | None = None,
-        gradient_checkpointing: bool = False,
-    ) -> None:
-        super().__init__(
-            num_keypoints=num_keypoints,
-            num_views=num_views,
-            backbone=backbone,
-            image_size=image_size,
-            pretrained=pretrained,
-            backbone_checkpoint=backbone_checkpoint,
-            backbone_params=backbone_params,
-            gradient_checkpointing=gradient_checkpointing,
-        )
-        self.head = nn.Linear(self.backbone.embed_dim, 2 * num_keypoints)
+    def prepare_head(self) -> None:
+        """Make the linear layer, which says at first that all keypoints are at the centre."""
+        self.head = nn.Linear(self.backbone.embed_dim, 2 * self.num_keypoints)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
