@@ -61,6 +61,15 @@ class Meet:
         return 2
 
 
+class LeavesInterrupts(Meet):
+    """Says, once another process is here, whether this one leaves interrupts alone."""
+
+    def __call__(self, number):
+        super().__call__(number)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return f"{os.getpid()} {signal.SIGINT in blocked}"
+
+
 class Write:
     """Writes a folder a task; at task ``halt`` it waits in the middle, the first time."""
 

@@ -134,6 +134,19 @@ def test_a_script_without_a_guard_is_told(tasks):
     ) in done.stderr
 
 
+def test_each_process_leaves_interrupts_to_the_one_that_started_it(tasks, tmp_path):
+    done = subprocess.run(
+        script(tasks, f"LeavesInterrupts({str(tmp_path)!r})", 'if __name__ == "__main__":'),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    left = dict(line.split() for line in done.stdout.splitlines())
+    assert len(left) == 2
+    assert set(left.values()) == {"True"}
+
+
 def test_an_interrupt_ends_all_processes(tasks, written):
     function = f"Write({str(written.folder)!r}, 2)"
     process = subprocess.Popen(
