@@ -9,6 +9,7 @@ from benchmarks import (
     import_time,
     losses,
     patch_masking,
+    prediction,
     report,
     training_step,
     video_reading,
@@ -23,6 +24,7 @@ _BENCHMARKS = {
     "patch_masking": patch_masking.run,
     "training_step": training_step.run,
     "video_reading": video_reading.run,
+    "prediction": prediction.run,
 }
 
 

@@ -52,7 +52,11 @@ class Comparison:
 
 
 def interleaved(
-    calls: Mapping[str, Call], device: torch.device, rounds: int, number: int | None = None
+    calls: Mapping[str, Call],
+    device: torch.device,
+    rounds: int,
+    number: int | None = None,
+    warm_up: int = _WARM_UP,
 ) -> dict[str, list[float]]:
     """Time calls in turn, so that whatever disturbs the machine disturbs them alike.
 
@@ -61,13 +65,14 @@ def interleaved(
         device: what to wait for.
         rounds: how often each call is timed; the order is reversed in every other round.
         number: how many calls a timing is made of; as many as make it long enough unless given.
+        warm_up: how often each is called before.
 
     Returns:
         For each name the seconds of one call, a value a round.
     """
     numbers = {}
     for name, call in calls.items():
-        for _ in range(_WARM_UP):
+        for _ in range(warm_up):
             once = _block(call, 1, device)
         numbers[name] = number or max(1, math.ceil(_SHORTEST_BLOCK / once))
     seconds: dict[str, list[float]] = {name: [] for name in calls}

@@ -118,11 +118,8 @@ def unlabelled_videos(
 
 
 def _length(config: DictConfig, num_context_frames: int, num_previous_frames: int) -> int:
-    key = (
-        "dali.context.train.batch_size"
-        if num_context_frames
-        else ("dali.base.train.sequence_length")
-    )
+    own = "context.train.batch_size" if num_context_frames else "base.train.sequence_length"
+    key = f"dali.{own}"
     length: int = value_at(config, key)
     if length < 1 + num_previous_frames:
         why = (
