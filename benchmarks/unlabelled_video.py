@@ -210,7 +210,7 @@ def _publish(
     table["impossible jumps, %"] = [
         rig_projects.spread([100 * value for value in _of(rows, *key, "jumps")]) for key in shown
     ]
-    for name in ("visible", "occluded"):
+    for name in ("visible", "occluded", "jumps"):
         table[f"{name}, against supervised"] = [_against(rows, *key, name) for key in shown]
     note = (
         f"{num_steps} steps each, with {num_frames} frames of video from four cameras. Mean over "
