@@ -41,9 +41,18 @@ def images_in(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(names, key=natural))
 
 
-def folders_of_images(folder: Path) -> dict[Path, tuple[str, ...]]:
-    """Return the folder with its images; where it holds none, those folders in it that do."""
+def folders_of_images(folder: Path, depth: int = 1) -> dict[Path, tuple[str, ...]]:
+    """Return the folder with its images; where it holds none, those folders in it that do.
+
+    Args:
+        folder: where to look; hidden folders in it are passed over.
+        depth: how many folders below each other are looked into.
+    """
     if images := images_in(folder):
         return {folder: images}
-    inner = sorted(folder.iterdir(), key=lambda path: natural(path.name))
-    return {path: images for path in inner if path.is_dir() and (images := images_in(path))}
+    found: dict[Path, tuple[str, ...]] = {}
+    if depth:
+        for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
+            if path.is_dir() and not path.name.startswith("."):
+                found |= folders_of_images(path, depth - 1)
+    return found

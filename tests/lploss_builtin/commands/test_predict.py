@@ -12,12 +12,9 @@ from lploss_builtin.commands.predicting import LabelledVideo
 from tests.lploss_builtin.commands.predicting.runs import write_run, write_spots
 from tests.lploss_builtin.commands.predicting.spot_videos import wandering, write_spot_video
 from tests.lploss_builtin.commands.predicting.test_runner import KEYPOINTS
-from tests.lploss_builtin.data.small_projects import CAMERA, write_text
+from tests.lploss_builtin.data.small_projects import calibration, write_text
 
-CALIBRATION = "".join(
-    CAMERA.format(number=number, name=name, width=96, height=64, distortions=[0.0] * 5)
-    for number, name in enumerate(("left", "top"))
-)
+CALIBRATION = calibration(("left", "top"), (96, 64), [0.0] * 5)
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lploss_builtin.data.drawn_videos import without_drawn
-from lploss_builtin.data.image_folders import images_in, natural
+from lploss_builtin.data.image_folders import folders_of_images, images_in, natural
 from lploss_builtin.data.video_recordings import is_video
 
 _DEPTH = 2
@@ -40,10 +40,10 @@ def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
     for path in paths:
         if path.is_dir() and (found := _videos_in(path, _DEPTH, notes)):
             videos += found
-            if folders := list(_folders_of_images_in(path, _DEPTH)):
+            if folders := folders_of_images(path, _DEPTH):
                 notes.append(
-                    f"{path} holds videos: its images are passed over, the first in {folders[0]}. "
-                    "Name their folder to predict them."
+                    f"{path} holds videos: its images are passed over, the first in "
+                    f"{next(iter(folders))}. Name their folder to predict them."
                 )
         elif is_video(path.name) and not path.is_dir():
             videos.append(path)
@@ -64,12 +64,3 @@ def _videos_in(folder: Path, depth: int, notes: list[str]) -> list[Path]:
             if path.is_dir() and not path.name.startswith("."):
                 found += _videos_in(path, depth - 1, notes)
     return found
-
-
-def _folders_of_images_in(folder: Path, depth: int) -> Iterator[Path]:
-    if images_in(folder):
-        yield folder
-    elif depth:
-        for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
-            if path.is_dir() and not path.name.startswith("."):
-                yield from _folders_of_images_in(path, depth - 1)

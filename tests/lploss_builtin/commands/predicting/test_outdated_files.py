@@ -12,13 +12,10 @@ from lploss_builtin.commands.predicting.recording_state import STATE_FOLDER
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.commands.predicting.runs import FindsSpots, write_run
 from tests.lploss_builtin.commands.predicting.spot_videos import wandering, write_spot_video
-from tests.lploss_builtin.data.small_projects import CAMERA, write_text
+from tests.lploss_builtin.data.small_projects import calibration, write_text
 
 VIEWS = ("left", "top")
-CALIBRATION = "".join(
-    CAMERA.format(number=number, name=name, width=96, height=64, distortions=[0.0] * 5)
-    for number, name in enumerate(VIEWS)
-)
+CALIBRATION = calibration(VIEWS, (96, 64), [0.0] * 5)
 
 
 @pytest.fixture
