@@ -64,7 +64,7 @@ def read_windows(
     *,
     num_ahead: int = 2,
     raise_errors: bool = True,
-    device: str = "cpu",
+    decoder: str = "cpu",
 ) -> Generator[WindowFrames, None, None]:
     """Yield the frames of windows, in order; the next ones are read in the meantime.
 
@@ -78,7 +78,7 @@ def read_windows(
         image_size: height and width of the frames that are yielded, px.
         num_ahead: how many windows are read ahead, at least 1.
         raise_errors: raise where a frame cannot be read; else its window says so.
-        device: what decodes videos; see `FrameReader`.
+        decoder: what decodes videos; see `FrameReader`.
 
     Yields:
         The frames.
@@ -95,7 +95,7 @@ def read_windows(
     num_threads = max(1, min(4, 2 * (os.cpu_count() or 1) // num_lanes))
     with ExitStack() as stack:
         lanes = [
-            stack.enter_context(_Lane(recordings, image_size, num_threads, device))
+            stack.enter_context(_Lane(recordings, image_size, num_threads, decoder))
             for _ in range(num_lanes)
         ]
         waiting: deque[_Reading] = deque()
@@ -147,10 +147,10 @@ class _Lane:
         recordings: Sequence[VideoRecording],
         image_size: ImageSize,
         num_threads: int,
-        device: str,
+        decoder: str,
     ) -> None:
         self._recordings, self._image_size = recordings, image_size
-        self._num_threads, self._device = num_threads, device
+        self._num_threads, self._decoder = num_threads, decoder
         self._readers: OrderedDict[tuple[int, int], FrameReader] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="frames")
 
@@ -204,7 +204,7 @@ class _Lane:
         if key not in self._readers:
             source = self._recordings[recording].sources[view]
             self._readers[key] = FrameReader(
-                source, self._image_size, num_threads=self._num_threads, device=self._device
+                source, self._image_size, num_threads=self._num_threads, decoder=self._decoder
             )
         self._readers.move_to_end(key)
         while len(self._readers) > _NUM_OPEN:

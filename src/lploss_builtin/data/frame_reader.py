@@ -10,22 +10,17 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from lploss.errors import ArgumentValueError, DataError, MissingDependencyError
+from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.data.frame_images import ImageSize, read_image
 from lploss_builtin.data.frame_sources import FrameSource
 from lploss_builtin.data.video_colours import FrameConverter
 from lploss_builtin.data.video_decoder import DamageError, InexactTimesError, VideoDecoder
 from lploss_builtin.data.video_index import VideoIndex, video_index
-from lploss_builtin.data.video_nvidia import (
-    NvidiaDecoder,
-    NvidiaMismatchError,
-    nvidia_is_at_hand,
-)
+from lploss_builtin.data.video_nvidia import NvidiaDecoder, NvidiaMismatchError, decoder_of
 
 # Windows with a margin overlap by a few frames.
 _NUM_KEPT = 8
 _NUM_THREADS = 4
-_DEVICES = ("cpu", "cuda", "auto")
 
 
 class UnreadableFrameError(DataError):
@@ -58,11 +53,11 @@ class FrameReader:
             unless given. Resized with antialiasing, as images are.
         crop: x, y, height and width of a box within the frame, px.
         num_threads: how many threads decode a video.
-        device: ``"cuda"``: NVIDIA's decoder, by torchcodec; ``"auto"``: where that is at hand.
-            What it cannot decode is decoded on the CPU all the same.
+        decoder: ``"cpu"``; ``"cuda"``: NVIDIA's, by torchcodec; ``"auto"``: that where it is at
+            hand. What it cannot decode is decoded on the CPU all the same.
 
     Raises:
-        ArgumentValueError: there is no such device.
+        ArgumentValueError: there is no such decoder.
         DataError: the crop is not within the frame.
         MissingDependencyError: torchcodec is not installed, or there is no CUDA device.
 
@@ -85,16 +80,9 @@ class FrameReader:
         *,
         crop: tuple[float, float, float, float] | None = None,
         num_threads: int = _NUM_THREADS,
-        device: str = "cpu",
+        decoder: str = "cpu",
     ) -> None:
-        if device not in _DEVICES:
-            raise ArgumentValueError(f"device must be one of {', '.join(_DEVICES)}, got {device!r}")
-        if device == "cuda" and not nvidia_is_at_hand():
-            raise MissingDependencyError(
-                "NVIDIA's decoder needs a CUDA device and torchcodec: pip install torchcodec, or "
-                "decode on the CPU"
-            )
-        self._uses_gpu = device == "cuda" or (device == "auto" and nvidia_is_at_hand())
+        self._uses_gpu = decoder_of(decoder) == "cuda"
         self._gpu: NvidiaDecoder | None = None
         self.source, self._crop, self._num_threads = source, crop, num_threads
         if crop is not None:

@@ -10,9 +10,13 @@ import torch
 from einops import rearrange
 from jaxtyping import UInt8
 
+from lploss.errors import ArgumentValueError, MissingDependencyError
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.frame_images import ImageSize
 from lploss_builtin.data.video_index import VideoIndex
+
+#: What may decode videos; see `decoder_of`.
+DECODERS = ("cpu", "cuda", "auto")
 
 _TOLERANCE = 0.25
 
@@ -20,6 +24,43 @@ _TOLERANCE = 0.25
 def nvidia_is_at_hand() -> bool:
     """Return whether there are a CUDA device and torchcodec."""
     return torch.cuda.is_available() and importlib.util.find_spec("torchcodec") is not None
+
+
+def check_decoder(name: str) -> None:
+    """Check that there is such a decoder.
+
+    Raises:
+        ArgumentValueError: there is not.
+    """
+    if name not in DECODERS:
+        raise ArgumentValueError(f"decoder must be one of {', '.join(DECODERS)}, got {name!r}")
+
+
+def decoder_of(name: str, device: torch.device | None = None) -> str:
+    """Return what decodes videos: ``"cpu"``, or ``"cuda"`` for NVIDIA's decoder.
+
+    Args:
+        name: ``"auto"``: NVIDIA's decoder where it is at hand, and the frames go to a GPU.
+        device: where the frames go; to any unless given.
+
+    Raises:
+        ArgumentValueError: there is no such decoder.
+        MissingDependencyError: NVIDIA's decoder cannot be used.
+
+    Example:
+        >>> decoder_of("auto", torch.device("cpu"))
+        'cpu'
+    """
+    check_decoder(name)
+    if name == "auto":
+        goes_to_gpu = device is None or device.type == "cuda"
+        return "cuda" if goes_to_gpu and nvidia_is_at_hand() else "cpu"
+    if name == "cuda" and not nvidia_is_at_hand():
+        raise MissingDependencyError(
+            "NVIDIA's decoder needs a CUDA device and torchcodec: pip install torchcodec, or "
+            "decode on the CPU (--decoder cpu; in a config, dali.general.decoder: cpu)"
+        )
+    return name
 
 
 class NvidiaMismatchError(Exception):

@@ -42,7 +42,7 @@ class VideoSequences:
         cameras: those of each recording, by its name.
         rank: number of this process.
         num_processes: of all that share the videos.
-        decoder: what decodes videos: ``device`` of `lploss_builtin.data.frame_reader.FrameReader`.
+        decoder: what decodes videos: ``decoder`` of `lploss_builtin.data.frame_reader.FrameReader`.
         unreadable: called with what is wrong where a sequence cannot be read.
 
     Raises:
@@ -143,7 +143,7 @@ class VideoSequences:
 
     def _read(self, windows: Iterable[FrameWindow]) -> Iterator[WindowFrames]:
         return read_windows(
-            self.recordings, windows, self.image_size, raise_errors=False, device=self._decoder
+            self.recordings, windows, self.image_size, raise_errors=False, decoder=self._decoder
         )
 
     def _first_readable(self, windows: Iterable[FrameWindow]) -> WindowFrames:

@@ -14,6 +14,7 @@ from lploss_builtin.data.labelled_project import LabelledProject
 from lploss_builtin.data.project_cameras import cameras_of_sessions
 from lploss_builtin.data.project_files import project_files
 from lploss_builtin.data.project_findings import Findings, Kind
+from lploss_builtin.data.video_nvidia import DECODERS
 from lploss_builtin.data.video_recordings import (
     FoundRecordings,
     VideoRecording,
@@ -31,8 +32,6 @@ _WORTH_KNOWING = Kind(
     "They are used as far as they go, unless they are named above.",
     hinders=False,
 )
-
-_DECODERS = ("cpu", "cuda", "auto")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +92,9 @@ def unlabelled_videos(
         )
     length = _length(config, num_context_frames, num_previous_frames)
     decoder = config.dali.general.decoder
-    if decoder not in _DECODERS:
+    if decoder not in DECODERS:
         raise ConfigError(
-            f"dali.general.decoder must be one of {', '.join(_DECODERS)}, got {decoder!r}"
+            f"dali.general.decoder must be one of {', '.join(DECODERS)}, got {decoder!r}"
         )
     # Whoever has many videos must learn of each that is not used.
     findings = Findings(num_shown=None)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lploss.errors import ArgumentValueError, MissingDependencyError
-from lploss_builtin.data import frame_reader
+from lploss_builtin.data import video_nvidia
 from lploss_builtin.data.frame_reader import FrameReader
 from lploss_builtin.data.frame_sources import frame_source
 from lploss_builtin.data.video_index import video_index
@@ -51,7 +51,7 @@ def torchcodec(monkeypatch):
     module.VideoDecoder = Decoder
     monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", module)
-    monkeypatch.setattr(frame_reader, "nvidia_is_at_hand", lambda: True)
+    monkeypatch.setattr(video_nvidia, "nvidia_is_at_hand", lambda: True)
     return Decoder
 
 
@@ -80,20 +80,22 @@ def test_other_times_or_numbers_are_noticed(tmp_path, torchcodec):
 def test_a_reader_falls_back_on_the_cpu(tmp_path, torchcodec, late):
     torchcodec.late = late
     path = write_video(tmp_path / "a.mp4", 20)
-    for device in ("auto", "cuda"):
-        with FrameReader(frame_source(path), device=device) as reader:
+    for decoder in ("auto", "cuda"):
+        with FrameReader(frame_source(path), decoder=decoder) as reader:
             assert [number_in(frame) for frame in reader.read(7, 10)] == [7, 8, 9]
             assert (reader._gpu is None) == bool(late)
 
 
 def test_where_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(frame_reader, "nvidia_is_at_hand", lambda: False)
+    monkeypatch.setattr(video_nvidia, "nvidia_is_at_hand", lambda: False)
     source = frame_source(write_video(tmp_path / "a.mp4", 5))
     with pytest.raises(MissingDependencyError, match="needs a CUDA device and torchcodec"):
-        FrameReader(source, device="cuda")
-    with pytest.raises(ArgumentValueError, match="device must be one of cpu, cuda, auto, got 'tpu"):
-        FrameReader(source, device="tpu")
-    with FrameReader(source, device="auto") as reader:
+        FrameReader(source, decoder="cuda")
+    with pytest.raises(
+        ArgumentValueError, match="decoder must be one of cpu, cuda, auto, got 'tpu"
+    ):
+        FrameReader(source, decoder="tpu")
+    with FrameReader(source, decoder="auto") as reader:
         assert len(reader.read(0, 5)) == 5
 
 
@@ -104,7 +106,7 @@ def test_a_gpu_gives_the_frames_of_a_cpu(tmp_path):
         tmp_path / "a.mp4", 60, options={"g": "12", "bf": "3"}, height=256, width=320
     )
     source = frame_source(path)
-    with FrameReader(source, device="cuda") as gpu, FrameReader(source) as cpu:
+    with FrameReader(source, decoder="cuda") as gpu, FrameReader(source) as cpu:
         for start in (37, 0, 12, 50):
             found = gpu.read(start, start + 10)
             assert gpu._gpu is not None

@@ -25,7 +25,7 @@ from lploss_builtin.commands.predicting.recording_plan import LabelledVideo, Rec
 from lploss_builtin.commands.predicting.recording_state import RecordingState
 from lploss_builtin.commands.predicting.recording_work import FrameProgress, RecordingWork
 from lploss_builtin.commands.predicting.summary import PredictedRecording
-from lploss_builtin.commands.predicting.video_decoders import decoder_of
+from lploss_builtin.data.video_nvidia import decoder_of
 
 
 def trained_model(plan: RecordingPlan) -> nn.Module:

@@ -43,7 +43,6 @@ from lploss_builtin.commands.predicting.recording_plan import (
 )
 from lploss_builtin.commands.predicting.stopwatch import Stopwatch
 from lploss_builtin.commands.predicting.summary import PredictedRecording, PredictionSummary
-from lploss_builtin.commands.predicting.video_decoders import check_decoder, decoder_of
 from lploss_builtin.commands.predicting.video_plans import (
     CameraPlaces,
     PlannedVideos,
@@ -51,6 +50,7 @@ from lploss_builtin.commands.predicting.video_plans import (
 )
 from lploss_builtin.commands.predicting.what_is_lacking import notes_on_images
 from lploss_builtin.commands.staged_folder import staged_folder
+from lploss_builtin.data.video_nvidia import check_decoder, decoder_of
 
 _Path: TypeAlias = str | PathLike[str]
 

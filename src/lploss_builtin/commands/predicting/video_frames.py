@@ -71,7 +71,7 @@ def read_video_frames(
         num_context_frames: how many to add on each side.
         crops: what each view is cut to.
         keep_going: whether frames that cannot be read are black instead of an error.
-        decoder: ``device`` of `lploss_builtin.data.frame_reader.FrameReader`.
+        decoder: ``decoder`` of `lploss_builtin.data.frame_reader.FrameReader`.
 
     Raises:
         UnreadableFrameError: a frame cannot be read.
@@ -167,7 +167,7 @@ class _View:
     ) -> None:
         self._source, self._keep_going = source, keep_going
         self._reader = stack.enter_context(
-            FrameReader(source, image_size, crop=crop, device=decoder)
+            FrameReader(source, image_size, crop=crop, decoder=decoder)
         )
         self._pool = ThreadPoolExecutor(1)
         # The thread ends before its reader is closed.

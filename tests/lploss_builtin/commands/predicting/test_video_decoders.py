@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from lploss.errors import ArgumentValueError, MissingDependencyError
-from lploss_builtin.commands.predicting import predict_files, video_decoders, video_frames
+from lploss_builtin.commands.predicting import predict_files, video_frames
 from lploss_builtin.commands.predicting.recording_state import STATE_FOLDER
-from lploss_builtin.commands.predicting.video_decoders import decoder_of
+from lploss_builtin.data import video_nvidia
 from lploss_builtin.data.frame_reader import FrameReader
+from lploss_builtin.data.video_nvidia import decoder_of
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.commands.predicting.runs import FindsSpots, write_run
 from tests.lploss_builtin.commands.predicting.spot_videos import wandering, write_spot_video
@@ -22,7 +23,7 @@ def at_hand(monkeypatch):
     """Let NVIDIA's decoder be there, or not."""
 
     def set_to(is_there):
-        monkeypatch.setattr(video_decoders, "nvidia_is_at_hand", lambda: is_there)
+        monkeypatch.setattr(video_nvidia, "nvidia_is_at_hand", lambda: is_there)
 
     return set_to
 
@@ -38,21 +39,21 @@ def test_which_one(at_hand):
         decoder_of("cuda", gpu)
     assert str(missing.value) == (
         "NVIDIA's decoder needs a CUDA device and torchcodec: pip install torchcodec, or decode on "
-        "the CPU (--decoder cpu)"
+        "the CPU (--decoder cpu; in a config, dali.general.decoder: cpu)"
     )
     with pytest.raises(ArgumentValueError) as caught:
         decoder_of("gpu", cpu)
-    assert str(caught.value) == "decoder must be one of auto, cpu, cuda, got 'gpu'"
+    assert str(caught.value) == "decoder must be one of cpu, cuda, auto, got 'gpu'"
 
 
 def test_it_reaches_the_reader(tmp_path, monkeypatch, at_hand):
     """It is a part of what the predictions were made from: pixels may differ."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
-    devices = []
+    decoders = []
 
-    def reader(source, image_size, *, crop, device):
-        devices.append(device)
+    def reader(source, image_size, *, crop, decoder):
+        decoders.append(decoder)
         return FrameReader(source, image_size, crop=crop)
 
     monkeypatch.setattr(video_frames, "FrameReader", reader)
@@ -72,7 +73,7 @@ def test_it_reaches_the_reader(tmp_path, monkeypatch, at_hand):
     assert predict(decoder="cpu") == ("cpu", 2)
     assert predict(decoder="cuda") == ("cuda", 0)
     assert predict(decoder="cuda") == ("cuda", 2)
-    assert devices == ["cpu", "cuda"]
+    assert decoders == ["cpu", "cuda"]
     at_hand(False)
     with pytest.raises(MissingDependencyError, match=r"^NVIDIA's decoder needs "):
         predict_files("run", ["walk.mp4"], out="other", device="cpu", decoder="cuda")
