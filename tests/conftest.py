@@ -83,6 +83,20 @@ class Site:
         }
         return self.install(distribution, {stem: f"{stem}_manifest"}, modules, version)
 
+    def install_losses(self, distribution: str, losses: Mapping[str, str], source: str) -> Path:
+        """Write a distribution with several losses: the class of each name, and their source."""
+        module = f"{distribution}_losses"
+        specs = "".join(
+            f"        LossSpec({name!r}, '{module}:{of_class}', 'a loss'),\n"
+            for name, of_class in losses.items()
+        )
+        manifest = (
+            "from lploss import LossSpec, hookimpl\n\n\n"
+            f"@hookimpl\ndef lploss_losses():\n    return [\n{specs}    ]\n"
+        )
+        modules = {f"{distribution}_manifest": manifest, module: source}
+        return self.install(distribution, {distribution: f"{distribution}_manifest"}, modules)
+
     def registry(self, *others: Site, **options: object) -> Registry:
         """Return a registry that sees these folders and nothing else."""
         paths = [str(site.folder) for site in (self, *others)]

@@ -189,38 +189,26 @@ def test_the_losses_of_a_plugin_take_part_and_one_that_fails_hides_no_other(
     tmp_path, finds_spots, site
 ):
     run = write_training(tmp_path)
-    site.install(
+    site.install_losses(
         "acme",
-        {"acme": "acme_manifest"},
-        {
-            "acme_manifest": """
-                from lploss import LossSpec, hookimpl
+        {"height": "Height", "picky": "Picky"},
+        """
+            from lploss import Loss
 
-                @hookimpl
-                def lploss_losses():
-                    return [
-                        LossSpec("height", "acme_losses:Height", "how low a keypoint is"),
-                        LossSpec("picky", "acme_losses:Picky", "fails on many frames"),
-                    ]
-            """,
-            "acme_losses": """
-                from lploss import Loss
+            class Height(Loss):
+                loss_name, kind, unit = "height", "unsupervised", "px"
 
-                class Height(Loss):
-                    loss_name, kind, unit = "height", "unsupervised", "px"
+                def compute_loss(self, keypoints_pred):
+                    return keypoints_pred[:, 1::2]
 
-                    def compute_loss(self, keypoints_pred):
-                        return keypoints_pred[:, 1::2]
+            class Picky(Loss):
+                loss_name, kind = "picky", "unsupervised"
 
-                class Picky(Loss):
-                    loss_name, kind = "picky", "unsupervised"
-
-                    def compute_loss(self, keypoints_pred):
-                        if len(keypoints_pred) > 1:
-                            raise IndexError("too many")
-                        return keypoints_pred[:, 1::2]
-            """,
-        },
+                def compute_loss(self, keypoints_pred):
+                    if len(keypoints_pred) > 1:
+                        raise IndexError("too many")
+                    return keypoints_pred[:, 1::2]
+        """,
     )
     evaluation = evaluate_training(run, registry=site.registry())
     assert evaluation.failed == ()

@@ -49,41 +49,28 @@ def out(tmp_path):
 @pytest.fixture
 def one_distribution(site):
     """A registry with three losses of somebody else, and none of the built-in ones."""
-    site.install(
+    site.install_losses(
         "acme",
-        {"acme": "acme_manifest"},
-        {
-            "acme_manifest": """
-                from lploss import LossSpec, hookimpl
+        {"left_of": "LeftOf", "spread": "Spread", "silent": "Silent"},
+        """
+            from lploss import Loss
 
-                @hookimpl
-                def lploss_losses():
-                    return [
-                        LossSpec("left_of", "acme_losses:LeftOf", "how far right of a line"),
-                        LossSpec("spread", "acme_losses:Spread", "how far apart all are"),
-                        LossSpec("silent", "acme_losses:Silent", "is no metric"),
-                    ]
-            """,
-            "acme_losses": """
-                from lploss import Loss
+            class LeftOf(Loss):
+                loss_name, kind = "left_of", "unsupervised"
+                metric_name, metric_scale = "beyond", 10.0
 
-                class LeftOf(Loss):
-                    loss_name, kind = "left_of", "unsupervised"
-                    metric_name, metric_scale = "beyond", 10.0
+                def compute_loss(self, keypoints_pred):
+                    return (keypoints_pred[:, ::2] - 200).relu()
 
-                    def compute_loss(self, keypoints_pred):
-                        return (keypoints_pred[:, ::2] - 200).relu()
+            class Spread(Loss):
+                loss_name, kind = "spread", "unsupervised"
 
-                class Spread(Loss):
-                    loss_name, kind = "spread", "unsupervised"
+                def compute_loss(self, keypoints_pred):
+                    return keypoints_pred.amax(dim=1) - keypoints_pred.amin(dim=1)
 
-                    def compute_loss(self, keypoints_pred):
-                        return keypoints_pred.amax(dim=1) - keypoints_pred.amin(dim=1)
-
-                class Silent(LeftOf):
-                    loss_name, metric_name = "silent", ""
-            """,
-        },
+            class Silent(LeftOf):
+                loss_name, metric_name = "silent", ""
+        """,
     )
     return site.registry()
 

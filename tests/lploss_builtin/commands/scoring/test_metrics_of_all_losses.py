@@ -132,38 +132,26 @@ def test_the_temporal_norm_is_of_all_keypoints(folder, tmp_path, max_frames):
 @pytest.fixture
 def fragile(site):
     """A registry with a loss that is sound, and one that breaks on frames that are not zeros."""
-    site.install(
+    site.install_losses(
         "acme",
-        {"acme": "acme_manifest"},
-        {
-            "acme_manifest": """
-                from lploss import LossSpec, hookimpl
+        {"sound": "Sound", "fragile": "Fragile"},
+        """
+            from lploss import Loss
 
-                @hookimpl
-                def lploss_losses():
-                    return [
-                        LossSpec("sound", "acme_losses:Sound", "the coordinate x"),
-                        LossSpec("fragile", "acme_losses:Fragile", "breaks"),
-                    ]
-            """,
-            "acme_losses": """
-                from lploss import Loss
+            class Sound(Loss):
+                loss_name, kind = "sound", "unsupervised"
 
-                class Sound(Loss):
-                    loss_name, kind = "sound", "unsupervised"
+                def compute_loss(self, keypoints_pred):
+                    return keypoints_pred[:, ::2]
 
-                    def compute_loss(self, keypoints_pred):
-                        return keypoints_pred[:, ::2]
+            class Fragile(Sound):
+                loss_name = "fragile"
 
-                class Fragile(Sound):
-                    loss_name = "fragile"
-
-                    def compute_loss(self, keypoints_pred):
-                        if keypoints_pred.any():
-                            raise RuntimeError("too much")
-                        return keypoints_pred[:, ::2]
-            """,
-        },
+                def compute_loss(self, keypoints_pred):
+                    if keypoints_pred.any():
+                        raise RuntimeError("too much")
+                    return keypoints_pred[:, ::2]
+        """,
     )
     return site.registry()
 
