@@ -24,7 +24,7 @@ from lploss_builtin.commands.predicting.model_predictor import ModelPredictor
 from lploss_builtin.commands.predicting.stopwatch import Part
 from lploss_builtin.commands.predicting.video_frames import read_video_frames
 from lploss_builtin.data.frame_sources import frame_source
-from lploss_builtin.data.synthetic_rig.project import RigProject, make_rig_project
+from lploss_builtin.data.rig.project import RigProject, make_rig_project
 from lploss_builtin.data.video_nvidia import decoder_of
 from lploss_builtin.training.run import TrainingRun
 

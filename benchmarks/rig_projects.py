@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from lploss import load_config
-from lploss_builtin.data.synthetic_rig.project import RigProject, make_rig_project
+from lploss_builtin.data.rig.project import RigProject, make_rig_project
 from lploss_builtin.training.run import TrainingRun, train
 
 

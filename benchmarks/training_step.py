@@ -28,7 +28,7 @@ from benchmarks.report import Figure, Options
 from benchmarks.timing import Quartiles
 from lploss import LossFactory, load_config
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
-from lploss_builtin.data.synthetic_rig.project import make_rig_project
+from lploss_builtin.data.rig.project import make_rig_project
 from lploss_builtin.models.building import build_model
 from lploss_builtin.ops import affine
 from lploss_builtin.ops.gaussians import gaussian_heatmaps
@@ -289,7 +289,6 @@ def _make_project(folder: Path) -> None:
         image_size=(_FILES_SIDE, _FILES_SIDE),
         num_sessions=1,
         num_test_frames=1,
-        num_workers=1,
     )
 
 

@@ -27,7 +27,7 @@ from benchmarks.report import Options
 from lploss_builtin.commands.training_demo.errors import errors_of
 from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
 from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pose, predicted_by
-from lploss_builtin.data.synthetic_rig.project import RigProject
+from lploss_builtin.data.rig.project import RigProject
 
 _COMMON = Path(__file__).parent / "configs" / "unlabelled_video" / "common.yaml"
 _YARDSTICK = "mean_pose"

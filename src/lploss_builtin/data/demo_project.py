@@ -10,8 +10,8 @@ import yaml
 from jaxtyping import Float64
 
 from lploss_builtin.data.keypoint_columns import header_rows
+from lploss_builtin.data.rig.treadmill import BODY_PARTS, KEYPOINT_NAMES, VIEWS, treadmill_walk
 from lploss_builtin.data.tracking_faults import Fault, put_faults
-from lploss_builtin.data.walking_animal import BODY_PARTS, KEYPOINT_NAMES, VIEWS, walk
 
 _NUM_LABELLED = 100
 _NUM_PREDICTIONS = 3
@@ -97,7 +97,7 @@ def _config() -> dict[str, object]:
 def _write_labels(path: Path, rng: np.random.Generator) -> None:
     num_frames = 40 * _NUM_LABELLED
     frames = np.sort(rng.choice(num_frames, _NUM_LABELLED, replace=False))
-    keypoints = walk(num_frames, rng)[frames]
+    keypoints = treadmill_walk(num_frames, rng)[frames]
     keypoints += rng.normal(0.0, _LABEL_NOISE, keypoints.shape)
     keypoints[rng.uniform(size=keypoints.shape[:2]) < _MISSING_SHARE] = np.nan
     index = [f"labeled-data/walk/img{frame:05d}.png" for frame in frames]
@@ -105,7 +105,7 @@ def _write_labels(path: Path, rng: np.random.Generator) -> None:
 
 
 def _write_predictions(path: Path, num_frames: int, rng: np.random.Generator) -> tuple[Fault, ...]:
-    exact = walk(num_frames, rng)
+    exact = treadmill_walk(num_frames, rng)
     keypoints, faults = put_faults(exact, rng)
     keypoints += rng.normal(0.0, _PREDICTION_NOISE, keypoints.shape)
     likelihoods = rng.beta(60.0, 1.0, keypoints.shape[:2])

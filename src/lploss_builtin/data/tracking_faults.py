@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from lploss_builtin.data.walking_animal import BODY_PARTS, KEYPOINT_NAMES, VIEWS
+from lploss_builtin.data.rig.treadmill import BODY_PARTS, KEYPOINT_NAMES, VIEWS
 
 #: A keypoint that is at least so far off is at an impossible place, px.
 IMPOSSIBLE = 5.0
@@ -90,7 +90,8 @@ def _swap(
     frames: range,
     rng: np.random.Generator,
 ) -> None:
-    left, right = (("paw1LH", "paw4RH"), ("paw2LF", "paw3RF"))[rng.integers(2)]
+    leg = ("front", "hind")[rng.integers(2)]
+    left, right = (f"paw_{leg}_{side}" for side in ("left", "right"))
     first_of_view = len(BODY_PARTS) * int(rng.integers(len(VIEWS)))
     pair = [first_of_view + BODY_PARTS.index(part) for part in (left, right)]
     keypoints[np.ix_(frames, pair)] = keypoints[np.ix_(frames, pair[::-1])]

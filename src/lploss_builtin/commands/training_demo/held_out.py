@@ -14,7 +14,7 @@ from lploss import load_config
 from lploss_builtin.data.keypoint_columns import LEVELS
 from lploss_builtin.data.labelled_frames import LabelledFrames
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
-from lploss_builtin.data.synthetic_rig.project import RigProject
+from lploss_builtin.data.rig.project import RigProject
 from lploss_builtin.ops.geometry import Cameras
 
 

@@ -32,7 +32,7 @@ from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pos
 from lploss_builtin.commands.training_demo.report import DemoReport
 from lploss_builtin.commands.training_demo.settings import DemoSettings
 from lploss_builtin.commands.training_demo.stages import Stages
-from lploss_builtin.data.synthetic_rig.project import RigProject, make_rig_project
+from lploss_builtin.data.rig.project import RigProject, make_rig_project
 from lploss_builtin.models.building import build_model
 from lploss_builtin.training.run import TrainingRun, train
 

@@ -16,7 +16,7 @@ from lploss_builtin.commands.training_demo import (
 )
 from lploss_builtin.data.labelled_frames import LabelledFrames
 from lploss_builtin.data.labelled_project import read_project
-from lploss_builtin.data.synthetic_rig.project import make_rig_project
+from lploss_builtin.data.rig.project import make_rig_project
 
 
 @pytest.mark.slow

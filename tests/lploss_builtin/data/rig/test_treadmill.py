@@ -3,19 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lploss_builtin.data.rig.treadmill import BODY_PARTS, KEYPOINT_NAMES, treadmill_walk
 from lploss_builtin.data.tracking_faults import IMPOSSIBLE, put_faults
-from lploss_builtin.data.walking_animal import BODY_PARTS, KEYPOINT_NAMES, walk
 
 
 @pytest.fixture(scope="module")
 def exact():
-    return walk(900, np.random.default_rng(3))
+    return treadmill_walk(900, np.random.default_rng(3))
 
 
 def test_the_same_seed_walks_the_same_way():
-    one, other = (walk(50, np.random.default_rng(seed)) for seed in (1, 1))
+    one, other = (treadmill_walk(50, np.random.default_rng(seed)) for seed in (1, 1))
     np.testing.assert_array_equal(one, other)
-    assert not np.allclose(one, walk(50, np.random.default_rng(2)))
+    assert not np.allclose(one, treadmill_walk(50, np.random.default_rng(2)))
 
 
 def test_the_animal_stays_in_the_image_and_moves_smoothly(exact):
@@ -24,7 +24,8 @@ def test_the_animal_stays_in_the_image_and_moves_smoothly(exact):
     assert exact.max() < 400
     steps = np.linalg.norm(np.diff(exact, axis=0), axis=-1)
     assert 0.5 < np.median(steps) < 5
-    assert steps.max() < 15
+    # No step of a good track is above the epsilon of the temporal loss in the demo.
+    assert steps.max() < 20
 
 
 def test_two_views_come_from_three_dimensions(exact):
@@ -57,7 +58,7 @@ def test_faults_are_where_the_record_says(exact):
 
 
 def test_too_short_for_a_fault():
-    exact = walk(100, np.random.default_rng(0))
+    exact = treadmill_walk(100, np.random.default_rng(0))
     faulty, faults = put_faults(exact, np.random.default_rng(0))
     assert faults == []
     np.testing.assert_array_equal(faulty, exact)

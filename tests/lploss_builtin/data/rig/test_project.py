@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -16,10 +14,9 @@ from lploss_builtin.data.calibration import find_calibration, read_calibration, 
 from lploss_builtin.data.frame_reader import FrameReader
 from lploss_builtin.data.frame_sources import frame_source
 from lploss_builtin.data.keypoint_files import read_keypoints
-from lploss_builtin.data.synthetic_rig.animal import KEYPOINT_NAMES
-from lploss_builtin.data.synthetic_rig.frame_files import write_frames
-from lploss_builtin.data.synthetic_rig.project import make_rig_project
-from lploss_builtin.data.synthetic_rig.sequence import simulate
+from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
+from lploss_builtin.data.rig.project import make_rig_project
+from lploss_builtin.data.rig.sequence import simulate
 from lploss_builtin.data.video_recordings import find_video_recordings
 from lploss_builtin.ops.geometry import project_points, triangulate_views
 
@@ -29,7 +26,7 @@ SMALL = {"num_frames": 7, "num_views": 3, "image_size": (48, 64), "num_test_fram
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return make_rig_project(tmp_path_factory.mktemp("rig"), **SMALL, num_workers=1)
+    return make_rig_project(tmp_path_factory.mktemp("rig"), **SMALL)
 
 
 def digests(folder):
@@ -148,50 +145,18 @@ def test_calibrations_are_exact_and_differ_between_sessions(project):
     assert 0.5 < shift.max() < 60
 
 
-def test_the_same_files_again_with_two_processes(project, tmp_path):
+def test_the_same_arguments_give_the_same_files(project, tmp_path):
     seen = []
-    again = make_rig_project(tmp_path / "again", **SMALL, num_workers=2, progress=seen.append)
+    again = make_rig_project(tmp_path / "again", **SMALL, progress=seen.append)
     assert digests(again.folder) == digests(project.folder)
-    assert seen == sorted(seen)
-    assert seen[-1] == 11
+    assert seen == list(range(1, 12))
 
 
 def test_another_seed_gives_other_files(project, tmp_path):
-    other = make_rig_project(tmp_path / "other", **SMALL, seed=1, num_workers=1)
+    other = make_rig_project(tmp_path / "other", **SMALL, seed=1)
     one, two = digests(project.folder), digests(other.folder)
     assert one.keys() == two.keys()
     assert not any(one[name] == two[name] for name in one)
-
-
-def test_workers_need_no_torch():
-    module = write_frames.__module__
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
-
-
-def test_a_worker_that_fails_is_heard(tmp_path):
-    sequence = simulate(2, num_views=2, image_size=(16, 16))
-    rolls = [(sequence.shot, (tmp_path / "gone",) * 2, 0)]
-    with pytest.raises(FileNotFoundError, match="gone"):
-        write_frames(rolls, 2, 2, None)
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard_is_told_so(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from pathlib import Path\n"
-        "from lploss_builtin.data.synthetic_rig.project import make_rig_project\n"
-        f"make_rig_project(Path({str(tmp_path / 'rig')!r}), num_frames=2, num_views=2,\n"
-        "    image_size=(16, 16), num_test_frames=1, num_workers=2)\n"
-    )
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1] == (
-        "lploss.errors.ProcessError: a process ended before the images that it was to write were "
-        'there. A script must make the rig under `if __name__ == "__main__":`, or with '
-        "num_workers=1."
-    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +168,6 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
             "of 1 frames",
         ),
         ({"num_test_frames": 0}, "num_test_frames must be at least 1, got 0"),
-        ({"num_workers": 0}, "num_workers must be at least 1 or None, got 0"),
         ({"num_views": 9}, "num_views must be from 2 to 6, got 9"),
     ],
 )
@@ -215,7 +179,7 @@ def test_arguments_out_of_range(tmp_path, arguments, message):
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ArgumentValueError, match="must be an empty folder or not be there yet"):
+    with pytest.raises(ArgumentValueError, match="must be an empty folder or not exist yet"):
         make_rig_project(tmp_path, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -223,7 +187,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("filmed")
-    return make_rig_project(folder, **SMALL, num_video_frames=9, num_workers=1)
+    return make_rig_project(folder, **SMALL, num_video_frames=9)
 
 
 def test_videos_of_a_session_without_labels(project, filmed):
@@ -262,7 +226,7 @@ def test_what_is_true_of_the_videos(project, filmed):
 
 
 def test_the_same_arguments_give_the_same_videos(filmed, tmp_path):
-    again = make_rig_project(tmp_path, **SMALL, num_video_frames=9, num_workers=1)
+    again = make_rig_project(tmp_path, **SMALL, num_video_frames=9)
     assert digests(again.folder) == digests(filmed.folder)
 
 

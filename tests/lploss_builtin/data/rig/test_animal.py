@@ -3,13 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lploss_builtin.data.synthetic_rig.animal import KEYPOINT_NAMES, PARTS, poses
-from lploss_builtin.data.synthetic_rig.obstacles import Box, obstacles
-from lploss_builtin.data.synthetic_rig.walk import walk
+from lploss_builtin.data.rig.animal import KEYPOINT_NAMES, PARTS, walk
+from lploss_builtin.data.rig.capsules import pillars
 
 
 def walked(num_frames, seed):
-    return poses(walk(num_frames, np.random.default_rng(seed)))
+    return walk(num_frames, np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +28,12 @@ def test_the_same_seed_walks_the_same_way_and_farther():
 
 
 def test_nothing_jumps(long_walks):
-    for body in long_walks:
-        points = np.concatenate([body.keypoints, body.starts, body.ends], axis=1)
+    for poses in long_walks:
+        points = np.concatenate([poses.keypoints, poses.body.starts, poses.body.ends], axis=1)
         speeds = np.linalg.norm(np.diff(points, axis=0), axis=-1)
         # mm a frame; the body is 100 mm long, and a paw that swings overtakes it.
         assert speeds.max() < 25
-        changes = np.linalg.norm(np.diff(body.keypoints, 2, axis=0), axis=-1)
+        changes = np.linalg.norm(np.diff(poses.keypoints, 2, axis=0), axis=-1)
         assert changes.max() < 15
         trunk = [KEYPOINT_NAMES.index(name) for name in ("neck", "hip", "tail_base")]
         assert speeds[:, trunk].max() < 8
@@ -42,18 +41,18 @@ def test_nothing_jumps(long_walks):
 
 
 def test_it_turns_both_ways_and_raises_its_head(long_walks):
-    turning = [np.diff(body.headings).mean() for body in long_walks]
+    turning = [np.diff(poses.headings).mean() for poses in long_walks]
     assert min(turning) < 0 < max(turning)
     nose, neck = (KEYPOINT_NAMES.index(name) for name in ("nose", "neck"))
-    for body in long_walks:
-        height = body.keypoints[:, nose, 2] - body.keypoints[:, neck, 2]
+    for poses in long_walks:
+        height = poses.keypoints[:, nose, 2] - poses.keypoints[:, neck, 2]
         assert np.ptp(height) > 20
 
 
 def test_paws_stand_still_on_the_ground(long_walks):
     paws = [KEYPOINT_NAMES.index(name) for name in KEYPOINT_NAMES if name.startswith("paw")]
-    for body in long_walks:
-        feet = body.keypoints[:, paws]
+    for poses in long_walks:
+        feet = poses.keypoints[:, paws]
         is_down = (feet[1:, :, 2] < 4.01) & (feet[:-1, :, 2] < 4.01)
         steps = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
         assert 0.4 < is_down.mean() < 0.7
@@ -62,27 +61,22 @@ def test_paws_stand_still_on_the_ground(long_walks):
 
 
 def test_left_and_right_are_mirror_images(long_walks):
-    for name, radii in PARTS.items():
+    for name, radius in PARTS.items():
         if "left" in name:
-            assert PARTS[name.replace("left", "right")] == radii
+            assert PARTS[name.replace("left", "right")] == radius
     ears = [KEYPOINT_NAMES.index(f"ear_{side}") for side in ("left", "right")]
     nose = KEYPOINT_NAMES.index("nose")
-    for body in long_walks:
+    for poses in long_walks:
         left, right = (
-            np.linalg.norm(body.keypoints[:, ear] - body.keypoints[:, nose], axis=-1)
+            np.linalg.norm(poses.keypoints[:, ear] - poses.keypoints[:, nose], axis=-1)
             for ear in ears
         )
         np.testing.assert_allclose(left, right)
 
 
 def test_it_runs_into_nothing(long_walks):
-    for body in long_walks:
-        for obstacle in obstacles(0, 0):
-            reach = (
-                0.5 * np.hypot(obstacle.length, obstacle.width)
-                if isinstance(obstacle, Box)
-                else obstacle.radius
-            )
-            for ends in (body.starts, body.ends):
-                away = np.hypot(ends[..., 0] - obstacle.x, ends[..., 1] - obstacle.y)
-                assert away.min() > reach
+    obstacles = pillars(0, 0)
+    for poses in long_walks:
+        for ends in (poses.body.starts, poses.body.ends):
+            away = np.linalg.norm(ends[:, :, None, :2] - obstacles.starts[:, :2], axis=-1)
+            assert (away - poses.body.radii[:, None] > obstacles.radii).all()

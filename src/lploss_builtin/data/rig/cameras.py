@@ -91,33 +91,38 @@ def camera_centres(cameras: Cameras) -> Float64[np.ndarray, "views 3"]:
     return -np.einsum("vji,vj->vi", extrinsics[..., :3], extrinsics[..., 3])
 
 
-def lines_of_sight(
-    cameras: Cameras, pixels: Float64[np.ndarray, "num_points 2"]
-) -> Float64[np.ndarray, "views num_points 3"]:
-    """Return the directions in the world, of unit length, in which pixels look.
+def pixel_rays(
+    cameras: Cameras, image_size: tuple[int, int]
+) -> Float64[np.ndarray, "views height width 3"]:
+    """Return the directions in the world, of unit length, in which the pixels look.
 
     Args:
         cameras: the cameras.
-        pixels: the same ones of each camera.
+        image_size: height and width, px.
 
     Example:
-        >>> matrix = torch.tensor([[[50.0, 0, 4], [0, 50.0, 4], [0, 0, 1]]], dtype=torch.float64)
+        >>> matrix = torch.tensor([[[50.0, 0, 0], [0, 50.0, 0], [0, 0, 1]]], dtype=torch.float64)
         >>> cameras = Cameras(matrix, torch.eye(3, 4, dtype=torch.float64)[None])
-        >>> lines_of_sight(cameras, np.array([[4.0, 4.0]]))
-        array([[[0., 0., 1.]]])
+        >>> pixel_rays(cameras, (1, 1))
+        array([[[[0., 0., 1.]]]])
     """
-    points = torch.from_numpy(pixels)
-    pieces = [points[at : at + _POINTS_AT_ONCE] for at in range(0, len(points), _POINTS_AT_ONCE)]
+    height, width = image_size
+    rows, columns = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64),
+        torch.arange(width, dtype=torch.float64),
+        indexing="ij",
+    )
+    points = torch.stack([columns, rows], dim=-1).reshape(-1, 2)
     directions = torch.cat(
         [
             undistorted_rays(piece.expand(1, cameras.num_views, -1, 2), cameras).directions
-            for piece in pieces
+            for piece in points.tensor_split(1 + len(points) // _POINTS_AT_ONCE)
         ],
         dim=-1,
     )
-    rays = rearrange(directions.numpy(), "xy 1 views points -> views points xy")
+    rays = rearrange(directions.numpy(), "xy 1 views (h w) -> views h w xy", h=height)
     rays = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
-    rays = np.einsum("vji,vpj->vpi", cameras.extrinsics.numpy()[..., :3], rays)
+    rays = np.einsum("vji,vhwj->vhwi", cameras.extrinsics.numpy()[..., :3], rays)
     return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,21 +13,21 @@ from typing import Any
 import numpy as np
 import yaml
 from einops import rearrange
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_columns import header_rows
-from lploss_builtin.data.synthetic_rig.animal import KEYPOINT_NAMES
-from lploss_builtin.data.synthetic_rig.calibration_file import write_calibration
-from lploss_builtin.data.synthetic_rig.frame_files import Roll, frame_name, write_frames
-from lploss_builtin.data.synthetic_rig.rig_cameras import VIEW_NAMES
-from lploss_builtin.data.synthetic_rig.sequence import RigSequence, simulate
-from lploss_builtin.data.synthetic_rig.video_files import write_videos
+from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
+from lploss_builtin.data.rig.cameras import VIEW_NAMES
+from lploss_builtin.data.rig.sequence import RigSequence, simulate
 
-_FRAMES_A_TASK = 20
+FRAME_RATE = 30
 _SCORER = "synthetic_rig"
 _VIDEOS = "videos"
+_PNG_COMPRESSION = 3
+# Edges stay sharp; a keyframe every two seconds, as cameras have it.
+_VIDEO_OPTIONS = {"crf": "17", "g": "60"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,11 @@ class RigProject:
     Attributes:
         folder: the project.
         config: the config.
-        labels: for each view the label file.
-        test_labels: for each view that of the session that is held out.
-        truth: where the keypoints of all frames are in the world.
-        videos: for each view the video of the session without labels; empty where there is none.
-        video_session: number of that session in `simulate`; the name ends in it.
+        labels: label file of each view.
+        test_labels: label file of each view for the session that is held out.
+        truth: positions of the keypoints of all frames in the world.
+        videos: video of each view of the session without labels; empty where there is none.
+        video_session: number of that session in `simulate`; its name ends in it.
     """
 
     folder: Path
@@ -70,37 +71,33 @@ def make_rig_project(
     num_test_frames: int = 100,
     num_video_frames: int = 0,
     seed: int = 0,
-    num_workers: int | None = None,
     progress: Callable[[int], None] | None = None,
     config: Mapping[str, Any] = MappingProxyType({}),
 ) -> RigProject:
     """Write a project with labelled images of an animal that several cameras film.
 
-    It has the layout of a project of Lightning Pose. ``truth_3d.csv`` says where the keypoints of
-    all frames are in the world. The same arguments give the same files, whatever the number of
-    processes; ``config.yaml``, which holds the path of the folder, is written last.
+    The project has the layout of Lightning Pose. ``truth_3d.csv`` holds the positions of the
+    keypoints of all frames in the world. The same arguments give the same files; ``config.yaml``,
+    which holds the path of the folder, is written last.
 
     Args:
-        folder: for the project; must be empty or not there yet.
-        num_frames: labelled frames of all sessions together; those of one follow each other.
-        num_views: number of cameras, from 2 to 6.
+        folder: of the project; must be empty or not exist yet.
+        num_frames: labelled frames of all sessions together; those of a session are consecutive.
+        num_views: number of cameras, 2 to 6.
         image_size: height and width, px.
-        num_sessions: each with a calibration of its own.
-        num_test_frames: labelled frames of one session more, which is held out.
-        num_video_frames: frames of yet another session, which has a video for each view and no
-            labels; 0: there is none.
-        seed: of all that is random.
-        num_workers: number of processes; ``None``: as many as there are cores and as is worth it.
-            With more than one, a script must call this under ``if __name__ == "__main__":``.
-        progress: called with the number of frames written so far, of all
+        num_sessions: number of sessions, each with its own calibration.
+        num_test_frames: labelled frames of one more session, which is held out.
+        num_video_frames: frames of another session, which has a video per view and no labels;
+            0: there is no such session.
+        seed: of everything that is random.
+        progress: called with the number of frames written so far, out of
             ``num_frames + num_test_frames + num_video_frames``.
-        config: sections to put into the config beside ``data``; keys of a section ``data`` go
-            over those that are written here.
+        config: sections to add to the config beside ``data``; keys of a section ``data``
+            override those that are written here.
 
     Raises:
         ArgumentValueError: a number is out of its range, or the folder is not empty.
         MissingDependencyError: Pillow is not installed, or av, which videos need.
-        ProcessError: a process ended before its images were written.
 
     Example:
         >>> import tempfile
@@ -115,8 +112,9 @@ def make_rig_project(
         >>> project.labels["left"].read_text().splitlines()[-1].split(",")[0]
         'labeled-data/session1_left/img00000.png'
     """
-    _check(folder, num_frames, num_sessions, num_test_frames, num_workers)
+    _check(folder, num_frames, num_sessions, num_test_frames)
     _check_video(num_video_frames, image_size)
+    require("PIL.Image", "train", "to write images")
     lengths = [
         num_frames // num_sessions + (number < num_frames % num_sessions)
         for number in range(num_sessions)
@@ -132,15 +130,10 @@ def make_rig_project(
         if length
     ]
     labelled = [session for session in sessions if not session.is_video]
-    filmed = [session for session in sessions if session.is_video]
     views = VIEW_NAMES[:num_views]
     (folder / "calibrations").mkdir(parents=True)
     for session in sessions:
-        sequence = session.sequence
-        path = folder / "calibrations" / f"{session.name}.toml"
-        write_calibration(path, sequence.cameras, sequence.rotations)
-        for view in views:
-            (folder / _image_folder(session, view)).mkdir(parents=True)
+        _write_calibration(folder / "calibrations" / f"{session.name}.toml", session.sequence)
     labels = {view: folder / f"CollectedData_{view}.csv" for view in views}
     test_labels = {view: folder / f"CollectedData_{view}_new.csv" for view in views}
     for number, view in enumerate(views):
@@ -149,9 +142,19 @@ def make_rig_project(
             _write_table(paths[view], ("x", "y", "visible"), _labels(chosen, view, number))
     truth = folder / "truth_3d.csv"
     _write_table(truth, ("x", "y", "z"), _truth(sessions))
-    num_all = num_frames + num_test_frames + num_video_frames
-    write_frames(_rolls(folder, sessions, views), num_all, num_workers, progress)
-    videos = _write_videos(folder, filmed, views)
+    videos: dict[str, Path] = {}
+    num_written = 0
+    for session in sessions:
+        if session.is_video:
+            (folder / _VIDEOS).mkdir()
+            videos = {view: folder / _VIDEOS / f"{session.name}_{view}.mp4" for view in views}
+            written = _write_videos(list(videos.values()), session.sequence)
+        else:
+            written = _write_images([folder / _image_folder(session, v) for v in views], session)
+        for _ in written:
+            num_written += 1
+            if progress is not None:
+                progress(num_written)
     path = folder / "config.yaml"
     data = _data(folder, views, image_size) | ({"video_dir": _VIDEOS} if videos else {})
     content = {**config, "data": {**data, **config.get("data", {})}}
@@ -159,13 +162,17 @@ def make_rig_project(
     return RigProject(folder, path, labels, test_labels, truth, videos, num_sessions + 1)
 
 
-def _check(
-    folder: Path,
-    num_frames: int,
-    num_sessions: int,
-    num_test_frames: int,
-    num_workers: int | None,
-) -> None:
+def frame_name(number: int) -> str:
+    """Return the name of the image file of a frame.
+
+    Example:
+        >>> frame_name(7)
+        'img00007.png'
+    """
+    return f"img{number:05d}.png"
+
+
+def _check(folder: Path, num_frames: int, num_sessions: int, num_test_frames: int) -> None:
     if num_sessions < 1 or num_frames < num_sessions:
         raise ArgumentValueError(
             "num_sessions must be at least 1, and num_frames at least num_sessions, got "
@@ -173,12 +180,10 @@ def _check(
         )
     if num_test_frames < 1:
         raise ArgumentValueError(f"num_test_frames must be at least 1, got {num_test_frames}")
-    if num_workers is not None and num_workers < 1:
-        raise ArgumentValueError(f"num_workers must be at least 1 or None, got {num_workers}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArgumentValueError(
-            f"{folder} must be an empty folder or not be there yet. Choose another one, or delete "
-            "what it holds."
+            f"{folder} must be an empty folder or not exist yet. Choose another one, or delete its "
+            "content."
         )
 
 
@@ -190,35 +195,74 @@ def _check_video(num_video_frames: int, image_size: tuple[int, int]) -> None:
     require("av", "train", "to write videos")
     if any(side % 2 for side in image_size):
         raise ArgumentValueError(
-            f"image_size must be even for videos, which store colours in half the size, got "
+            "image_size must be even for videos, which store colours at half the size, got "
             f"{image_size}"
         )
 
 
 def _image_folder(session: _Session, view: str) -> str:
-    parent = f"{_VIDEOS}/frames" if session.is_video else "labeled-data"
-    return f"{parent}/{session.name}_{view}"
+    return f"labeled-data/{session.name}_{view}"
 
 
-def _write_videos(
-    folder: Path, sessions: list[_Session], views: tuple[str, ...]
-) -> dict[str, Path]:
-    """Make videos from images, which are removed."""
-    videos = {}
-    for session in sessions:
-        names = [frame_name(number) for number in range(len(session.sequence.keypoints_3d))]
-        frames = {view: folder / _image_folder(session, view) for view in views}
-        videos = {view: folder / _VIDEOS / f"{session.name}_{view}.mp4" for view in views}
-        write_videos({videos[view]: [frames[view] / name for name in names] for view in views})
-        shutil.rmtree(folder / _VIDEOS / "frames")
-    return videos
+def _write_images(folders: list[Path], session: _Session) -> Iterator[None]:
+    """Write the images of all views; yield after each frame."""
+    image = require("PIL.Image", "train", "to write images")
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for number, views in enumerate(session.sequence.images()):
+        for folder, pixels in zip(folders, views, strict=True):
+            image.fromarray(pixels).save(
+                folder / frame_name(number), compress_level=_PNG_COMPRESSION
+            )
+        yield
 
 
-def _rolls(folder: Path, sessions: list[_Session], views: tuple[str, ...]) -> Iterator[Roll]:
-    for session in sessions:
-        folders = tuple(folder / _image_folder(session, view) for view in views)
-        for number, shot in enumerate(session.sequence.pieces(_FRAMES_A_TASK)):
-            yield shot, folders, number * _FRAMES_A_TASK
+def _write_videos(paths: list[Path], sequence: RigSequence) -> Iterator[None]:
+    """Write a video per view, H.264 in MP4; yield after each frame."""
+    av = require("av", "train", "to write videos")
+    height, width = sequence.image_size
+    with ExitStack() as stack:
+        outputs = []
+        for path in paths:
+            container = stack.enter_context(av.open(str(path), "w"))
+            stream = container.add_stream("libx264", rate=FRAME_RATE, options=_VIDEO_OPTIONS)
+            stream.pix_fmt, stream.height, stream.width = "yuv420p", height, width
+            # The number of threads changes what the codec writes.
+            stream.thread_count = 1
+            outputs.append((container, stream))
+        for views in sequence.images():
+            for (container, stream), pixels in zip(outputs, views, strict=True):
+                container.mux(stream.encode(_video_frame(pixels)))
+            yield
+        for container, stream in outputs:
+            container.mux(stream.encode(None))
+
+
+def _video_frame(pixels: UInt8[np.ndarray, "height width 3"]) -> Any:
+    av = require("av", "train", "to write videos")
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24")
+
+
+def _write_calibration(path: Path, sequence: RigSequence) -> None:
+    """Write the cameras as Anipose does; reading them again gives the same numbers, bit by bit."""
+    cameras = sequence.cameras
+    distortions = cameras.distortions
+    values = {
+        "name": list(cameras.names or ()),
+        "size": [[int(side) for side in size] for size in cameras.image_sizes or ()],
+        "matrix": cameras.intrinsics.tolist(),
+        "distortions": [] if distortions is None else distortions.tolist(),
+        "rotation": sequence.rotations.tolist(),
+        "translation": cameras.extrinsics[..., 3].tolist(),
+    }
+    lines: list[str] = []
+    for number in range(cameras.num_views):
+        lines.append(f"[cam_{number}]")
+        # JSON and TOML write strings, numbers and lists of them alike.
+        lines += [f"{key} = {json.dumps(entries[number])}" for key, entries in values.items()]
+        lines.append("")
+    lines += ["[metadata]", "adjusted = false", "error = 0.0"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 _Row = tuple[str, list[float]]
