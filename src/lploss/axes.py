@@ -125,6 +125,24 @@ class Axes:
                         along = self.text.split()[axis]
                         raise self._error(loss, name, shape, f"{expected} along {along}", size)
 
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the shape that a tensor with these axes has.
+
+        Args:
+            sizes: sizes of axes, as `check` extends them; an axis without one gets size 1.
+
+        Example:
+            >>> Axes.parse("batch two_x_num_keypoints").shape({"batch": 8, "num_keypoints": 5})
+            (8, 10)
+        """
+        return tuple(
+            1
+            if factors is None
+            else factors[0]
+            * sizes.get("_x_".join(factors[1]), math.prod(sizes.get(n, 1) for n in factors[1]))
+            for factors in self.factors
+        )
+
     def _error(
         self, loss: str, name: str, shape: torch.Size, expected: str, came: int
     ) -> ShapeError:

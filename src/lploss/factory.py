@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import TextIOBase
 from typing import IO, Any, cast
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lploss import reduction
-from lploss.errors import ArgumentValueError, ConfigError
+from lploss.errors import ArgumentValueError, ConfigError, did_you_mean
 from lploss.inputs import InputResolver
 from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage, parameters_of
 from lploss.recorder import FlightRecorder, LossRecord
@@ -152,6 +152,7 @@ class LossFactory(nn.Module):
         *,
         stage: Stage | None = None,
         anneal_weight: float | Tensor | None = None,
+        batch_weights: Mapping[str, float | Tensor] | None = None,
         **batch: Any,
     ) -> LossResult:
         """Evaluate all losses on a batch.
@@ -159,6 +160,9 @@ class LossFactory(nn.Module):
         Args:
             stage: prefix of the names in the log: ``"train"``, ``"val"`` or ``"test"``.
             anneal_weight: multiplies the losses that are annealed; 1 unless given.
+            batch_weights: for each loss, by name, what multiplies its part of the sum that is
+                returned; 1 unless given. Log entries and records are not multiplied. For gradients
+                that are accumulated over several batches, see the method `batch_weights`.
             **batch: the inputs, by name; what no loss declares is ignored.
 
         Returns:
@@ -175,28 +179,93 @@ class LossFactory(nn.Module):
                     f"anneal_weight must be one number, got shape {tuple(anneal_weight.shape)}"
                 )
             anneal_weight = anneal_weight.reshape(())
+        weights = batch_weights or {}
+        for name in weights:
+            if name not in self.losses:
+                raise ArgumentValueError(
+                    f"batch_weights holds {name!r}, which is not a loss of this factory."
+                    f"{did_you_mean(name, self.losses)} Its losses: {', '.join(self.losses)}."
+                )
         inputs = self._inputs.resolve(batch)
         prefix = f"{stage}_" if stage else ""
         shared = self._evaluated_together(inputs, stage) if self._shares() else None
         total: Tensor | None = None
+        logged_total: Tensor | None = None
         logs: list[LogEntry] = []
         for name, loss in self.losses.items():
             evaluation = loss.evaluate(inputs, stage) if shared is None else shared[name]
             weighted = evaluation.weighted
             if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
-            # A copy, so that who scales the total in place does not change what was logged.
-            total = weighted.clone() if total is None else total + weighted
             logs += evaluation.logs
             logged = weighted.detach()
+            if weights:
+                logged_total = logged if logged_total is None else logged_total + logged
+                if (weight := weights.get(name)) is not None:
+                    weight = weight.to(weighted) if isinstance(weight, Tensor) else weight
+                    weighted = weighted * weight
+            # A copy, so that who scales the total in place does not change what was logged.
+            total = weighted.clone() if total is None else total + weighted
             logs.append({"name": f"{prefix}{name}_loss_weighted", "value": logged})
             if self.recorder is not None:
                 applied = 1.0 if anneal_weight is None or not loss.annealed else anneal_weight
                 self.recorder.add(stage, name, evaluation, logged, applied)
         if total is None:
             total = torch.zeros(())
-        logs.append({"name": f"{prefix}{self.total_name}", "value": total.detach().clone()})
+        logged_total = total.detach() if logged_total is None else logged_total
+        logs.append({"name": f"{prefix}{self.total_name}", "value": logged_total.clone()})
         return LossResult(total, logs)
+
+    def batch_weights(self, batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
+        """Return how much each of some batches counts beside the others, for each loss.
+
+        Where gradients are accumulated over several batches, the mean of their losses is not the
+        loss of one large batch: a keypoint in a batch with few labels counts more than one in a
+        batch with many. With these weights, each counts the same.
+
+        Batches need not hold predictions. For a loss that gives `Reason.NOT_LABELLED`, the labels
+        tell the weights; a loss for which they cannot be told is left out, and keeps the mean over
+        its batches. With predictions, the weights of all losses are exact.
+
+        Where losses are shared with other processes, all of them must call this with as many
+        batches; it is one all-reduce. Nothing else waits for the device.
+
+        Args:
+            batches: those that one step of the optimizer takes; a mapping of inputs each.
+
+        Returns:
+            For each batch what to hand to the call as ``batch_weights``. Divide the total by the
+            number of batches, as without weights.
+
+        Example:
+            >>> losses = LossFactory({"rmse": {}})
+            >>> gap = float("nan")
+            >>> labels = torch.tensor([[[0.0, 0.0, 5.0, 5.0]], [[gap, gap, 5.0, 5.0]]])
+            >>> weights = losses.batch_weights([{"keypoints_targ": own} for own in labels])
+            >>> [round(own["rmse"].item(), 3) for own in weights]
+            [1.333, 0.667]
+        """
+        together = self._shares()
+        known: dict[str, list[Tensor | int]] = {name: [] for name in self.losses}
+        device = torch.device("cpu")
+        for batch in batches:
+            with torch.no_grad():
+                inputs = self._inputs.resolve(batch, strict=False)
+            device = next((v.device for v in inputs.values() if isinstance(v, Tensor)), device)
+            for name in list(known):
+                number = self.losses[name].count(inputs)
+                if number is None:
+                    del known[name]
+                else:
+                    known[name].append(number)
+        if not known or not batches:
+            return [{} for _ in batches]
+        numbers = torch.stack(
+            [torch.stack([_on(device, number) for number in column]) for column in known.values()],
+            dim=1,
+        )
+        rows = reduction.shares(numbers, together=together)
+        return [dict(zip(known, row.unbind(), strict=True)) for row in rows]
 
     def check(self, **batch: Any) -> None:
         """Check that a batch holds all that the losses need, or what it is derived from.
@@ -265,6 +334,12 @@ class LossFactory(nn.Module):
             console.width = 1000
         for table in self.recorder.tables():
             console.print(table)
+
+
+def _on(device: torch.device, number: Tensor | int) -> Tensor:
+    if isinstance(number, Tensor):
+        return number.to(device)
+    return torch.full((), number, dtype=torch.int64, device=device)
 
 
 def _built(

@@ -39,8 +39,12 @@ class InputResolver:
         for name in self._required:
             self._load(name)
 
-    def resolve(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    def resolve(self, batch: Mapping[str, Any], *, strict: bool = True) -> Mapping[str, Any]:
         """Return the batch with what is missing and can be derived.
+
+        Args:
+            batch: the inputs, by name.
+            strict: whether an input that cannot be derived is an error; else it stays absent.
 
         Raises:
             MissingInputError: a required input is absent and cannot be derived.
@@ -50,7 +54,7 @@ class InputResolver:
             return batch
         resolved = dict(batch)
         for name in absent:
-            if not self._derive(name, resolved, ()):
+            if not self._derive(name, resolved, ()) and strict:
                 raise missing_input(self._required[name], name, batch, self._registry, self._prefer)
         return resolved
 

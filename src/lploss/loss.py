@@ -36,7 +36,7 @@ from lploss.inputs import missing_input
 from lploss.properties import Properties
 from lploss.reduction import Denominator, Method
 from lploss.specs import NAME
-from lploss.validity import Validity, left_out_and_valid, masks_of
+from lploss.validity import Reason, Validity, left_out_and_valid, masks_of
 
 Kind: TypeAlias = Literal["supervised", "unsupervised"]
 Stage: TypeAlias = Literal["train", "val", "test"]
@@ -377,6 +377,43 @@ class Loss(nn.Module, ABC):
         return loss if valid is None else torch.where(valid, loss, math.nan)
 
     @final
+    def count(self, batch: Mapping[str, Any]) -> Tensor | int | None:
+        """Return the number of elements that the mean over a batch divides by.
+
+        Predictions may be absent. Then it is the number of labelled elements, up to a factor that
+        is the same for all batches: what `LossFactory.batch_weights` needs before a network has
+        seen the batches. It is that of the mean unless other elements are left out, too.
+
+        Args:
+            batch: the inputs, by name.
+
+        Returns:
+            The number; ``None`` where it depends on inputs that are absent: `remove_nans` does not
+            give `Reason.NOT_LABELLED`, or an absent input has no annotation that says its axes.
+
+        Example:
+            >>> import lploss
+            >>> labels = torch.tensor([[1.0, 2.0, float("nan"), float("nan")]])
+            >>> lploss.create_loss("rmse").count({"keypoints_targ": labels})
+            tensor(1)
+        """
+        cls = type(self)
+        with torch.no_grad():
+            absent = [n for n, required in cls.inputs.items() if required and batch.get(n) is None]
+            if not absent:
+                loss, valid, _ = self._steps_1_to_3(batch)
+                return reduction.count(loss, valid, self.denominator)
+            stand_ins = self._stand_ins(batch, absent)
+            if stand_ins is None or not cls._cleaned:
+                return None
+            given = self._declared_inputs({**batch, **stand_ins})
+            _, validity = self.remove_nans(**{n: given[n] for n in cls._cleaned if n in given})
+            if not isinstance(validity, Mapping) or Reason.NOT_LABELLED not in validity:
+                return None
+            is_labelled = ~validity[Reason.NOT_LABELLED]
+            return reduction.count(is_labelled, is_labelled, self.denominator)
+
+    @final
     def evaluate(self, batch: Mapping[str, Any], stage: Stage | None = None) -> Evaluation:
         """Run all steps and return everything that they yield; `forward` is thin over this."""
         return self.conclude(self.measure(batch), stage)
@@ -468,6 +505,21 @@ class Loss(nn.Module, ABC):
             given[name] = value
         return given
 
+    def _stand_ins(
+        self, batch: Mapping[str, Any], absent: Sequence[str]
+    ) -> dict[str, Tensor] | None:
+        """Return zeros in the shape of absent inputs; ``None`` where nothing says the shape."""
+        sizes = dict(self.axis_sizes)
+        there: list[Tensor] = []
+        for name in self.inputs:
+            if (value := batch.get(name)) is not None and (axes := self._axes.get(name)):
+                axes.check(self.loss_name, name, value, sizes)
+                there.append(value)
+        if not there or any(name not in self._axes for name in absent):
+            return None
+        zero = torch.zeros((), dtype=there[0].dtype, device=there[0].device)
+        return {name: zero.expand(self._axes[name].shape(sizes)) for name in absent}
+
     def _with_demands(self, error: ShapeError) -> ShapeError:
         if not self.axis_sizes:
             return error
@@ -499,7 +551,7 @@ class Loss(nn.Module, ABC):
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # These arguments of `forward`, here and in the factory, are no inputs.
-_RESERVED = ("stage", "anneal_weight")
+_RESERVED = ("stage", "anneal_weight", "batch_weights")
 
 
 def parameters_of(cls: type[Loss]) -> dict[str, inspect.Parameter]:

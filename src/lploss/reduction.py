@@ -125,6 +125,23 @@ def across_processes(means: Sequence[Tensor], numbers: Sequence[Tensor | int]) -
     return shared
 
 
+def shares(numbers: Tensor, *, together: bool) -> Tensor:
+    """Return how much each batch counts beside the others: 1 for one of average size.
+
+    Args:
+        numbers: ``batches losses``: how many elements of each loss a batch has.
+        together: whether the batches of all processes are meant; all of them must call this.
+
+    Example:
+        >>> shares(torch.tensor([[3], [1]]), together=False).tolist()
+        [[1.5], [0.5]]
+    """
+    numbers = numbers.float() if numbers.device.type == "mps" else numbers.double()
+    if together:
+        dist.all_reduce(numbers)
+    return len(numbers) * numbers / numbers.sum(dim=0).clamp(min=1)
+
+
 def gather(value: Any) -> list[Any]:
     """Return what each process holds, in the order of their ranks; all of them must call this.
 

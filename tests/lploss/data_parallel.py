@@ -166,6 +166,23 @@ def step(batch: Batch, sync: Any) -> dict[str, Any]:
     }
 
 
+def labelled_losses(sync: Any) -> LossFactory:
+    """Return losses whose elements are those that are labelled."""
+    return LossFactory({"heatmap_mse": {}, "regression": {"log_weight": 0.5}}, sync=sync)
+
+
+def accumulated(batches: list[Batch]) -> dict[str, Any]:
+    """Accumulate the gradient of some batches under DDP."""
+    net = DistributedDataParallel(network(batches[0]["features"].dtype))
+    losses = labelled_losses("auto")
+    labels = [{n: own[n] for n in ("keypoints_targ", "heatmaps_targ")} for own in batches]
+    weights = losses.batch_weights(labels)
+    for own, weight in zip(batches, weights, strict=True):
+        result = losses(batch_weights=weight, **inputs(net, own)[0])
+        (result.loss / len(batches)).backward()
+    return {"gradient": flat_gradient(net), "weights": weights}
+
+
 def flat_gradient(net: nn.Module) -> Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
 
