@@ -132,9 +132,12 @@ def _warnings_as_messages() -> Iterator[None]:
 
 def _print_version(wanted: bool | None) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"lploss {version('lploss')}")
+        try:
+            typer.echo(f"lploss {version('lploss')}")
+        except PackageNotFoundError:
+            typer.echo("lploss, version unknown: its package metadata is missing")
         raise typer.Exit
 
 

@@ -108,7 +108,9 @@ def discover(
 ) -> list[Plugin]:
     """Import the manifest of every plugin and call its hooks, one plugin at a time.
 
-    Nothing that a plugin does, short of ending the process, keeps another from being found.
+    Whatever a plugin raises is recorded and affects no other plugin. This includes exceptions that
+    do not derive from `Exception`, such as the panics of Rust extensions, the outcomes of pytest,
+    and ``sys.exit()``. Only `KeyboardInterrupt` passes: it comes from the user.
 
     Args:
         distributions: where to look; all installed distributions unless given.
@@ -131,7 +133,9 @@ def discover(
             name = normalise(metadata["Name"])
             # Asked for what is not there, a backport raises and the standard library does not.
             version = metadata["Version"] if "Version" in metadata else "?"  # noqa: SIM401
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             # A damaged installation in the same environment must not hide the plugins.
             about = ("unreadable", str(getattr(distribution, "_path", distribution)), "?", "?")
             failure = failure_of("metadata of the distribution", error)
@@ -160,7 +164,9 @@ def _load(
         manager = _checked(manifest, entry_point.name)
         stage = "call of the hooks"
         specs = tuple(spec for hook in HOOKS for spec in _call(manager, hook))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         seconds = time.perf_counter() - start
         return Plugin(*about, "failed", seconds, failure=failure_of(stage, error))
     seconds = time.perf_counter() - start

@@ -118,5 +118,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the error as one line: its type, and its message up to the first line break."""
-    message = str(error).strip().splitlines()
+    try:
+        message = str(error).strip().splitlines()
+    except Exception:  # an exception of somebody else's library may be broken itself
+        message = ["its message cannot be shown"]
     return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__

@@ -41,6 +41,14 @@ _UNKNOWN: dict[type, type[UnknownNameError]] = {
     CommandSpec: UnknownNameError,
 }
 
+_NO_METADATA = (
+    "The package metadata of lploss is missing, so its losses, models and commands cannot be "
+    "found: plugins are found through the entry points in the folder lploss-VERSION.dist-info. In "
+    "a frozen application, include the metadata and the modules of lploss and of each plugin, e.g. "
+    "by `pyinstaller --copy-metadata lploss --collect-submodules lploss_builtin`. Elsewhere, "
+    "install lploss instead of only putting its source on the path."
+)
+
 S = TypeVar("S", bound=Spec)
 
 
@@ -142,6 +150,8 @@ class Registry:
                 warnings.warn(
                     f"{message}. `lploss plugins` shows more.", PluginLoadWarning, stacklevel=2
                 )
+        if self._lacks_metadata:
+            warnings.warn(_NO_METADATA, PluginLoadWarning, stacklevel=2)
 
     @property
     def failures(self) -> dict[str, Failure]:
@@ -218,7 +228,9 @@ class Registry:
                 loaded = getattr(loaded, part)
             if kind is LossSpec:
                 _check_loss(entry.spec.name, loaded)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as in `discovery.discover`
             failure = discovery.failure_of(f"import of {target}", error)
             self._load_failures[entry.qualified_name] = failure
             hint = ""
@@ -235,12 +247,21 @@ class Registry:
         self._load_failures.pop(entry.qualified_name, None)
         return loaded
 
+    @property
+    def _lacks_metadata(self) -> bool:
+        """Whether Python finds no entry points of lploss itself, as in a frozen application."""
+        found = {plugin.distribution for plugin in self.plugins}
+        return self._distributions is None and "lploss" not in found
+
     def _unknown(self, kind: type[S], name: str) -> UnknownNameError:
         names = self.names(kind)
         if "/" in name:
             names = [entry.qualified_name for entry in self.entries(kind)]
         lines = [f"there is no {kind.kind} {name!r}.{did_you_mean(name, names)}"]
-        lines.append(f"Known: {', '.join(names) if names else 'none'}.")
+        if self._lacks_metadata:
+            lines.append(_NO_METADATA)
+        if names or not self._lacks_metadata:
+            lines.append(f"Known: {', '.join(names) if names else 'none'}.")
         if failed := [p for p in self.plugins if p.failure]:
             lines.append("These plugins failed to load, and may be the ones that provide it:")
             lines += [f"  {_whose(plugin)}: {plugin.failure}" for plugin in failed]

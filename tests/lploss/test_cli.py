@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -264,6 +267,15 @@ def test_a_command_that_cannot_be_imported_names_the_extra(run: Run) -> None:
 
 def test_version(run_builtin: Run) -> None:
     assert run_builtin("--version").stdout.startswith("lploss 0.")
+
+
+def test_version_without_package_metadata(
+    run_builtin: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", Mock(side_effect=PackageNotFoundError))
+    result = run_builtin("--version")
+    assert result.exit_code == 0
+    assert result.stdout == "lploss, version unknown: its package metadata is missing\n"
 
 
 def test_the_script_runs(tmp_path: object) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import textwrap
+from unittest.mock import Mock
 
 import pytest
 
@@ -341,6 +343,107 @@ def test_a_failure_keeps_the_chain_of_causes():
         failure = failure_of("a stage", error)
     assert str(failure) == "a stage: OSError: effect"
     assert "KeyError: 'cause'" in failure.traceback
+
+
+NOT_AN_EXCEPTION = """
+    class PanicException(BaseException):
+        pass
+
+    def fail():
+        raise PanicException("called `Option::unwrap()` on a `None` value")
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("import acme_panic; acme_panic.fail()", "PanicException: called `Option::unwrap()`"),
+        ("import pytest; pytest.skip('no GPU', allow_module_level=True)", "Skipped: no GPU"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("raise BaseExceptionGroup('two', [SystemExit(1)])", "BaseExceptionGroup: two"),
+        ("import asyncio; raise asyncio.CancelledError('stop')", "CancelledError: stop"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("stage", "manifest"),
+    [
+        ("import of the manifest acme_manifest", "{failure}"),
+        (
+            "check of the hooks",
+            """
+            class Lazy:
+                def __getattr__(self, name):
+                    {failure}
+            lazy = Lazy()
+            """,
+        ),
+        (
+            "call of the hooks",
+            """
+            import lploss
+            @lploss.hookimpl
+            def lploss_losses():
+                {failure}
+            """,
+        ),
+        (
+            "call of the hooks",
+            """
+            import lploss
+            @lploss.hookimpl
+            def lploss_losses():
+                yield lploss.LossSpec("bone", "acme:Bone", "")
+                {failure}
+            """,
+        ),
+    ],
+)
+def test_what_is_no_exception_disables_one_plugin_alone(site, stage, manifest, failure, message):
+    source = textwrap.dedent(manifest).format(failure=failure)
+    modules = {"acme_manifest": source, "acme_panic": NOT_AN_EXCEPTION}
+    site.install("acme", {"acme": "acme_manifest"}, modules)
+    site.install_loss("other", "angle")
+    broken, other = found(site)
+    assert (broken.status, other.status) == ("failed", "ok")
+    assert str(broken.failure).startswith(f"{stage}: {message}")
+    with pytest.warns(PluginLoadWarning, match="plugin acme 1.0"):
+        assert site.registry().names(LossSpec) == ["angle"]
+
+
+@pytest.mark.parametrize("manifest", ["raise KeyboardInterrupt", EMPTY])
+def test_ctrl_c_is_not_taken_for_a_failure_of_a_plugin(site, manifest, monkeypatch):
+    site.install("acme", {"acme": "acme_manifest"}, {"acme_manifest": manifest})
+    if manifest is EMPTY:
+        monkeypatch.setattr(
+            importlib.metadata.PathDistribution, "read_text", Mock(side_effect=KeyboardInterrupt)
+        )
+    with pytest.raises(KeyboardInterrupt):
+        found(site)
+
+
+def test_metadata_that_cannot_be_read_for_whatever_reason_is_recorded(site, monkeypatch):
+    site.install("acme", {"acme": "empty_manifest"}, {"empty_manifest": EMPTY})
+    monkeypatch.setattr(
+        importlib.metadata.PathDistribution, "read_text", Mock(side_effect=GeneratorExit)
+    )
+    (plugin,) = found(site)
+    assert str(plugin.failure) == "metadata of the distribution: GeneratorExit"
+
+
+def test_an_exception_whose_message_cannot_be_shown_disables_one_plugin_alone(site):
+    site.install_loss(
+        "acme",
+        "bone",
+        manifest="""
+        class Broken(Exception):
+            def __str__(self):
+                raise TypeError("not a text")
+        raise Broken
+        """,
+    )
+    site.install_loss("other", "angle")
+    with pytest.warns(PluginLoadWarning, match="Broken: its message cannot be shown"):
+        assert site.registry().names(LossSpec) == ["angle"]
 
 
 def test_a_plugin_that_wants_to_end_the_process_is_left_out(site):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import pickle
 import textwrap
 import warnings
@@ -143,6 +144,34 @@ def test_an_unknown_name_lists_close_matches_failures_and_what_is_blocked(site):
     )
 
 
+def test_without_package_metadata_the_error_says_so(site, monkeypatch):
+    site.install_loss("acme", "distance")
+    alone = list(importlib.metadata.distributions(path=[str(site.folder)]))
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: iter(alone))
+    registry = Registry()
+    with pytest.warns(PluginLoadWarning, match="metadata of lploss is missing"):
+        assert losses_of(registry) == ["distance"]
+    with pytest.raises(UnknownLossError) as caught:
+        registry.load(LossSpec, "temporal")
+    first, cause, known = str(caught.value).splitlines()
+    assert (first, known) == ("there is no loss 'temporal'.", "Known: distance.")
+    assert cause.startswith("The package metadata of lploss is missing, so its losses, models and")
+    assert "--copy-metadata lploss" in cause
+    alone.clear()
+    registry = Registry()
+    with pytest.warns(PluginLoadWarning), pytest.raises(UnknownLossError) as caught:
+        registry.load(LossSpec, "temporal")
+    assert str(caught.value) == f"{first}\n{cause}"
+
+
+def test_metadata_that_is_only_blocked_is_not_called_missing():
+    registry = Registry(allow=[])
+    assert losses_of(registry) == []
+    with pytest.raises(UnknownLossError, match="not on the allow-list") as caught:
+        registry.load(LossSpec, "temporal")
+    assert "metadata" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "word"),
     [
@@ -256,6 +285,9 @@ def test_two_statements_of_one_distribution_must_agree(site):
             "ModuleNotFoundError: No module named 'no_such_module'",
         ),
         ("raise RuntimeError('no driver')", "RuntimeError: no driver"),
+        ("class Panic(BaseException): ...\nraise Panic('no driver')", "Panic: no driver"),
+        ("import pytest; pytest.skip('no GPU', allow_module_level=True)", "Skipped: no GPU"),
+        ("raise GeneratorExit", "GeneratorExit"),
         ("x = 1", "AttributeError: module 'acme_losses' has no attribute 'Distance'"),
         (
             """
@@ -310,6 +342,14 @@ def test_a_target_that_cannot_be_loaded_is_told_with_its_cause(site, target, cau
     assert str(registry.failures["acme/distance"]) == cause
     assert "Traceback" in registry.failures["acme/distance"].traceback
     assert registry.load(LossSpec, "bone").loss_name == "bone"
+
+
+def test_ctrl_c_during_an_import_is_not_taken_for_a_failure(site):
+    site.install_loss("acme", "distance", target="raise KeyboardInterrupt")
+    registry = site.registry()
+    with pytest.raises(KeyboardInterrupt):
+        registry.load(LossSpec, "distance")
+    assert registry.failures == {}
 
 
 def test_a_misspelled_class_is_told_with_the_close_match(site):
