@@ -91,6 +91,32 @@ class BatchAugmentation:
             )
         return done
 
+    def of_labels(
+        self, labels: Mapping[str, Tensor], step: int, image_shape: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Return labels as they are once the images that they belong to have been augmented.
+
+        Args:
+            labels: what the data loader returned, without images.
+            step: as for images.
+            image_shape: ``views 3 height width`` of the images.
+
+        Returns:
+            What a call gives, with images on the meta device, which have no pixels.
+        """
+        with torch.no_grad():
+            shape = (len(labels["index"]), *image_shape)
+            done = {**labels, "images": torch.empty(shape, dtype=torch.uint8, device="meta")}
+            if self._in_3d:
+                done = augment_3d(done, seed=self._seed, step=step).batch
+            return augment_geometric(
+                done,
+                self._image_augmentation,
+                seed=self._seed,
+                step=step,
+                partners=self._partners,
+            )
+
     def of_sequence(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return consecutive frames of a video, all changed alike.
 

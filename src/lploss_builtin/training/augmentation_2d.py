@@ -78,7 +78,7 @@ def augment_geometric(
     if not augmentation.breaks_geometry:
         return changed
     images, to_input = batch["images"], batch["affine"]
-    index, views = batch["index"].to(images.device), images.shape[1]
+    index, views = batch["index"].to(to_input.device), images.shape[1]
     numbers = uniform(seed, step, index, views, 8, stream=_STREAM)
     numbers = best_float(rearrange(numbers, "b v number -> number b v"))
     flips = numbers[0] < augmentation.flip_probability

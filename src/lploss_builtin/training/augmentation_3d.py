@@ -106,7 +106,7 @@ def augment_3d(
     labels = best_float(split_xy(batch["keypoints_targ"]))
     labels = rearrange(labels, "b (v k) xy -> b v k xy", v=images.shape[1])
     to_input = best_float(batch["affine"])
-    with without_autocast(images.device):
+    with without_autocast(labels.device):
         found = triangulate_views(labels, cameras)
         motion = _drawn_motion(found, batch["index"], seed, step, scale, shift)
         moved = motion.of(found)

@@ -22,6 +22,8 @@ from lploss_builtin.training.unlabelled_videos import UnlabelledVideos
 
 _LOGGER = logging.getLogger(__name__)
 
+_NOT_LABELS = ("images", "context_images", "is_readable")
+
 
 class LabelledDataModule(lightning.LightningDataModule):
     """Batches to train with, and to validate with.
@@ -183,7 +185,11 @@ class LabelledDataModule(lightning.LightningDataModule):
             if shuffle:
                 # A training that is resumed may have done a part of it.
                 sampler.start = loop.epoch_loop.batch_progress.current.ready * batch_size
-        return DataLoader(
+        options: dict[str, Any] = {}
+        kind: type[DataLoader[Batch]] = DataLoader
+        if shuffle and self._config.training.accumulate_grad_batches > 1 and trainer is not None:
+            kind, options["trainer"] = _LoaderOfWindows, trainer
+        return kind(
             frames,
             batch_size=batch_size,
             sampler=sampler,
@@ -195,7 +201,38 @@ class LabelledDataModule(lightning.LightningDataModule):
             multiprocessing_context="spawn" if num_workers and self.videos is not None else None,
             # Begun once more, it would otherwise change the random numbers of the training.
             generator=torch.Generator(),
+            **options,
         )
+
+
+class _LoaderOfWindows(DataLoader[Batch]):
+    """Reads all batches of a step of the optimizer before it returns the first of them.
+
+    That one holds ``window``: for each batch of the step all that it holds but the images.
+    """
+
+    def __init__(self, *args: Any, trainer: lightning.Trainer, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._trainer = trainer
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        order: Any = self.sampler
+        number = order.start // self.batch_size
+        end = int(min(self._trainer.num_training_batches, len(self)))
+        batches: Iterator[Batch] = super().__iter__()
+        while number < end:
+            length = self._trainer.accumulate_grad_batches
+            window = list(islice(batches, min(length - number % length, end - number)))
+            if not window:
+                return
+            labels: Any = [
+                {name: values for name, values in batch.items() if name not in _NOT_LABELS}
+                for batch in window
+            ]
+            yield {**window[0], "window": labels}
+            yield from window[1:]
+            number += len(window)
+        yield from batches
 
 
 class _EpochOrder(DistributedSampler[Batch]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import lightning
 import torch
@@ -27,6 +28,22 @@ TrainingBatch = Batch | dict[str, Batch]
 _OCCLUDED, _VISIBLE = 1, 2
 
 _OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
+
+
+class BatchWeights(NamedTuple):
+    """What a batch counts in a step of the optimizer that takes several.
+
+    Attributes:
+        supervised: weights of the supervised losses, see `LossFactory.batch_weights`.
+        factor: of all losses. The trainer divides by the number of batches of a whole step, also
+            where an epoch ends before.
+    """
+
+    supervised: Mapping[str, Tensor] = {}
+    factor: float = 1.0
+
+
+_ALONE = BatchWeights()
 
 
 class PoseModule(lightning.LightningModule):
@@ -69,6 +86,8 @@ class PoseModule(lightning.LightningModule):
         #: What is frozen at first: the parameters of the model's ``backbone``, where it has one.
         self.of_backbone = [parameter for parameter in parameters if parameter.requires_grad]
         self._random_states: dict[str, Tensor] = {}
+        # Of the batches to come of this step of the optimizer.
+        self._batch_weights: deque[BatchWeights] = deque()
 
     @property
     def judged_by(self) -> str:
@@ -86,6 +105,8 @@ class PoseModule(lightning.LightningModule):
         if not self.trainer.training:
             return batch
         labelled, unlabelled = _parts(batch)
+        if (window := labelled.pop("window", None)) is not None:
+            self._batch_weights = self._weights_in(window, labelled["images"].shape[1:])
         ratio = self.curriculum.patch_mask_ratio(self.moment)
         labelled = self.augmentation(labelled, self.current_epoch, ratio)
         if unlabelled is None:
@@ -95,7 +116,28 @@ class PoseModule(lightning.LightningModule):
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Return the sum of all losses."""
-        return self._total(*_parts(batch), "train")
+        weights = self._batch_weights.popleft() if self._batch_weights else _ALONE
+        return self._total(*_parts(batch), "train", weights)
+
+    def _weights_in(self, window: Any, image_shape: Sequence[int]) -> deque[BatchWeights]:
+        """Return what each batch counts in a step of the optimizer.
+
+        Args:
+            window: all that the batches of the step hold but the images.
+            image_shape: ``views 3 height width``.
+        """
+        factor = self.trainer.accumulate_grad_batches / len(window)
+        given = []
+        for labels in window:
+            moved = self.augmentation.of_labels(labels, self.current_epoch, image_shape)
+            # A model of a plugin need not tell its targets by themselves.
+            targets = getattr(self.model, "targets", None)
+            if targets is not None:
+                moved |= targets(self._with_targets(moved))
+            del moved["images"]
+            given.append(moved)
+        weights = self.factories["supervised"].batch_weights(given)
+        return deque(BatchWeights(own, factor) for own in weights)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log all losses, and how far predictions are from the labels."""
@@ -133,28 +175,41 @@ class PoseModule(lightning.LightningModule):
             found["unsupervised"] = inputs
         return found
 
-    def _total(self, labelled: Batch, unlabelled: Batch | None, stage: Stage) -> Tensor:
+    def _total(
+        self,
+        labelled: Batch,
+        unlabelled: Batch | None,
+        stage: Stage,
+        weights: BatchWeights = _ALONE,
+    ) -> Tensor:
         inputs = self._inputs(labelled, unlabelled)
         num_frames = len(labelled["images"])
         # What is validated is compared between epochs, so it has the same weights in all of them.
         anneal_weight = self.curriculum.anneal_weight(self.moment) if stage == "train" else 1.0
         total: Tensor | None = None
+        logged: Tensor | float = 0.0
         for kind, of_kind in inputs.items():
             factory = self.factories[kind]
             if factory.losses:
-                result = factory(stage=stage, anneal_weight=anneal_weight, **of_kind)
+                result = factory(
+                    stage=stage,
+                    anneal_weight=anneal_weight,
+                    batch_weights=weights.supervised if kind == "supervised" else None,
+                    **of_kind,
+                )
                 total = result.loss if total is None else total + result.loss
+                logged = logged + result.logs[-1]["value"]
                 self._log(result.logs, stage, num_frames)
         self._log_error(inputs["supervised"], stage)
         if total is None:
             if stage == "train":
                 raise ConfigError("there is no loss to train with")
             # All losses are those of videos.
-            total = torch.zeros((), device=self.device)
+            total = logged = torch.zeros((), device=self.device)
         if not total.isfinite():
             self._stop(labelled, unlabelled, inputs, stage)
-        self._log([{"name": f"{stage}_loss", "value": total.detach()}], stage, num_frames)
-        return total
+        self._log([{"name": f"{stage}_loss", "value": torch.as_tensor(logged)}], stage, num_frames)
+        return total if weights.factor == 1.0 else total * weights.factor
 
     def _stop(
         self,

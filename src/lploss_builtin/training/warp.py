@@ -31,7 +31,8 @@ def warp_images(
     What was at the pixel in row ``y`` and column ``x`` is then where the map puts ``(x, y)``.
 
     Args:
-        images: RGB, 0 to 255, of any type; they are left as they are.
+        images: RGB, 0 to 255, of any type; they are left as they are. Images on the meta device,
+            which have no pixels, are returned.
         maps: from px of the images to px of the new ones. A view whose map is the identity
             stays exactly as it is.
         fill: red, green and blue of what comes from outside, in the range of the images.
@@ -53,7 +54,7 @@ def warp_images(
             f"there must be a map for each of {tuple(images.shape[:2])} frames and views, got "
             f"maps of shape {tuple(maps.shape)}"
         )
-    if images.numel() == 0:
+    if images.numel() == 0 or images.is_meta:
         return images
     _, views, _, height, width = images.shape
     exact = images.dtype if images.dtype == torch.float64 else torch.float32
