@@ -1,4 +1,4 @@
-"""What the axes in a jaxtyping annotation say, and whether a tensor has them."""
+"""What a jaxtyping annotation says of axes and dtypes, and whether a tensor is like that."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from lploss.errors import InputTypeError, ShapeError
 
 _NUMBERS = {"two": 2, "three": 3, "four": 4}
 
+#: Floating-point numbers of all precisions.
+FLOATING = frozenset(
+    dtype
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point
+)
+_SIGNED = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
+
 
 @dataclass(frozen=True, slots=True)
 class Axes:
@@ -25,20 +33,13 @@ class Axes:
         text: the annotation's axes, e.g. ``"batch two_x_num_keypoints"``.
         factors: for each axis the factors of its size: names, and one number. ``None`` for an
             axis that may have any size.
-        kind: ``"float"``, ``"int"`` or ``"bool"`` where the annotation names one of them.
     """
 
     text: str
     factors: tuple[tuple[int, tuple[str, ...]] | None, ...]
-    kind: str | None = None
-
-    @property
-    def floating(self) -> bool:
-        """Whether the tensor must hold floating-point numbers."""
-        return self.kind == "float"
 
     @classmethod
-    def parse(cls, text: str, kind: str | None = None) -> Axes | None:
+    def parse(cls, text: str) -> Axes | None:
         """Return the axes, or ``None`` where they hold something that is not checked here.
 
         Example:
@@ -59,7 +60,7 @@ class Axes:
                 factors.append((math.prod(numbers), names))
             else:
                 return None
-        return cls(text, tuple(factors), kind)
+        return cls(text, tuple(factors))
 
     def check(self, loss: str, name: str, value: Any, sizes: dict[str, int]) -> None:
         """Check one input against the axes.
@@ -71,7 +72,7 @@ class Axes:
             sizes: sizes of the axes seen so far; extended.
 
         Raises:
-            InputTypeError: ``value`` is not a tensor of the right kind.
+            InputTypeError: ``value`` is not a tensor.
             ShapeError: it has other axes.
         """
         if not isinstance(value, torch.Tensor):
@@ -79,11 +80,6 @@ class Axes:
                 f"loss {loss!r}: {name} must be a torch.Tensor with axes "
                 f"({', '.join(self.text.split())}), got {type(value).__module__}."
                 f"{type(value).__qualname__}. torch.as_tensor may help."
-            )
-        if self.floating and not value.dtype.is_floating_point:
-            raise InputTypeError(
-                f"loss {loss!r}: {name} must hold floating-point numbers, got {value.dtype}. "
-                f"Call {name}.float()."
             )
         shape = value.shape
         if len(shape) != len(self.factors):
@@ -153,16 +149,71 @@ class Axes:
 
 
 def axes_of(function: Callable[..., Any]) -> Mapping[str, Axes]:
-    """Return the axes of parameters, and of ``return``, that a jaxtyping annotation describes."""
-    parsed = {
-        name: Axes.parse(hint.dim_str, _kind(hint.dtypes))
-        for name, hint in annotations_of(function).items()
-    }
-    return {name: axes for name, axes in parsed.items() if axes is not None}
+    """Return the axes of parameters, and of ``return``, that a jaxtyping annotation describes.
+
+    A union whose members have different axes is left out.
+    """
+    found = {}
+    for name, options in annotations_of(function).items():
+        texts = {option.dim_str for option in options}
+        axes = Axes.parse(texts.pop()) if len(texts) == 1 else None
+        if axes is not None:
+            found[name] = axes
+    return found
 
 
-def annotations_of(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Return the jaxtyping annotations, of a form that can be checked here or not."""
+def dtypes_of(function: Callable[..., Any]) -> Mapping[str, frozenset[torch.dtype]]:
+    """Return the dtypes that the annotations of parameters accept, all members of a union together.
+
+    Where floating-point numbers are accepted, their precision does not matter: the trainer
+    chooses it. A parameter that accepts all dtypes is left out.
+    """
+    found = {}
+    for name, options in annotations_of(function).items():
+        accepted: set[torch.dtype] = set()
+        for option in options:
+            names = option.dtypes if isinstance(option.dtypes, list | tuple) else ()
+            dtypes = {getattr(torch, str(text), None) for text in names}
+            known = {dtype for dtype in dtypes if isinstance(dtype, torch.dtype)}
+            if not known:
+                break  # all dtypes, or one that torch does not have
+            accepted |= known
+        else:
+            is_floating = any(dtype.is_floating_point for dtype in accepted)
+            found[name] = frozenset(accepted | FLOATING if is_floating else accepted)
+    return found
+
+
+def check_dtype(loss: str, name: str, value: Any, accepted: frozenset[torch.dtype]) -> None:
+    """Check the dtype of one input.
+
+    Args:
+        loss: name of the loss, for the message.
+        name: name of the input, for the message.
+        value: what came.
+        accepted: the dtypes that its annotation accepts.
+
+    Raises:
+        InputTypeError: ``value`` is not a tensor of an accepted dtype.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise InputTypeError(
+            f"loss {loss!r}: {name} must be a torch.Tensor, got {type(value).__module__}."
+            f"{type(value).__qualname__}. torch.as_tensor may help."
+        )
+    if value.dtype not in accepted:
+        expected, conversion = _in_words(accepted)
+        raise InputTypeError(
+            f"loss {loss!r}: {name} must hold {expected}, got {value.dtype}. "
+            f"Call {name}.{conversion}."
+        )
+
+
+def annotations_of(function: Callable[..., Any]) -> Mapping[str, tuple[Any, ...]]:
+    """Return the jaxtyping annotations, checkable or not: several of a union, ``None`` apart.
+
+    A union with a member that jaxtyping does not describe, such as a plain tensor, is left out.
+    """
     try:
         hints = typing.get_type_hints(function)
     except Exception:
@@ -170,19 +221,32 @@ def annotations_of(function: Callable[..., Any]) -> Mapping[str, Any]:
         return {}
     found = {}
     for name, hint in hints.items():
-        options = typing.get_args(hint) if _is_union(hint) else (hint,)
-        described = [option for option in options if hasattr(option, "dim_str")]
-        if len(described) == 1:
-            found[name] = described[0]
+        members = typing.get_args(hint) if _is_union(hint) else (hint,)
+        options = tuple(member for member in members if member is not type(None))
+        if options and all(hasattr(option, "dim_str") for option in options):
+            found[name] = options
     return found
 
 
-def _kind(dtypes: Any) -> str | None:
-    if isinstance(dtypes, list | tuple):
-        for kind in ("float", "int", "bool"):
-            if all(kind in str(dtype) for dtype in dtypes):
-                return kind
-    return None
+def _in_words(accepted: frozenset[torch.dtype]) -> tuple[str, str]:
+    """Return what a tensor must hold, and the method that converts to it."""
+    rest, words, conversions = set(accepted), [], []
+    if rest & FLOATING:
+        words.append("floating-point numbers")
+        conversions.append("float()")
+        rest -= FLOATING
+    if rest >= _SIGNED:
+        words.append("integers")
+        conversions.append("long()")
+        rest -= {dtype for dtype in rest if _is_integer(dtype)}
+    for dtype in sorted(rest, key=str):
+        words.append(str(dtype))
+        conversions.append("bool()" if dtype is torch.bool else f"to({dtype})")
+    return " or ".join(words), conversions[0]
+
+
+def _is_integer(dtype: torch.dtype) -> bool:
+    return not dtype.is_floating_point and not dtype.is_complex and dtype is not torch.bool
 
 
 def _is_union(hint: Any) -> bool:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lploss import reduction
-from lploss.axes import Axes, axes_of
+from lploss.axes import Axes, axes_of, check_dtype, dtypes_of
 from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
@@ -203,6 +203,11 @@ class Loss(nn.Module, ABC):
             **axes_of(self.remove_nans),
             **axes_of(self.compute_loss),
         }
+        self._dtypes: Mapping[str, frozenset[torch.dtype]] = {
+            # remove_nans takes the batch as it is, compute_loss what remove_nans makes of it.
+            **dtypes_of(self.compute_loss),
+            **dtypes_of(self.remove_nans),
+        }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -360,7 +365,7 @@ class Loss(nn.Module, ABC):
 
         Raises:
             MissingInputError: a required input is absent.
-            InputTypeError: an input is not a floating-point tensor where it must be.
+            InputTypeError: an input is not a tensor of a dtype that its annotation accepts.
             ShapeError: an input has other axes than declared.
         """
         evaluation = self.evaluate(inputs, stage)
@@ -502,6 +507,8 @@ class Loss(nn.Module, ABC):
                     axes.check(self.loss_name, name, value, sizes)
                 except ShapeError as error:
                     raise self._with_demands(error) from None
+            if name in self._dtypes:
+                check_dtype(self.loss_name, name, value, self._dtypes[name])
             given[name] = value
         return given
 

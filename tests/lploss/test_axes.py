@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import Bool, Float, Float32, Inexact, Int, Shaped
+from jaxtyping import Bool, Float, Float32, Inexact, Int, Integer, Shaped, UInt8
 from torch import Tensor
 
-from lploss.axes import Axes, axes_of
+from lploss.axes import FLOATING, Axes, axes_of, check_dtype, dtypes_of
 from lploss.errors import InputTypeError, ShapeError
 
 
@@ -28,10 +28,9 @@ from lploss.errors import InputTypeError, ShapeError
     ],
 )
 def test_axes_are_read_as_factors(text, factors):
-    axes = Axes.parse(text, "float")
+    axes = Axes.parse(text)
     assert axes.text == text
     assert axes.factors == factors
-    assert axes.floating
 
 
 @pytest.mark.parametrize("text", ["...", "*batch x", "batch-1", "#batch", "?batch", "2*batch"])
@@ -111,10 +110,8 @@ def test_of_two_unknown_factors_the_product_is_known():
     assert seen["num_keypoints"] == 4
 
 
-def check(text, value, sizes=None, floating=False):
-    Axes.parse(text, "float" if floating else None).check(
-        "temporal", "keypoints_pred", value, sizes or {}
-    )
+def check(text, value, sizes=None):
+    Axes.parse(text).check("temporal", "keypoints_pred", value, sizes or {})
 
 
 @pytest.mark.parametrize(
@@ -168,14 +165,46 @@ def test_what_is_no_tensor_is_told_with_its_type(value, came):
     )
 
 
-def test_integers_are_refused_where_floats_belong():
-    check("batch", torch.zeros(2, dtype=torch.int64))
+BYTES, TRUTH = frozenset({torch.uint8}), frozenset({torch.bool})
+SIGNED = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
+
+
+@pytest.mark.parametrize(
+    ("accepted", "came", "message"),
+    [
+        (
+            FLOATING,
+            torch.int64,
+            "must hold floating-point numbers, got torch.int64. Call x.float().",
+        ),
+        (FLOATING, torch.bool, "must hold floating-point numbers, got torch.bool. Call x.float()."),
+        (TRUTH, torch.uint8, "must hold torch.bool, got torch.uint8. Call x.bool()."),
+        (TRUTH, torch.float32, "must hold torch.bool, got torch.float32. Call x.bool()."),
+        (BYTES, torch.bool, "must hold torch.uint8, got torch.bool. Call x.to(torch.uint8)."),
+        (
+            BYTES | TRUTH,
+            torch.int64,
+            "must hold torch.bool or torch.uint8, got torch.int64. Call x.bool().",
+        ),
+        (SIGNED, torch.float64, "must hold integers, got torch.float64. Call x.long()."),
+        (
+            SIGNED | TRUTH,
+            torch.float16,
+            "must hold integers or torch.bool, got torch.float16. Call x.long().",
+        ),
+    ],
+)
+def test_a_dtype_that_the_annotation_does_not_name_is_refused(accepted, came, message):
+    for dtype in accepted:
+        check_dtype("temporal", "x", torch.empty(2, dtype=dtype), accepted)
     with pytest.raises(InputTypeError) as caught:
-        check("batch", torch.zeros(2, dtype=torch.int64), floating=True)
-    assert str(caught.value) == (
-        "loss 'temporal': keypoints_pred must hold floating-point numbers, got torch.int64. "
-        "Call keypoints_pred.float()."
-    )
+        check_dtype("temporal", "x", torch.zeros(2).to(came), accepted)
+    assert str(caught.value) == f"loss 'temporal': x {message}"
+
+
+def test_what_is_no_tensor_has_no_dtype():
+    with pytest.raises(InputTypeError, match=r"x must be a torch\.Tensor, got builtins\.float\."):
+        check_dtype("temporal", "x", 1.0, FLOATING)
 
 
 def annotated(
@@ -189,6 +218,10 @@ def annotated(
     rest: Float[Tensor, "..."],
     plain: Tensor,
     either: Float[Tensor, "batch"] | Int[Tensor, "batch"],
+    bytes_too: Bool[Tensor, "batch 2"] | UInt8[Tensor, "batch 2"] | None,
+    forms: Float[Tensor, "batch"] | Float32[Tensor, "batch 2"],
+    or_plain: Bool[Tensor, "batch"] | Tensor,
+    whole: Integer[Tensor, "batch"],
     bare,
     optional: Float[Tensor, "batch 3"] | None = None,
     older: Optional[Float[Tensor, "batch 4"]] = None,  # noqa: UP045
@@ -211,17 +244,37 @@ def test_a_part_must_divide_a_product_that_is_known():
 
 def test_axes_are_read_off_annotations():
     found = axes_of(annotated)
-    assert {name: (axes.text, axes.floating) for name, axes in found.items()} == {
-        "floats": ("batch two_x_num_keypoints", True),
-        "single": ("", True),
-        "integers": ("batch", False),
-        "mask": ("batch", False),
-        "shaped": ("batch", False),
-        "complex_too": ("batch", False),
-        "optional": ("batch 3", True),
-        "older": ("batch 4", True),
-        "oldest": ("batch 5", True),
-        "return": ("batch", True),
+    assert {name: axes.text for name, axes in found.items()} == {
+        "floats": "batch two_x_num_keypoints",
+        "single": "",
+        "integers": "batch",
+        "mask": "batch",
+        "shaped": "batch",
+        "complex_too": "batch",
+        "either": "batch",
+        "bytes_too": "batch 2",
+        "whole": "batch",
+        "optional": "batch 3",
+        "older": "batch 4",
+        "oldest": "batch 5",
+        "return": "batch",
+    }
+
+
+def test_dtypes_are_read_off_annotations():
+    found = dict(dtypes_of(annotated))
+    assert {torch.complex64, torch.float16, torch.float32} <= found.pop("complex_too")
+    assert {torch.uint8, torch.int64} <= found["whole"]
+    assert torch.bool not in found.pop("whole")
+    assert found["integers"] >= SIGNED
+    assert torch.uint8 not in found.pop("integers")
+    # Of floating-point numbers, the trainer chooses the precision.
+    assert found.pop("either") >= FLOATING | SIGNED
+    assert found == {
+        **dict.fromkeys(("floats", "single", "rest", "forms", "return"), FLOATING),
+        **dict.fromkeys(("optional", "older", "oldest"), FLOATING),
+        "mask": TRUTH,
+        "bytes_too": TRUTH | BYTES,
     }
 
 
@@ -232,4 +285,5 @@ def test_annotations_that_cannot_be_resolved_are_as_good_as_none():
 
     def absent(x: math.no_such): ...
 
-    assert [dict(axes_of(function)) for function in (unknown, prose, absent)] == [{}, {}, {}]
+    for function in (unknown, prose, absent):
+        assert (dict(axes_of(function)), dict(dtypes_of(function))) == ({}, {})

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from lploss import Loss, MissingInputError, Reason
@@ -181,6 +181,48 @@ def test_what_is_no_tensor_is_refused():
     )
     with pytest.raises(InputTypeError):
         Speed()(keypoints_pred=PRED.int())
+
+
+class Masked(Loss):
+    """Leaves out what a mask covers, whichever of two dtypes it has."""
+
+    loss_name, kind = "masked", "supervised"
+
+    def remove_nans(
+        self,
+        keypoints_pred: Float[Tensor, "batch num_keypoints"],
+        covered: Bool[Tensor, "batch num_keypoints"] | UInt8[Tensor, "batch num_keypoints"],
+    ):
+        return {"covered": covered.bool()}, ~covered.bool()
+
+    def compute_loss(
+        self,
+        keypoints_pred: Float[Tensor, "batch num_keypoints"],
+        covered: Bool[Tensor, "batch num_keypoints"],
+    ):
+        return keypoints_pred.abs()
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_a_batch_may_have_each_dtype_of_a_union(dtype):
+    batch = {
+        "keypoints_pred": torch.tensor([[2.0, 5.0]]),
+        "covered": torch.tensor([[0, 1]]).to(dtype),
+    }
+    assert Masked().elementwise(**batch).tolist() == [[2.0, pytest.approx(math.nan, nan_ok=True)]]
+    compiled = torch.compile(Masked(), fullgraph=True, backend="eager")
+    assert compiled(**batch).loss.item() == 1.0
+
+
+@pytest.mark.mistyped
+def test_a_batch_of_another_dtype_is_refused_and_the_loss_is_named():
+    with pytest.raises(InputTypeError) as caught:
+        Masked()(keypoints_pred=torch.zeros(1, 2), covered=torch.zeros(1, 2, dtype=torch.int64))
+    assert str(caught.value) == (
+        "loss 'masked': covered must hold torch.bool or torch.uint8, got torch.int64. "
+        "Call covered.bool()."
+    )
 
 
 def test_the_weighted_mean_by_hand():

@@ -210,7 +210,11 @@ def examples(
                     random = np.random.default_rng([draw(_SEEDS), seed])
                     values[name] = _with_gaps(values[name], of_input, gaps, random)
     # In the order of the loss's inputs, not in the one in which they were drawn.
-    batch = {name: torch.tensor(values[name], dtype=i.dtype) for name, i in there.items()}
+    batch = {}
+    for name, of_input in there.items():
+        dtypes = of_input.drawn_dtypes
+        dtype = dtypes[0] if len(dtypes) == 1 else draw(st.sampled_from(dtypes))
+        batch[name] = torch.tensor(values[name], dtype=dtype)
     return Example(batch, sizes, inputs)
 
 
@@ -228,7 +232,7 @@ def _draw_values(
         return
     of_input = inputs[name]
     shape = shape_of(of_input.axes, sizes)
-    function = of_input.strategy() or _DEFAULTS.get(of_input.axes.kind or "", _normal)
+    function = of_input.strategy() or _default_strategy(of_input)
     given: dict[str, Any] = {}
     for parameter in takes(function):
         if parameter in inputs:
@@ -261,7 +265,11 @@ def _zeros_and_ones(shape: tuple[int, ...]) -> st.SearchStrategy[NDArray[np.floa
     return random_arrays(lambda random: random.integers(0, 2, size=shape).astype(float))
 
 
-_DEFAULTS = {"int": _small_integers, "bool": _zeros_and_ones}
+def _default_strategy(of_input: LossInput) -> Callable[..., Any]:
+    dtypes = of_input.drawn_dtypes
+    if dtypes[0].is_floating_point:
+        return _normal
+    return _zeros_and_ones if torch.bool in dtypes else _small_integers
 
 
 def _placed(

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from lploss.axes import Axes, annotations_of, axes_of
+from lploss.axes import FLOATING, Axes, annotations_of, axes_of, dtypes_of
 from lploss.errors import (
     ArgumentError,
     LossDefinitionError,
@@ -37,6 +37,7 @@ class LossInput:
         axes: its axes, as the loss annotates them, or else as its `InputSpec` says.
         is_required: whether the batch must hold it.
         is_annotated: whether the loss annotates it.
+        dtypes: what its annotation accepts; ``None``: all.
         spec: what a plugin says of it.
         distribution: whose the spec is.
     """
@@ -47,18 +48,24 @@ class LossInput:
     is_annotated: bool
     spec: InputSpec | None
     distribution: str = ""
+    dtypes: frozenset[torch.dtype] | None = None
 
     @property
     def missing(self) -> str | None:
         """What marks an entry that is not there: ``"nan"``, ``"zeros"``, or nothing."""
         missing = "nan" if self.spec is None else self.spec.missing
-        cannot = missing == "nan" and self.axes.kind in ("int", "bool")
+        cannot = missing == "nan" and not self.drawn_dtypes[0].is_floating_point
         return None if cannot or not self.has_batch else missing
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of what the annotation wants."""
-        return {"int": torch.int64, "bool": torch.bool}.get(self.axes.kind or "", torch.float32)
+    def drawn_dtypes(self) -> tuple[torch.dtype, ...]:
+        """The dtypes that examples have: one of each kind that is accepted, or else floats."""
+        if self.dtypes is None or torch.float32 in self.dtypes:
+            return (torch.float32,)
+        integers = (torch.int64, torch.int32, torch.int16, torch.int8)
+        kinds = ((torch.bool,), integers, (torch.uint8, torch.uint16, torch.uint32, torch.uint64))
+        accepted = [[dtype for dtype in kind if dtype in self.dtypes] for kind in kinds]
+        return tuple(dtypes[0] for dtypes in accepted if dtypes) or tuple(self.dtypes)[:1]
 
     @property
     def has_batch(self) -> bool:
@@ -212,19 +219,22 @@ class Subject:
             LossDefinitionError: nothing says which axes an input has.
         """
         steps = (self.cls.remove_nans, self.cls.compute_loss)
-        hinted = {name: hint for step in steps for name, hint in annotations_of(step).items()}
+        hinted = {name: hints for step in steps for name, hints in annotations_of(step).items()}
         annotated = {name: axes for step in steps for name, axes in axes_of(step).items()}
+        # Of both steps, remove_nans takes the batch as it is.
+        dtypes = {name: found for step in steps[::-1] for name, found in dtypes_of(step).items()}
         found = {}
         for name, is_required in self.cls.inputs.items():
             entry = self._input_entry(name)
             spec = None if entry is None else entry.spec
             axes = annotated.get(name)
             if axes is None and spec is not None:
-                axes = Axes.parse(spec.axes, "float")
+                axes = Axes.parse(spec.axes)
             if axes is None and name in hinted:
+                stated = " or ".join(repr(hint.dim_str) for hint in hinted[name])
                 raise LossDefinitionError(
-                    f"loss {self.name!r}: the axes {hinted[name].dim_str!r} of {name!r} are of a "
-                    "form that examples cannot be drawn from: name each axis or give it a number, "
+                    f"loss {self.name!r}: the axes {stated} of {name!r} are of a form that "
+                    "examples cannot be drawn from: name each axis or give it a number, "
                     'as in "batch two_x_num_keypoints", or describe the input by an InputSpec'
                 )
             if axes is None:
@@ -235,7 +245,15 @@ class Subject:
                     "InputSpec."
                 )
             distribution = "" if entry is None else entry.plugin.distribution
-            found[name] = LossInput(name, axes, is_required, name in annotated, spec, distribution)
+            found[name] = LossInput(
+                name,
+                axes,
+                is_required,
+                name in annotated,
+                spec,
+                distribution,
+                dtypes.get(name, FLOATING),
+            )
         return found
 
     def _input_entry(self, name: str) -> Entry[InputSpec] | None:

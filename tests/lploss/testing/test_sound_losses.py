@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from lploss import Loss
@@ -87,6 +87,24 @@ class WithATruthValue(Loss):
         return (pose_targ - split_xy(pose_pred)).abs().sum(dim=-1)
 
 
+class WithBytesAndIntegers(Loss):
+    """Takes a mask of either of two dtypes, and the number of an animal."""
+
+    loss_name, kind = "with_bytes_and_integers", "supervised"
+
+    def remove_nans(
+        self,
+        keypoints_pred: Keypoints,
+        covered: Bool[Tensor, "batch num_keypoints"] | UInt8[Tensor, "batch num_keypoints"],
+    ) -> Cleaned:
+        left_out = covered.bool() | ~is_present(keypoints_pred)
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, ~left_out
+
+    def compute_loss(self, keypoints_pred: Keypoints, animal: Int[Tensor, " batch"]) -> Tensor:
+        target = 10.0 * animal[:, None, None]
+        return (split_xy(keypoints_pred) - target).abs().sum(dim=-1)
+
+
 class Constants(Loss):
     """Keeps a constant in a buffer that is in no checkpoint, and one that is expanded."""
 
@@ -144,7 +162,15 @@ class Demanding(Loss):
         return torch.relu(split_xy(keypoints_pred)[..., 1] - self.floor)
 
 
-SOUND = [Hinge, LargeEpsilon, Acceleration, WithATruthValue, Constants, Epipolar]
+SOUND = [
+    Hinge,
+    LargeEpsilon,
+    Acceleration,
+    WithATruthValue,
+    WithBytesAndIntegers,
+    Constants,
+    Epipolar,
+]
 QUICK = [name for name in CHECKS if name not in ("check_compile", "check_two_processes")]
 
 

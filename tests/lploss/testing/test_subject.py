@@ -318,7 +318,7 @@ def test_inputs_that_are_points_in_space_maps_or_sizes() -> None:
 def test_an_input_without_annotation_has_the_axes_of_its_spec() -> None:
     of_input = Subject.of(Bones([1.0])).inputs()["keypoints_pred"]
     assert of_input.axes.text == "batch two_x_num_keypoints"
-    assert of_input.axes.floating
+    assert of_input.drawn_dtypes == (torch.float32,)
     assert not of_input.is_annotated
 
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lploss.axes import annotations_of, axes_of
+from lploss.axes import annotations_of, axes_of, dtypes_of
 from lploss.errors import InputTypeError, MissingInputError, ShapeError
 from lploss.testing.batches import GENERIC, Example
-from lploss.testing.check import Case, check, fail, is_close, scalar_of, show
+from lploss.testing.check import (
+    BOTH,
+    Case,
+    NotApplicable,
+    check,
+    fail,
+    is_close,
+    scalar_of,
+    show,
+)
 from lploss.testing.subject import LossInput
 
 
@@ -73,7 +83,7 @@ def check_annotations(case: Case) -> None:
         for name in example.batch:
             if name in annotated:
                 for what, wrong in _wrong_shapes(case, example, name):
-                    _demand_refused(case, example, name, wrong, what)
+                    _demand_refused(case, example, name, wrong, f"with {what}")
         elements = case.loss.evaluate(example.batch).elementwise
         stated = axes_of(case.loss.compute_loss).get("return")
         if stated is not None:
@@ -86,6 +96,40 @@ def check_annotations(case: Case) -> None:
                 fail(f"the annotation of what compute_loss returns does not hold: {error}")
 
     case.for_each(body, GENERIC, at_most=8)
+
+
+@check(
+    why="A byte mask is inverted to 255 instead of False, and integers are divided without their "
+    "fractions: a tensor of the wrong dtype that is accepted trains on something else.",
+    mend="Annotate each input with the dtypes that it may have, as in Bool[...] | UInt8[...], and "
+    "convert to one of them before any arithmetic.",
+    shows=BOTH,
+)
+def check_dtypes(case: Case) -> None:
+    steps = (case.loss.remove_nans, case.loss.compute_loss)
+    stated = {name for step in steps for name in dtypes_of(step)}
+    if not stated & case.inputs.keys():
+        raise NotApplicable("no annotation states a dtype")
+
+    def body(example: Example) -> None:
+        for name, value in example.batch.items():
+            of_input = case.inputs[name]
+            if name not in stated or of_input.dtypes is None:
+                continue
+            for dtype in set(of_input.drawn_dtypes) - {value.dtype}:
+                other = example.with_batch({**example.batch, name: value.to(dtype)})
+                before, after = case.compared(case.loss, example, other)
+                if not is_close(before, after):
+                    fail(
+                        f"with {name} as {dtype} the loss is {show(after)}, with the same values "
+                        f"as {value.dtype} it is {show(before)}"
+                    )
+            case.other = None
+            for dtype in (torch.bool, torch.uint8, torch.int64, torch.float32):
+                if dtype not in of_input.dtypes:
+                    _demand_refused(case, example, name, value.to(dtype), f"of {dtype}")
+
+    case.for_each(body, replace(GENERIC, optional=True), at_most=6)
 
 
 def _wrong_shapes(case: Case, example: Example, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -128,17 +172,21 @@ def _is_bound(case: Case, example: Example, of_input: LossInput, dim: int) -> bo
 
 
 def _demand_refused(case: Case, example: Example, name: str, wrong: Tensor, what: str) -> None:
-    case.script = f"""batch["{name}"] = torch.zeros({tuple(wrong.shape)})  # {what}
+    dtype = "" if wrong.dtype is torch.float32 else f", dtype={wrong.dtype}"
+    case.script = f"""batch["{name}"] = torch.zeros({tuple(wrong.shape)}{dtype})  # {what}
 loss(**batch)"""
+    has_wrong_dtype = wrong.dtype is not example.batch[name].dtype
+    expected = "InputTypeError" if has_wrong_dtype else "ShapeError"
     try:
         case.loss(**{**example.batch, name: wrong})
     except (ShapeError, InputTypeError) as error:
         text = str(error)
-        axes = case.inputs[name].axes.text.split()
-        if case.loss.loss_name not in text or not any(axis in text for axis in axes):
-            fail(f"the error must name the loss and the axis, it says: {text}")
+        named = [name] if has_wrong_dtype else case.inputs[name].axes.text.split()
+        if case.loss.loss_name not in text or not any(part in text for part in named):
+            of_what = "the input" if has_wrong_dtype else "the axis"
+            fail(f"the error must name the loss and {of_what}, it says: {text}")
     except Exception as error:
-        fail(f"{name} with {what} must raise ShapeError, it raised {type(error).__name__}: {error}")
+        fail(f"{name} {what} must raise {expected}, it raised {type(error).__name__}: {error}")
     else:
-        fail(f"{name} with {what} must raise ShapeError, it was taken")
+        fail(f"{name} {what} must raise {expected}, it was taken")
     case.script = None

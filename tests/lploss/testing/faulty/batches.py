@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from lploss import LossResult, MissingInputError
@@ -105,3 +106,31 @@ class ChecksNothing(Distance):
     def __init__(self, *, epsilon=0.0, log_weight: float = 0.0) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight)
         self._axes = {}
+
+
+@faulty("check_dtypes")
+class InvertsAByteMask(Distance):
+    """Takes a mask of bytes as well, whose inverse is 254 or 255 and never false."""
+
+    def compute_loss(
+        self,
+        keypoints_targ: Keypoints,
+        keypoints_pred: Keypoints,
+        occluded: Bool[Tensor, "batch num_keypoints"] | UInt8[Tensor, "batch num_keypoints"],
+    ) -> Tensor:
+        distances = super().compute_loss(keypoints_targ, keypoints_pred)
+        return torch.where(~occluded > 0, distances, 0.5 * distances)
+
+
+@faulty("check_dtypes")
+class ConvertsInSilence(Distance):
+    """Makes floating-point numbers of whatever comes."""
+
+    def __call__(self, **batch: Any) -> LossResult:
+        converted = {
+            name: value.float()
+            if isinstance(value, Tensor) and not value.is_floating_point()
+            else value
+            for name, value in batch.items()
+        }
+        return super().__call__(**converted)
