@@ -81,6 +81,7 @@ class TrainingSection:
     imgaug: Any = None
     imgaug_3d: Optional[bool] = None
     imgaug_hflip: Optional[bool] = None
+    imgaug_hflip_pairs: Optional[list[Any]] = None
     train_batch_size: Optional[int] = None
     val_batch_size: Optional[int] = None
     test_batch_size: Optional[int] = None

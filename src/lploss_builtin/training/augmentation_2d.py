@@ -6,7 +6,6 @@ where they are now.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,7 +13,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss.errors import ConfigError
 from lploss_builtin.ops.precision import best_float
 from lploss_builtin.ops.random_numbers import uniform
 from lploss_builtin.training.image_augmentation import ImageAugmentation, check_with_3d
@@ -26,16 +24,9 @@ __all__ = [
     "augment_geometric",
     "augment_photometric",
     "check_with_3d",
-    "mirror_partners",
 ]
 
 _STREAM = "augmentation_2d"
-_OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
-# A side as a word of its own, at the start or the end: left_ear, earLeft, L_paw, paw-r.
-_SIDE = re.compile(
-    r"(?<![A-Za-z])(?i:left|right|l|r)(?=[^A-Za-z])|(?<=[^A-Za-z])(?i:left|right|l|r)$"
-    r"|(?<=[a-z])(?:Left|Right|L|R)$|^(?:left|right|Left|Right|L|R)(?=[A-Z])"
-)
 
 
 @torch.no_grad()
@@ -59,8 +50,8 @@ def augment_geometric(
         augmentation: what to do.
         seed: of the run.
         step: of the run; each step draws other numbers.
-        partners: for each keypoint of a view the number of that which a mirror makes of it, see
-            `mirror_partners`.
+        partners: for each keypoint of a view the index of the one that it becomes in a
+            mirrored image, see `lploss_builtin.training.mirror_partners`.
 
     Returns:
         A new batch; tensors that did not change are those given.
@@ -97,39 +88,6 @@ def augment_geometric(
                 values = torch.where(is_flipped, values.index_select(2, order), values)
                 changed[name] = rearrange(values, f"{each} -> {pattern}")
     return changed
-
-
-def mirror_partners(keypoint_names: Sequence[str]) -> tuple[int, ...]:
-    """Return for each keypoint the number of that which a mirror makes of it.
-
-    Keypoints are partners whose names differ by the side alone, which is a word of its own at
-    the start or the end: ``ear_left`` and ``ear_right``, ``L_paw`` and ``R_paw``, ``earL`` and
-    ``earR``. All others are their own.
-
-    Raises:
-        ConfigError: there is a left keypoint without its right one, or the other way round.
-
-    Example:
-        >>> mirror_partners(["nose", "ear_left", "ear_right"])
-        (0, 2, 1)
-    """
-    names = list(keypoint_names)
-    partners = []
-    for name in names:
-        partner = _SIDE.sub(_other_side, name)
-        if partner not in names:
-            raise ConfigError(
-                f"training.imgaug_hflip needs a keypoint {partner!r} beside {name!r}, for a mirror "
-                f"makes the one of the other; the keypoints are {', '.join(names)}"
-            )
-        partners.append(names.index(partner))
-    return tuple(partners)
-
-
-def _other_side(side: re.Match[str]) -> str:
-    found = side.group()
-    other = _OTHER[found.lower()]
-    return other.title() if found[0].isupper() else other
 
 
 def _drawn_maps(

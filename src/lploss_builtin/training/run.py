@@ -32,7 +32,6 @@ from lploss_builtin.training.augmentation import BatchAugmentation
 from lploss_builtin.training.augmentation_2d import (
     ImageAugmentation,
     check_with_3d,
-    mirror_partners,
 )
 from lploss_builtin.training.callbacks import FollowCurriculum
 from lploss_builtin.training.checkpoint_files import MovableCheckpoint, WholeCheckpointIO
@@ -42,6 +41,7 @@ from lploss_builtin.training.defaults import with_defaults
 from lploss_builtin.training.environment import environment
 from lploss_builtin.training.launching import check_number_of_processes
 from lploss_builtin.training.losses import training_losses
+from lploss_builtin.training.mirror_partners import mirror_note, mirror_partners
 from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.resuming import GoOnWithTheNextBatch, num_whole_epochs
 from lploss_builtin.training.schedule_plot import plot_schedules
@@ -156,7 +156,9 @@ def train(
                 "Set it to false."
             )
         image_augmentation = image_augmentation.with_flips()
-        partners = mirror_partners(project.keypoint_names)
+        names = project.keypoint_names
+        partners = mirror_partners(names, value_at(config, "training.imgaug_hflip_pairs"))
+        rank_zero_only(logging.getLogger(__name__).warning)(mirror_note(names, partners))
     if in_3d and project.cameras is None:
         raise ConfigError(
             "training.imgaug_3d: true needs calibrated cameras, and the project has none: give "

@@ -8,12 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lploss.errors import ConfigError
 from lploss_builtin.ops.affine import transform
 from lploss_builtin.training.augmentation_2d import (
     ImageAugmentation,
     augment_geometric,
-    mirror_partners,
 )
 
 
@@ -161,27 +159,10 @@ def test_a_resized_image_is_moved_as_its_labels_are(arguments: dict[str, object]
     np.testing.assert_allclose(offsets, -0.375, atol=0.06)
 
 
-@pytest.mark.parametrize(
-    ("names", "partners"),
-    [
-        (["ear_left", "nose", "ear_right"], (2, 1, 0)),
-        (["left_ear", "right_ear", "tail"], (1, 0, 2)),
-        (["L_paw", "R_paw", "earL", "earR"], (1, 0, 3, 2)),
-        (["pawLeft", "pawRight", "ball", "roll"], (1, 0, 2, 3)),
-        (["LeftEye", "RightEye", "leg-l", "leg-r"], (1, 0, 3, 2)),
-        (["lever", "brightness", "Lung"], (0, 1, 2)),
-    ],
-)
-def test_partners_differ_by_a_word_for_the_side(
-    names: list[str], partners: tuple[int, ...]
-) -> None:
-    assert mirror_partners(names) == partners
-
-
 def test_partners_are_swapped_in_the_views_that_are_mirrored() -> None:
     batch = make_batch(50, 2)
     augmentation = ImageAugmentation().with_flips()
-    partners = mirror_partners(["ear_left", "nose", "ear_right"])
+    partners = (2, 1, 0)
     after = augment_geometric(batch, augmentation, seed=0, step=0, partners=partners)
     is_flipped = warp_of(batch, after)[..., 0, 0] < 0
     assert 0.3 < is_flipped.mean() < 0.7
@@ -189,15 +170,6 @@ def test_partners_are_swapped_in_the_views_that_are_mirrored() -> None:
         before = batch[name].reshape(50, 2, 3, width).numpy()
         expected = np.where(is_flipped[..., None, None], before[:, :, [2, 1, 0]], before)
         np.testing.assert_array_equal(after[name].reshape(50, 2, 3, width), expected)
-
-
-def test_a_mirror_needs_both_sides() -> None:
-    with pytest.raises(ConfigError) as caught:
-        mirror_partners(["nose", "paw_left", "paw_rigth"])
-    assert str(caught.value) == (
-        "training.imgaug_hflip needs a keypoint 'paw_right' beside 'paw_left', for a mirror makes "
-        "the one of the other; the keypoints are nose, paw_left, paw_rigth"
-    )
 
 
 def test_numbers_hang_on_seed_step_and_frame_alone() -> None:

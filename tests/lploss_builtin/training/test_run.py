@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import re
 import shutil
@@ -614,3 +615,19 @@ def test_a_folder_that_is_none_of_a_training(tmp_path):
     assert str(caught.value) == (
         f"{tmp_path} is no folder of a training: there is no checkpoints/best.ckpt"
     )
+
+
+def test_mirroring_says_once_what_it_swaps_and_takes_pairs_from_the_config(tmp_path, caplog):
+    path = write_training(
+        tmp_path,
+        views=("side",),
+        training={"imgaug_hflip": True, "max_epochs": 1},
+        model={"model_type": "heatmap"},
+    )
+    pairs = "training.imgaug_hflip_pairs=[[nose,tail]]"
+    with caplog.at_level(logging.WARNING, "lploss_builtin"):
+        trained(path, tmp_path / "run", pairs)
+    notes = [r.getMessage() for r in caplog.records if "hflip" in r.getMessage()]
+    assert notes == ["training.imgaug_hflip swaps nose and tail"]
+    with pytest.raises(ConfigError, match=r"imgaug_hflip_pairs: there is no keypoint 'ear'"):
+        trained(path, tmp_path / "other", "training.imgaug_hflip_pairs=[[nose,ear]]")
