@@ -101,6 +101,10 @@ class ProcessError(LplossError, RuntimeError):
     """A function that several processes were to call failed in one, or did not finish in time."""
 
 
+class FolderInUseError(LplossError, RuntimeError):
+    """Another process writes to the folder."""
+
+
 class PluginLoadWarning(UserWarning):
     """A plugin is left out because it failed; everything else works."""
 
