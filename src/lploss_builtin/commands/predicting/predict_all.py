@@ -10,7 +10,7 @@ from lploss_builtin.commands.predicting.predict_recording import predict_recordi
 from lploss_builtin.commands.predicting.recording_count import RecordingCount
 from lploss_builtin.commands.predicting.recording_plan import RecordingPlan
 from lploss_builtin.commands.predicting.summary import PredictedRecording
-from lploss_builtin.commands.spreading import Outcome, spread
+from lploss_builtin.spreading import Outcome, spread
 
 
 def predict_all(

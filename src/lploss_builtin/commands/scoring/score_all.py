@@ -16,7 +16,7 @@ from lploss_builtin.commands.scoring.score_recording import (
     ScoringPlan,
     score_recording,
 )
-from lploss_builtin.commands.spreading import Outcome, spread
+from lploss_builtin.spreading import Outcome, spread
 
 
 def score_all(

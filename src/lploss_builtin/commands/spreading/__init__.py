@@ -1,6 +1,5 @@
-"""Work on many recordings, spread over processes or over the machines of a cluster."""
+"""Folders that appear when they are complete."""
 
 from lploss_builtin.commands.spreading.complete_folder import complete_folder
-from lploss_builtin.commands.spreading.spread import Outcome, spread
 
-__all__ = ["Outcome", "complete_folder", "spread"]
+__all__ = ["complete_folder"]

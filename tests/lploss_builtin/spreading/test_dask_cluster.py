@@ -17,8 +17,8 @@ from lploss.errors import (
     MissingDependencyError,
     ProcessError,
 )
-from lploss_builtin.commands.spreading import dask_cluster, on_a_worker, spread
-from lploss_builtin.commands.spreading.versions import reader_of_versions
+from lploss_builtin import spreading
+from lploss_builtin.spreading import spread
 
 distributed = pytest.importorskip("distributed")
 
@@ -90,15 +90,15 @@ def test_what_is_not_begun_is_taken_back(tasks, scheduler, written):
 
 
 def test_a_scheduler_that_cannot_be_reached(tasks, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "_CONNECT_S", 0.3)
+    monkeypatch.setattr(spreading, "_CONNECT_S", 0.3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ProcessError) as raised:
         list(spread(tasks.square, [1], scheduler=address))
     assert str(raised.value) == (
-        f"the scheduler {address} cannot be reached within 0.3 s. Start it by `dask scheduler`, "
-        "which prints its address, and look whether a firewall is between."
+        f"the scheduler {address} cannot be reached within 0.3 s. Start it with `dask scheduler`, "
+        "which prints its address, and check firewalls in between."
     )
 
 
@@ -107,10 +107,10 @@ def test_a_scheduler_that_cannot_be_reached(tasks, monkeypatch):
     [
         (
             "nonsense",
-            "the scheduler must be an address such as tcp://host:8786, or its file *.json; got "
-            "'nonsense'",
+            "the scheduler must be an address such as tcp://host:8786, or a scheduler file *.json; "
+            "got 'nonsense'",
         ),
-        ("nothing.json", "there is no file nothing.json of a scheduler"),
+        ("nothing.json", "there is no scheduler file nothing.json"),
     ],
 )
 def test_what_is_no_address(tasks, scheduler, message):
@@ -133,38 +133,39 @@ def test_workers_with_other_versions(tasks, scheduler, monkeypatch):
 
         return {"Python": "3.12", "lploss": "0.2" if os.getpid() == here else "0.1"}
 
-    monkeypatch.setattr(dask_cluster, "reader_of_versions", lambda: read)
+    monkeypatch.setattr(spreading, "_version_reader", lambda: read)
     with pytest.raises(ProcessError) as raised:
         list(spread(tasks.square, [1], scheduler=scheduler))
     first, *each, last = str(raised.value).splitlines()
-    assert first == f"workers of {scheduler} are not fit for this:"
+    assert first == f"workers of {scheduler} do not fit:"
     assert {line.partition(": ")[2] for line in each} == {"lploss 0.1 instead of 0.2"}
     assert last == (
-        "All need the packages that are installed here, and the same folders under the same names."
+        "All workers need the packages that are installed here, and the same folders under the "
+        "same paths."
     )
 
 
 def test_a_worker_that_joins_with_other_versions():
-    here = reader_of_versions()()
+    here = spreading._version_reader()()
     with pytest.raises(ProcessError) as raised:
-        on_a_worker.do(b"", {**here, "lploss": "7.0"}, b"")
+        spreading._call(b"", {**here, "lploss": "7.0"}, b"")
     assert str(raised.value) == (
         f"a worker that joined has other versions: lploss {here['lploss']} instead of 7.0"
     )
 
 
 def test_workers_that_do_not_see_the_folder(tasks, scheduler, tmp_path, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "_FOLDER_S", 0.0)
+    monkeypatch.setattr(spreading, "_FOLDER_S", 0.0)
     with pytest.raises(ProcessError) as raised:
         list(spread(tasks.square, [1], scheduler=scheduler, folder=tmp_path / "elsewhere"))
     assert f"does not see {tmp_path / 'elsewhere'}\n" in str(raised.value)
 
 
 def test_a_cluster_without_workers(tasks, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "_FIRST_WORKER_S", 0.2)
+    monkeypatch.setattr(spreading, "_FIRST_WORKER_S", 0.2)
     with new_cluster(0) as cluster, pytest.raises(ProcessError) as raised:
         list(spread(tasks.square, [1], scheduler=cluster.scheduler_address))
-    assert "has no worker, and got none within 0.2 s. Start some by `dask worker" in str(
+    assert "has no worker, and got none within 0.2 s. Start some with `dask worker" in str(
         raised.value
     )
 
@@ -180,8 +181,8 @@ def test_a_task_that_always_kills_its_worker_is_named(tasks):
     with pytest.raises(ProcessError) as raised:
         _ = found[2].result
     assert str(raised.value) == (
-        "2.csv: all workers that did it died, also where it was their only task. Where memory is "
-        "short, give them more, or start fewer on a machine."
+        "2.csv: every worker that did it died, even when it was the only task. If memory is short, "
+        "use fewer processes or give workers more memory."
     )
 
 
@@ -205,7 +206,7 @@ def by_hand(tasks, tmp_path):
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_all_workers(tasks, by_hand, written, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "_NO_WORKER_S", 1.0)
+    monkeypatch.setattr(spreading, "_NO_WORKER_S", 1.0)
     scheduler, _, worker = by_hand
     with closing(spread(tasks.Write(written.folder), range(300), scheduler=scheduler)) as outcomes:
         assert next(outcomes).result == 0
@@ -220,7 +221,7 @@ def test_a_scheduler_that_goes(tasks, by_hand, written):
     with closing(spread(tasks.Write(written.folder), range(300), scheduler=scheduler)) as outcomes:
         assert next(outcomes).result == 0
         process.kill()
-        with pytest.raises(ProcessError, match=r"has gone before all was done"):
+        with pytest.raises(ProcessError, match=r"stopped before all tasks were done"):
             list(outcomes)
 
 
@@ -247,4 +248,4 @@ def test_a_worker_where_lploss_is_not_installed(tasks, tmp_path):
         finally:
             worker.kill()
             worker.wait()
-    assert f"lploss none instead of {reader_of_versions()()['lploss']}" in str(raised.value)
+    assert f"lploss none instead of {spreading._version_reader()()['lploss']}" in str(raised.value)

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from lploss.errors import ArgumentValueError, DataError
-from lploss_builtin.commands.spreading import spread
+from lploss_builtin.spreading import spread
 
 
 def test_in_this_process_one_after_the_other():
@@ -50,7 +50,7 @@ def test_nothing_to_do():
         ({"processes": 0}, "processes must be at least 1, got 0"),
         (
             {"processes": 2, "scheduler": "tcp://host:1"},
-            "give the number of processes, here 2, or the scheduler of a cluster, here "
+            "give either the number of processes, here 2, or the scheduler of a cluster, here "
             "tcp://host:1, not both",
         ),
     ],
@@ -65,9 +65,7 @@ def test_what_cannot_be_sent():
     with pytest.raises(ArgumentValueError) as raised:
         spread(lambda number: number, [1, 2], processes=2)
     message = str(raised.value)
-    assert message.startswith("what is to be done cannot be sent to another process: ")
-    assert message.endswith(
-        "Only what a module defines by name can; use one process, or move it into a module."
-    )
+    assert message.startswith("the function cannot be sent to another process: ")
+    assert message.endswith("Use one process, or define it by name in a module.")
     with pytest.raises(ArgumentValueError, match=r"^task 2 of 2 cannot be sent to another process"):
         spread(abs, [1, lambda: 2], processes=2)

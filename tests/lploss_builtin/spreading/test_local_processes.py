@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lploss.errors import DataError, ProcessError
-from lploss_builtin.commands.spreading import spread
+from lploss_builtin.spreading import spread
 
 
 def test_results_in_the_order_of_the_tasks(tasks, written):
@@ -39,26 +39,24 @@ def test_the_task_of_a_process_that_is_killed_is_done_by_another(tasks, written)
     with closing(spread(tasks.Write(written.folder, 5), range(20), processes=2)) as outcomes:
         assert [outcome.result for outcome in outcomes] == [number**2 for number in range(20)]
     killer.join(10)
-    assert sorted(written.begun()) == sorted([*range(20), 5])
+    # Dask repeats what only the killed worker knew the result of, so others may be begun twice.
+    assert written.begun().count(5) == 2
+    assert set(written.begun()) == set(range(20))
     assert len(written.processes()) > 1
     written.check_each_once(20)
 
 
-@pytest.mark.parametrize(
-    ("function", "how"),
-    [
-        ("die_at_two", "signal SIGKILL. Where memory is short, use fewer processes."),
-        ("leave_at_two", "exit status 7."),
-    ],
-)
-def test_a_task_that_always_ends_its_process_is_named(tasks, function, how):
+@pytest.mark.parametrize("function", ["die_at_two", "leave_at_two"])
+def test_a_task_that_always_ends_its_process_is_named(tasks, function):
     names = [f"{number}.csv" for number in range(4)]
     found = list(spread(getattr(tasks, function), range(4), names=names, processes=2))
     assert [outcome.error is None for outcome in found] == [True, True, False, True]
     with pytest.raises(ProcessError) as raised:
         _ = found[2].result
-    message = f"2.csv: the process that did it died 3 times, at last by {how}"
-    assert str(raised.value) == message
+    assert str(raised.value) == (
+        "2.csv: every worker that did it died, even when it was the only task. If memory is short, "
+        "use fewer processes or give workers more memory."
+    )
 
 
 def test_errors_come_back_with_where_they_were_raised(tasks):
@@ -67,7 +65,7 @@ def test_errors_come_back_with_where_they_were_raised(tasks):
     with pytest.raises(DataError) as raised:
         _ = found[1].result
     assert str(raised.value) == "three.csv: has no frames"
-    (note,) = raised.value.__notes__
+    note = raised.value.__notes__[0]
     assert note.startswith("In another process:\nTraceback")
     assert "in fail_at_three" in note
 
@@ -100,7 +98,7 @@ SCRIPT = """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, {modules!r})
     import {module} as tasks
-    from lploss_builtin.commands.spreading import spread
+    from lploss_builtin.spreading import spread
     {guard}
         for outcome in spread(tasks.{function}, range(4), processes=2):
             print(outcome.result)
@@ -129,8 +127,8 @@ def test_a_script_without_a_guard_is_told(tasks):
     )
     assert done.returncode == 1
     assert (
-        "ProcessError: a process ended while it started, by exit status 1. A script must start "
-        'them under `if __name__ == "__main__":`, or use one process.'
+        "ProcessError: processes cannot be started. A script must start them under "
+        '`if __name__ == "__main__":`, or use one process.'
     ) in done.stderr
 
 
