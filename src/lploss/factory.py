@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import TextIOBase
 from typing import IO, Any, cast
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lploss import reduction
+from lploss.balance import Balance, balance_of
 from lploss.errors import ArgumentValueError, ConfigError, did_you_mean
 from lploss.inputs import InputResolver
 from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage, parameters_of
-from lploss.recorder import FlightRecorder, LossRecord
+from lploss.recorder import FlightRecorder, LossRecord, print_tables
 from lploss.reduction import Sync
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
@@ -267,6 +268,54 @@ class LossFactory(nn.Module):
         rows = reduction.shares(numbers, together=together)
         return [dict(zip(known, row.unbind(), strict=True)) for row in rows]
 
+    def balance(
+        self,
+        at: Tensor | Iterable[Tensor] | None = None,
+        /,
+        *,
+        anneal_weight: float | Tensor | None = None,
+        **batch: Any,
+    ) -> Balance:
+        """Compare the losses by their shares of the weighted sum and of the gradient.
+
+        Call it now and then during a training, with predictions that have a gradient. It changes
+        nothing: neither gradients nor the graph, and nothing is logged or recorded. It is computed
+        on this process alone, and synchronises with the device. For losses that get different
+        batches, see `lploss.balance.balance_of`.
+
+        Args:
+            at: the tensors at which gradients are compared; unless given, all leaves that require
+                a gradient: the parameters of the network. Those of its last layer are cheaper.
+            anneal_weight: multiplies the losses that are annealed; 1 unless given, so that the
+                losses are compared at their full weight.
+            **batch: the inputs, by name; what no loss declares is ignored.
+
+        Raises:
+            MissingInputError: a required input is absent and cannot be derived.
+            ArgumentValueError: no loss depends on a tensor that requires a gradient.
+
+        Example:
+            >>> losses = LossFactory({"regression": {}, "temporal": {}})
+            >>> found = torch.tensor([[0.0, 1.0], [0.0, 9.0]], requires_grad=True)
+            >>> balance = losses.balance(keypoints_targ=torch.zeros(2, 2), keypoints_pred=found)
+            >>> [(own.loss, own.weighted) for own in balance.losses]
+            [('regression', 10.25), ('temporal', 4.0)]
+            >>> round(balance.ratio, 3), balance.warning()
+            (0.312, None)
+        """
+        return balance_of([(self, batch)], at, anneal_weight=anneal_weight)
+
+    def resolve(self, **batch: Any) -> Mapping[str, Any]:
+        """Return a batch with the inputs that losses need and that can be derived.
+
+        Args:
+            **batch: the inputs, by name.
+
+        Raises:
+            MissingInputError: a required input is absent and cannot be derived.
+        """
+        return self._inputs.resolve(batch)
+
     def check(self, **batch: Any) -> None:
         """Check that a batch holds all that the losses need, or what it is derived from.
 
@@ -325,15 +374,9 @@ class LossFactory(nn.Module):
         Raises:
             ArgumentValueError: the recorder is off.
         """
-        from rich.console import Console
-
         if self.recorder is None:
             raise ArgumentValueError("the flight recorder is off: build it with record=True")
-        console = Console(file=cast("IO[str] | None", file))
-        if not console.is_terminal:  # a file has no edge at which words must break
-            console.width = 1000
-        for table in self.recorder.tables():
-            console.print(table)
+        print_tables(self.recorder.tables(), file)
 
 
 def _on(device: torch.device, number: Tensor | int) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from io import TextIOBase
+from typing import IO, TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -206,3 +207,19 @@ class FlightRecorder:
                 *(() if ran else (record.status,)),
             )
         return list(stages.values())
+
+
+def print_tables(tables: Iterable[Table], file: IO[str] | TextIOBase | None = None) -> None:
+    """Print tables of `rich`.
+
+    Args:
+        tables: what to print.
+        file: where to; standard output unless given.
+    """
+    from rich.console import Console
+
+    console = Console(file=cast("IO[str] | None", file))
+    if not console.is_terminal:  # a file has no edge at which words must break
+        console.width = 1000
+    for table in tables:
+        console.print(table)

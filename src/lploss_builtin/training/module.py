@@ -18,6 +18,7 @@ from lploss.config import plain
 from lploss.errors import ConfigError, MissingInputError, TrainingError, did_you_mean
 from lploss.loss import LogEntry, Stage
 from lploss_builtin.training.augmentation import BatchAugmentation
+from lploss_builtin.training.balance import BalanceOfTraining
 from lploss_builtin.training.curriculum import Curriculum, Moment
 
 Batch = dict[str, Tensor]
@@ -85,6 +86,7 @@ class PoseModule(lightning.LightningModule):
         parameters = [] if backbone is None else list(backbone.parameters())
         #: What is frozen at first: the parameters of the model's ``backbone``, where it has one.
         self.of_backbone = [parameter for parameter in parameters if parameter.requires_grad]
+        self.balance = BalanceOfTraining()
         self._random_states: dict[str, Tensor] = {}
         # Of the batches to come of this step of the optimizer.
         self._batch_weights: deque[BatchWeights] = deque()
@@ -209,7 +211,40 @@ class PoseModule(lightning.LightningModule):
         if not total.isfinite():
             self._stop(labelled, unlabelled, inputs, stage)
         self._log([{"name": f"{stage}_loss", "value": torch.as_tensor(logged)}], stage, num_frames)
+        if stage == "train":
+            self._measure_balance(inputs)
         return total if weights.factor == 1.0 else total * weights.factor
+
+    def _measure_balance(self, inputs: Mapping[str, Batch]) -> None:
+        """Measure what each loss contributes, where it is time to; the training stays the same."""
+        training = self.config.training
+        is_open = training.max_steps is not None or training.max_epochs < 1
+        final_epoch = None if is_open else training.max_epochs - 1
+        parts = [(self.factories[kind], of_kind) for kind, of_kind in inputs.items()]
+        if (
+            # Its graph cannot be computed backwards twice.
+            self.config.model.compile
+            or not self.trainer.is_global_zero
+            or sum(len(factory.losses) for factory, _ in parts) < 2
+            or not self.balance.is_due(
+                self.current_epoch, self.curriculum.anneal_weight(self.moment), final_epoch
+            )
+        ):
+            return
+        end = None if final_epoch is None else Moment(final_epoch, self.global_step)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        of_backbone = set(self.of_backbone)
+        head = [p for p in self.model.parameters() if p.requires_grad and p not in of_backbone]
+        self.balance.measure(
+            parts,
+            head or of_backbone,
+            anneal_weight=1.0 if end is None else self.curriculum.anneal_weight(end),
+            scale=1.0 if scaler is None else scaler.get_scale(),
+        )
+
+    def on_train_epoch_end(self) -> None:
+        """Log what was measured of the balance between the losses."""
+        self.balance.end_epoch(self.current_epoch)
 
     def _stop(
         self,

@@ -467,6 +467,7 @@ def _write_tail(run: TrainingRun, module: PoseModule, data_module: LabelledDataM
         if factory.losses:
             text.write(f"{kind} losses\n\n")
             factory.report(text)
+    text.write(module.balance.report())
     text.write(f"\n{module.augmentation.report()}\n")
     for problem in data_module.unreadable:
         text.write(f"left out: {problem}\n")

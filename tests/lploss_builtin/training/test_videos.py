@@ -60,9 +60,8 @@ def with_videos(
 ) -> Path:
     """Write a training with two videos, of 9 and of 7 frames; return the path of its config."""
     model = {"losses_to_use": losses, **sections.pop("model", {})}
-    path = write_training(
-        folder, model=model, losses={**PARAMS, **sections.pop("losses", {})}, **sections
-    )
+    params = {**PARAMS, **sections.pop("params", {})}
+    path = write_training(folder, model=model, losses=params, **sections)
     write_videos(folder, {"wed": 9, "thu": 7})
     for session in ("wed", "thu"):
         write_text(folder / "calibrations" / f"{session}.toml", calibration(VIEWS))
