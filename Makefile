@@ -7,7 +7,7 @@ ONCE := $(addprefix --ignore tests/,lploss/testing/test_faulty_losses.py \
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 PEER := $(wildcard .venv-peer/bin/python)
 
-.PHONY: demo test check fix bench peer slow docs wheel clean
+.PHONY: demo test check fix bench size peer slow docs wheel clean
 
 demo: .venv/installed
 	$(BIN)/lploss demo --out lploss-demo
@@ -37,6 +37,10 @@ slow: .venv/installed
 
 bench: .venv/installed
 	$(or $(PEER),$(BIN)/python) -m benchmarks
+
+# How large the code is: lines, files, import circles.
+size: .venv/installed
+	$(BIN)/python -m benchmarks.size
 
 # Lightning Pose beside the project, to measure against it and to compare with it.
 peer: .venv/installed
