@@ -37,7 +37,6 @@ class Case:
         pred: name of the input that gets a gradient.
         params: arguments of our loss.
         peer: builds the peer's loss.
-        scale: our value divided by the peer's, where the two are defined on another scale.
         required: how many times faster than the peer's ours must be.
     """
 
@@ -46,7 +45,6 @@ class Case:
     pred: str
     peer: Callable[[ModuleType], Any]
     params: dict[str, Any] = field(default_factory=dict)
-    scale: float = 1.0
     required: float | None = None
 
     @property
@@ -116,7 +114,6 @@ def cases(device: torch.device) -> list[Case]:
     points = {name: t.to(device) for name, t in _keypoints(generator).items()}
     labels, poses = _two_views(generator)
     views = [list(range(10)), list(range(10, 20))]
-    pixels = float(math.prod(frames["heatmaps_pred"].shape[-2:]))
     temporal = {"epsilon": 20.0, "prob_threshold": 0.05}
     multiview = {"mirrored_column_matches": views, "components_to_keep": 3}
     singleview = {"components_to_keep": 0.99}
@@ -137,7 +134,6 @@ def cases(device: torch.device) -> list[Case]:
             "heatmaps_pred",
             lambda m: m.TemporalHeatmapLoss("temporal_heatmap_mse", prob_threshold=0.05),
             {"prob_threshold": 0.05},
-            scale=pixels,  # the peer takes the mean over the pixels
             required=5.0,
         ),
         Case(
@@ -211,14 +207,14 @@ def measure(case: Case, module: ModuleType | None, options: Options, bandwidth: 
         quartiles["ours"].median / limit if pred.nbytes >= _LARGE else None,
         peaks["ours"],
         peaks.get("peer"),
-        _agree(ours(), peers(), case.scale) if with_peer else None,
+        _agree(ours(), peers()) if with_peer else None,
         timing.check_no_wait(calls["ours"], options.device),
     )
 
 
-def _agree(ours: tuple[Tensor, ...], peers: tuple[Tensor, ...], scale: float) -> bool:
+def _agree(ours: tuple[Tensor, ...], peers: tuple[Tensor, ...]) -> bool:
     for our, their in zip(ours, peers, strict=True):
-        their = their.detach() * scale
+        their = their.detach()
         # The largest gradients decide: rounding near zero is nobody's fault.
         if not torch.allclose(our.detach(), their, rtol=1e-4, atol=1e-5 * float(their.abs().max())):
             return False

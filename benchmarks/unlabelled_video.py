@@ -38,7 +38,8 @@ _REPROJECTION = {"epsilon": 1.0, **_IN_PX}
 _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     _SUPERVISED: {},
     "temporal": {"temporal": {"epsilon": 6.0, **_IN_PX}},
-    "temporal_heatmap_mse": {"temporal_heatmap_mse": {"log_weight": 2.0}},
+    # The mean over the pixels of maps of 32 x 32: 2 less ln(32 * 32).
+    "temporal_heatmap_mse": {"temporal_heatmap_mse": {"log_weight": -4.93}},
     "temporal_heatmap_kl": {"temporal_heatmap_kl": {"log_weight": 4.0}},
     "pca_multiview": {"pca_multiview": {"components_to_keep": 3, "log_weight": 6.5}},
     "multiview_reprojection": {"multiview_reprojection": _REPROJECTION},

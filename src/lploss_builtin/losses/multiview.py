@@ -287,8 +287,9 @@ class MultiviewReprojectionLoss(Loss):
 
 
 def _is_finite(points: Float[Tensor, "*batch xyz"]) -> Bool[Tensor, "*batch"]:
-    # Tensor.isfinite takes four operations, which is what counts where poses are few.
-    return at_least_float32(points.detach()).abs().sum(dim=-1) < math.inf
+    # Tensor.isfinite takes four operations, which is what counts where poses are few. Not a sum,
+    # which overflows where several coordinates are huge.
+    return at_least_float32(points.detach()).abs().amax(dim=-1) < math.inf
 
 
 def _median_distance(targets: Float[Tensor, "batch num_keypoints 3"]) -> Float[Tensor, ""]:
@@ -301,4 +302,4 @@ def _median_distance(targets: Float[Tensor, "batch num_keypoints 3"]) -> Float[T
     ordered = between.flatten().sort().values
     middle = (ordered.isfinite().sum() - 1).clamp(min=0) // 2
     median = ordered.gather(0, middle[None])[0]
-    return torch.where(median > 0, median, 1.0)
+    return torch.where((median > 0) & (median < math.inf), median, 1.0)

@@ -25,6 +25,8 @@ from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
+# Fitted quantities whose shapes depend on the fit.
+_SHAPED = ("columns", "mean", "components", "explained_variance_ratio", "missing_share")
 # A checkpoint holds a method of centring by its place here.
 _CENTERING: tuple[Literal["mean", "median"] | None, ...] = (None, "mean", "median")
 
@@ -575,17 +577,56 @@ class PCALoss(Loss):
             )
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        stored = {name: state_dict.get(prefix + name, getattr(self, name)) for name in self._FITTED}
+        if refusal := self._refusal(stored):
+            *_, errors = args
+            where = f" at {prefix!r}" if prefix else ""
+            errors.append(f"loss {self.loss_name!r}: the checkpoint{where} {refusal}")
+            return
         # How large the fitted quantities are is known only from the fit, or from a checkpoint.
-        for name in self._FITTED:
-            stored = state_dict.get(prefix + name)
-            if stored is not None:
-                setattr(self, name, getattr(self, name).new_zeros(stored.shape))
+        for name, value in stored.items():
+            setattr(self, name, getattr(self, name).new_zeros(value.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
         if self.centering.numel():
             self.centering_method = _CENTERING[int(self.centering)]
-        if self.columns.numel() and (self.columns.ndim == 2) is not self._is_multiview:
-            *_, errors = args
-            errors.append(f"the checkpoint at {prefix!r} is of another loss than {self.loss_name}")
+
+    def _refusal(self, stored: Mapping[str, Tensor]) -> str | None:
+        """Return why the fit that a checkpoint holds cannot be loaded; ``None`` where it can."""
+        columns, shares = stored["columns"], stored["missing_share"]
+        if columns.numel() and (columns.ndim == 2) is not self._is_multiview:
+            return f"is of another loss than {self.loss_name}."
+        came = {name: tuple(stored[name].shape) for name in _SHAPED}
+        if self.components.numel():
+            fitted = {name: tuple(getattr(self, name).shape) for name in _SHAPED}
+            if came != fitted:
+                return (
+                    f"holds another fit: {_shapes(came)}. This loss was fitted to "
+                    f"{len(self.missing_share)} keypoints and keeps {len(self.components)} "
+                    f"components: {_shapes(fitted)}. Fit it to the keypoints and with the "
+                    "components_to_keep of the checkpoint, or build it with data_module=None to "
+                    "take the fit of the checkpoint."
+                )
+        dim = 2 * len(columns)
+        is_whole = (
+            came["mean"] == came["explained_variance_ratio"] == (dim,)
+            and came["components"] == (len(stored["components"]), dim)
+            and 0 < len(stored["components"]) < max(dim, 1)
+            and came["missing_share"] == (shares.numel(),)
+            and int(columns.max()) < shares.numel()
+        )
+        is_unfitted = not any(stored[name].numel() for name in _SHAPED if name != "columns")
+        if is_whole or is_unfitted:
+            return None
+        return (
+            f"holds no whole fit: {_shapes(came)}. With {len(columns)} "
+            f"{'views' if self._is_multiview else 'keypoints'} in columns, mean must have shape "
+            f"({dim},) and components (number of components, {dim}). The checkpoint was changed or "
+            "is damaged."
+        )
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def _is_flat(matches: Any) -> bool:

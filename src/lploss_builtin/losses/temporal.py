@@ -102,11 +102,11 @@ class TemporalLoss(_TemporalLoss):
 class TemporalHeatmapMSELoss(_TemporalLoss):
     r"""Squared error between the heatmaps of consecutive frames.
 
-    .. math:: \ell_{tk} = \sum_{hw} (p_{tkhw} - p_{t-1,khw})^2
+    .. math:: \ell_{tk} = \frac{1}{HW} \sum_{hw} (p_{tkhw} - p_{t-1,khw})^2
 
-    The batch must be consecutive frames. The scale is that of ``heatmap_mse``: the sum over the
-    pixels of a map. A step counts as zero where the confidence before or after it is below
-    ``prob_threshold``; the mean goes over all steps.
+    The batch must be consecutive frames. The scale is that of Lightning Pose: the mean over the
+    ``H * W`` pixels of a map, whereas ``heatmap_mse`` is the sum. A step counts as zero where the
+    confidence before or after it is below ``prob_threshold``; the mean goes over all steps.
 
     Args:
         epsilon: steps whose squared error is at most this cost nothing; at least 0,
@@ -120,13 +120,13 @@ class TemporalHeatmapMSELoss(_TemporalLoss):
     Raises:
         ArgumentValueError: an argument's value cannot be used.
 
-    Source: the temporal heatmap loss of Lightning Pose, there as a mean over pixels.
+    Source: the temporal heatmap loss of Lightning Pose.
 
     Example:
         >>> import torch
         >>> loss = TemporalHeatmapMSELoss()
         >>> loss.elementwise(heatmaps_pred=torch.eye(4)[:2].view(2, 1, 2, 2))
-        tensor([[2.0000]])
+        tensor([[0.5000]])
     """
 
     loss_name = "temporal_heatmap_mse"

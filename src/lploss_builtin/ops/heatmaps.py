@@ -15,6 +15,8 @@ from lploss_builtin.ops.precision import at_least_float32
 
 # Keeps the logarithms of the divergences finite where a map is zero.
 _SMALL = 1e-10
+# The product of such a pixel and its logarithm is finite in float32, and so is a sum of those.
+_LARGE = 1e30
 
 
 class _SquaredError(torch.autograd.Function):
@@ -106,15 +108,15 @@ def js_divergence(
 def temporal_squared_error(
     heatmaps: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
 ) -> Float[Tensor, "batch_minus_1 num_keypoints"]:
-    """Return `squared_error` between each map and that of the frame before.
+    """Return the mean over the pixels of the squared difference from the frame before.
 
     Example:
         >>> temporal_squared_error(torch.eye(4).view(4, 1, 2, 2))
-        tensor([[2.0000],
-                [2.0000],
-                [2.0000]])
+        tensor([[0.5000],
+                [0.5000],
+                [0.5000]])
     """
-    return squared_error(heatmaps[:-1], heatmaps[1:])
+    return squared_error(heatmaps[:-1], heatmaps[1:]) / math.prod(heatmaps.shape[-2:])
 
 
 def temporal_kl_divergence(
@@ -145,17 +147,31 @@ def is_finite(
 def is_labelled(
     heatmaps_targ: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
 ) -> Bool[Tensor, "batch num_keypoints"]:
-    """Return which target maps hold a label: those that are not zero everywhere, nor NaN.
+    """Return which target maps hold a label: those with a finite sum above zero.
+
+    A map that is zero everywhere, or that holds NaN or an infinite value, does not.
 
     Example:
         >>> is_labelled(torch.stack([torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.25)], dim=1))
         tensor([[False,  True]])
     """
-    return at_least_float32(heatmaps_targ.detach()).sum(dim=(-2, -1)) > 0
+    total = at_least_float32(heatmaps_targ.detach()).sum(dim=(-2, -1))
+    return (total > 0) & (total < math.inf)
 
 
 def _positive(
     heatmaps: Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"],
 ) -> Float[Tensor, "batch num_keypoints heatmap_height heatmap_width"]:
-    """Return the maps with finite logarithms where they are zero, below it, or not finite."""
-    return at_least_float32(heatmaps).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0).add_(_SMALL)
+    """Return the maps with finite logarithms where they are zero, below it, or not finite.
+
+    The slope of the logarithm of a pixel is the reciprocal of the pixel, which float16 cannot hold
+    for the smallest of its numbers. Below the smallest normal number of float16, where pixels have
+    lost their digits, gradients of float16 maps are as large as they are at that number.
+    """
+    maps = at_least_float32(heatmaps).nan_to_num(0.0, 0.0, 0.0).clamp(0.0, _LARGE).add_(_SMALL)
+    if heatmaps.dtype is not torch.float16:
+        return maps
+    values = maps.detach()
+    factors = (values / torch.finfo(torch.float16).smallest_normal).clamp(max=1.0)
+    # The difference is zero: the values stay the same, only their gradients are multiplied.
+    return values + factors * (maps - values)

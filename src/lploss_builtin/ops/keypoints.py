@@ -10,6 +10,9 @@ from torch import Tensor
 
 from lploss_builtin.ops.precision import at_least_float32
 
+# Sums of some thousand such coordinates, and twice their differences, are finite in float32.
+_LIMIT = 1e30
+
 
 def split_xy(
     keypoints: Float[Tensor, "batch two_x_num_keypoints"],
@@ -34,8 +37,9 @@ def is_present(
         >>> is_present(torch.tensor([[0.0, 1.0, 2.0, float("nan")]]))
         tensor([[ True, False]])
     """
-    # Tensor.isfinite takes four operations, which is what counts where poses are few.
-    return split_xy(at_least_float32(keypoints.detach())).abs().sum(dim=-1) < math.inf
+    # Tensor.isfinite takes four operations, which is what counts where poses are few. Not a sum,
+    # which overflows where both coordinates are huge.
+    return split_xy(at_least_float32(keypoints.detach())).abs().amax(dim=-1) < math.inf
 
 
 def squared_error(
@@ -104,11 +108,15 @@ def without_gaps(
 ) -> Float[Tensor, "batch two_x_num_keypoints"]:
     """Return the keypoints with zero for what is not finite, and no gradient there.
 
+    Coordinates are limited to -1e30 and 1e30 px. In float32 the squares of those are infinite, and
+    so is a loss that counts them; but differences stay finite, so that an element that does not
+    count gets a gradient of zero and not of NaN.
+
     Example:
         >>> without_gaps(torch.tensor([[1.0, 2.0, float("nan"), 3.0]]))
         tensor([[1., 2., 0., 3.]])
     """
-    return keypoints.nan_to_num(0.0, 0.0, 0.0)
+    return at_least_float32(keypoints).nan_to_num(0.0, 0.0, 0.0).clamp(-_LIMIT, _LIMIT)
 
 
 def with_previous(

@@ -122,3 +122,63 @@ def test_kl_of_a_target_outside_the_prediction_is_large_and_finite() -> None:
         heatmaps_targ=maps, heatmaps_pred=maps.roll(1, dims=0)
     )
     torch.testing.assert_close(elements, torch.full((6, 1), -math.log(1e-10)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 3e38])
+def test_a_target_map_without_a_finite_sum_is_not_labelled(name: str, value: float) -> None:
+    loss = lploss.create_loss(name)
+    inputs = batch()
+    inputs["heatmaps_targ"][0, 1] = 0.0
+    expected = loss(**inputs).loss
+    inputs["heatmaps_targ"][0, 1, 2, :2] = value
+    result = loss(**inputs).loss
+    result.backward()
+    torch.testing.assert_close(result, expected)
+    gradient = inputs["heatmaps_pred"].grad
+    assert gradient is not None
+    assert gradient[0, 1].abs().max() == 0
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_of_float16_maps_are_those_of_float32(name: str) -> None:
+    logits = torch.zeros(2, 1, 3, 4)
+    logits[0, 0, 1, 2] = 16.0  # all other pixels are 1e-7, a subnormal number of float16
+    logits[1, 0, 1, 2] = 5.0  # they are 0.006
+    targ = torch.zeros(2, 1, 3, 4)
+    targ[:, 0, 0, 0] = 1.0
+    gradients = {}
+    for dtype in (torch.float16, torch.float32):
+        pred = logits.flatten(2).softmax(dim=-1).view_as(logits).half().to(dtype)
+        pred.requires_grad_()
+        loss = lploss.create_loss(name)(heatmaps_targ=targ.to(dtype), heatmaps_pred=pred).loss
+        loss.backward()
+        assert pred.grad is not None
+        gradients[dtype] = pred.grad.float()
+        assert loss.isfinite()
+    half, single = gradients.values()
+    assert half.isfinite().all()
+    torch.testing.assert_close(half[1], single[1], rtol=1e-3, atol=1e-4)
+    if name == "heatmap_kl":
+        # The slope 1 / p of the logarithm, at most that at the smallest normal number of float16.
+        assert single[0, 0, 0, 0].item() == pytest.approx(-0.25 / 1.2e-7, rel=0.1)
+        assert half[0, 0, 0, 0].item() == pytest.approx(-0.25 * 2**14, rel=1e-3)
+
+
+def test_a_network_in_float16_learns_from_the_divergence_of_peaked_maps() -> None:
+    logits = torch.zeros(2, 1, 3, 4)
+    logits[..., 1, 2] = 16.0
+    logits = logits.half().requires_grad_()
+    pred = logits.flatten(2).softmax(dim=-1).view_as(logits)
+    targ = torch.zeros(2, 1, 3, 4).half()
+    targ[..., 0, 0] = 1.0
+    steps = lploss.create_loss("temporal_heatmap_kl")(
+        heatmaps_pred=torch.stack([pred[0], targ[0]])
+    ).loss
+    loss = lploss.create_loss("heatmap_kl")(heatmaps_targ=targ, heatmaps_pred=pred).loss + steps
+    loss.backward()
+    gradient = logits.grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+    assert gradient[0, 0, 0, 0] < 0 < gradient[0, 0, 1, 2]

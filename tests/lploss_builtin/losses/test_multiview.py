@@ -257,3 +257,38 @@ def test_wrong_axes_are_named() -> None:
     inputs["keypoints_pred_2d_reprojected"] = inputs["keypoints_pred_2d_reprojected"].flatten(1)
     with pytest.raises(ShapeError, match=r"keypoints_pred_2d_reprojected must have axes"):
         lploss.create_loss(HEATMAP)(**inputs)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_reprojection_leaves_out_target_maps_that_are_not_finite(value: float) -> None:
+    inputs = maps_and_points()
+    inputs["heatmaps_targ"] = inputs["heatmaps_targ"].clone()
+    inputs["heatmaps_targ"][0, 3] = 0.0
+    points = inputs["keypoints_pred_2d_reprojected"].requires_grad_()
+    loss = lploss.create_loss(HEATMAP)
+    expected = loss(**inputs).loss
+    inputs["heatmaps_targ"][0, 3, 1, 1] = value
+    result = loss(**inputs).loss
+    result.backward()
+    torch.testing.assert_close(result, expected)
+    assert points.grad is not None
+    assert points.grad.isfinite().all()
+    assert points.grad[0, 3].abs().max() == 0
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_pairwise_leaves_out_points_that_are_infinite(value: float) -> None:
+    inputs = poses_in_space()
+    inputs["keypoints_targ_3d"][0, 0, 2] = value
+    assert reasons(lploss.create_loss(PAIRWISE), inputs) == {
+        "not labelled": 3,
+        "cannot be triangulated": 0,
+    }
+
+
+def test_pairwise_auto_is_1_where_no_distance_is_finite() -> None:
+    targets = torch.tensor([[[3e38, 0.0, 0.0], [-3e38, 0.0, 0.0]]])
+    loss = lploss.create_loss(PAIRWISE, unit_scale="auto")
+    predictions = targets[:, None] + torch.tensor([0.0, 3.0, 4.0])
+    elements = loss.elementwise(keypoints_targ_3d=targets, keypoints_pred_3d=predictions)
+    torch.testing.assert_close(elements, torch.full((1, 1, 2), 5.0))

@@ -289,3 +289,18 @@ def test_compiled_in_one_graph_a_new_factory_computes_the_same() -> None:
     found.backward()
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(again["keypoints_pred"].grad, batch["keypoints_pred"].grad)
+
+
+@pytest.mark.parametrize("number", [1e8, 1e20, 2e38, -2e38])
+@pytest.mark.parametrize("name", LOSSES)
+def test_huge_predictions_give_finite_gradients_or_a_loss_that_is_not_finite(
+    name: str, number: float
+) -> None:
+    batch = {key: value.detach().float() for key, value in recording().items()}
+    batch["keypoints_pred"][0, :2] = number
+    batch["keypoints_pred"].requires_grad_()
+    loss, _ = LossFactory({name: {}})(**batch)
+    loss.backward()
+    gradient = batch["keypoints_pred"].grad
+    assert gradient is not None
+    assert not loss.isfinite() or gradient.isfinite().all()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from sklearn.decomposition import PCA as SklearnPCA
 
 import lploss
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
+from lploss_builtin.losses.pca import PCALoss
 from tests.lploss_builtin.batches import labels
 from tests.lploss_builtin.real_data import FOLDER, needs_real_data
 
@@ -511,3 +514,67 @@ def test_state_holds_nothing_but_tensors() -> None:
             ]
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "is_fitted"),
+    [
+        (name, build, is_fitted)
+        for name in ("mean", "components", "columns", "missing_share")
+        for build in (singleview, multiview)
+        for is_fitted in (True, False)
+        # One keypoint of each view has as many dimensions as several.
+        if (name, build, is_fitted) != ("columns", multiview, False)
+    ],
+)
+def test_a_checkpoint_of_another_shape_is_refused(name: str, build: Any, is_fitted: bool) -> None:
+    fitted = build(labels())
+    state = fitted.state_dict()
+    state[name] = state[name][..., :1]
+    loss = build(labels() if is_fitted else None)
+    before = {key: value.clone() for key, value in loss.state_dict().items()}
+    with pytest.raises(RuntimeError) as error:
+        loss.load_state_dict(state)
+    shape = re.escape(f"{name} {tuple(state[name].shape)}")
+    assert re.search(shape, str(error.value))
+    expected = "This loss was fitted to 4 keypoints" if is_fitted else "holds no whole fit"
+    assert expected in str(error.value)
+    for key, value in loss.state_dict().items():
+        if key in PCALoss._FITTED:
+            assert torch.equal(value, before[key]), key
+
+
+def test_a_checkpoint_with_other_components_than_those_fitted_is_refused() -> None:
+    state = singleview(labels(), components_to_keep=2).state_dict()
+    message = (
+        r"the checkpoint holds another fit: columns \(4,\), mean \(8,\), components \(2, 8\), .* "
+        r"This loss was fitted to 4 keypoints and keeps 3 components: .*components \(3, 8\)"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        singleview(labels(), components_to_keep=3).load_state_dict(state)
+    restored = singleview()
+    restored.load_state_dict(state)
+    assert restored.fit_report.components_kept == 2
+
+
+def test_the_state_of_a_loss_without_a_fit_is_loaded_into_one_without_a_fit_only() -> None:
+    unfitted = singleview().state_dict()
+    singleview().load_state_dict(unfitted)
+    with pytest.raises(RuntimeError, match=r"holds another fit: columns \(0,\)"):
+        singleview(labels()).load_state_dict(unfitted)
+
+
+@pytest.mark.parametrize("build", [singleview, multiview])
+def test_huge_predictions_make_the_loss_infinite_and_spoil_no_gradient(build: Any) -> None:
+    loss = build(labels())
+    pose = labels()[:2].clone()
+    pose[0, 0] = pose[1, 2] = 2e38
+    pose[1, 3] = math.nan
+    pose.requires_grad_()
+    elements = loss.evaluate({"keypoints_pred": pose})
+    assert elements.valid is not None
+    assert not elements.elementwise[0].isfinite().all()
+    spoilt = torch.where(elements.valid[1], elements.elementwise[1], 0.0).sum()
+    spoilt.backward()
+    assert pose.grad is not None
+    assert pose.grad.isfinite().all()

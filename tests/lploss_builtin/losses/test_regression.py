@@ -116,3 +116,29 @@ def test_no_pattern_of_gaps_gives_a_gradient_that_is_not_finite(
         assert result.item() == 0.0
         assert pred.grad is not None
         assert pred.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_target_that_is_not_finite_is_not_labelled(name: str, value: float) -> None:
+    targ, pred = example()
+    targ[0, 0] = value
+    elements = lploss.create_loss(name).elementwise(keypoints_targ=targ, keypoints_pred=pred)
+    assert elements.isnan().tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_huge_predictions_make_the_loss_infinite_where_they_count(name: str) -> None:
+    targ, pred = example()
+    huge = pred.detach().clone()
+    huge[1, 2:] = 2e38  # not labelled
+    huge.requires_grad_()
+    loss = lploss.create_loss(name)
+    expected = loss(keypoints_targ=targ, keypoints_pred=pred).loss
+    result = loss(keypoints_targ=targ, keypoints_pred=huge).loss
+    torch.testing.assert_close(result, expected)
+    expected.backward()
+    result.backward()
+    torch.testing.assert_close(huge.grad, pred.grad)
+    everywhere = torch.full_like(targ, -2e38)
+    assert loss(keypoints_targ=targ, keypoints_pred=everywhere).loss.item() == math.inf

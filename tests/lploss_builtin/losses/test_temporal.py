@@ -90,17 +90,35 @@ def test_heatmap_steps_agree_with_scipy(name: str) -> None:
     maps = inputs["heatmaps_pred"].detach().numpy()
     elements = lploss.create_loss(name).elementwise(heatmaps_pred=inputs["heatmaps_pred"])
     if name == "temporal_heatmap_mse":
-        expected = (np.diff(maps, axis=0) ** 2).sum(axis=(2, 3))
+        expected = (np.diff(maps, axis=0) ** 2).mean(axis=(2, 3))
     else:
         expected = scipy.special.rel_entr(maps[1:], maps[:-1]).sum(axis=(2, 3))
     np.testing.assert_allclose(elements.detach().numpy(), expected, rtol=1e-5)
 
 
-def test_temporal_heatmap_mse_is_on_the_scale_of_heatmap_mse() -> None:
+def test_temporal_heatmap_mse_is_heatmap_mse_divided_by_the_number_of_pixels() -> None:
     maps = batch()["heatmaps_pred"].detach()
+    height, width = maps.shape[-2:]
     temporal = lploss.create_loss("temporal_heatmap_mse")(heatmaps_pred=maps).loss
-    paired = lploss.create_loss("heatmap_mse")(heatmaps_pred=maps[1:], heatmaps_targ=maps[:-1]).loss
+    summed = lploss.create_loss("heatmap_mse", log_weight=math.log(height * width))
+    paired = summed(heatmaps_pred=maps[1:], heatmaps_targ=maps[:-1]).loss
     torch.testing.assert_close(temporal, paired)
+
+
+def test_huge_coordinates_at_steps_of_low_confidence_have_no_gradient() -> None:
+    track = TRACK.clone()
+    track[1, :2] = torch.tensor([2e38, -2e38])
+    track[2, :2] = torch.tensor([-2e38, 2e38])
+    confidences = torch.ones(4, 2)
+    confidences[1:3, 0] = 0.0
+    track.requires_grad_()
+    loss = lploss.create_loss("temporal", prob_threshold=0.5)
+    result = loss(keypoints_pred=track, confidences=confidences).loss
+    result.backward()
+    assert result.item() == pytest.approx(1 / 12)
+    assert track.grad is not None
+    assert track.grad[:, :2].abs().max() == 0
+    assert lploss.create_loss("temporal")(keypoints_pred=track).loss.item() == math.inf
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,3 +26,13 @@ def test_gaps_get_no_gradient() -> None:
     assert filled.tolist() == [[0.0, 0.0, 0.0, 7.0]]
     assert pose.grad is not None
     assert pose.grad.tolist() == [[0.0, 0.0, 0.0, 1.0]]
+
+
+def test_a_keypoint_near_the_largest_float_is_present() -> None:
+    pose = torch.tensor([[2e38, -2e38, torch.inf, 0.0, torch.nan, 0.0, 1.0, 2.0]])
+    assert keypoints.is_present(pose).tolist() == [[True, False, False, True]]
+
+
+def test_half_precision_is_made_float32_before_it_is_limited() -> None:
+    filled = keypoints.without_gaps(torch.tensor([[65504.0, torch.inf]], dtype=torch.float16))
+    torch.testing.assert_close(filled, torch.tensor([[65504.0, 0.0]]))

@@ -28,7 +28,7 @@ from lploss.testing.check import (
 _SHOWS = """result = loss(**batch).loss
 result.backward()
 print(result, {name: value.grad for name, value in batch.items()})"""
-_WILD = (1e6, -1e6, math.nan, math.inf, -math.inf)
+_WILD = (1e6, -1e6, 2e38, -2e38, math.nan, math.inf, -math.inf)
 
 
 @check(

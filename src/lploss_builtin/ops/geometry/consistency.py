@@ -125,6 +125,6 @@ def _distance(
 ) -> Float[Tensor, "*batch"]:
     """Return the distance; NaN, with a gradient of zero, where a point is not finite."""
     difference = seen - points
-    is_finite = difference.detach().abs().sum(dim=-1) < math.inf
+    is_finite = difference.detach().abs().amax(dim=-1) < math.inf
     distance = torch.linalg.vector_norm(torch.where(is_finite[..., None], difference, 0.0), dim=-1)
     return torch.where(is_finite, distance, math.nan)

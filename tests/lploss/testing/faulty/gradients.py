@@ -18,6 +18,8 @@ _NOT_ZERO_AT_TARGET = Properties(keypoint_order=True, translation=True, rotation
     "check_gradients_finite",
     also=because(
         "what is left out is zero, too",
+        "check_autocast",
+        "check_huge_numbers",
         "check_invalid_has_no_influence",
         "check_nothing_valid",
     ),
@@ -56,6 +58,7 @@ class NaNTimesZero(Distance):
     "check_gradients_finite",
     also={
         "check_scalar": "the value is infinite, too",
+        "check_autocast": "so it is in half precision",
         "check_nothing_valid": "so it is where a map does not count",
     },
 )
@@ -125,7 +128,10 @@ class WrongBackward(Distance):
         return _HalfTheGradient.apply(pred - targ).sum(dim=-1)
 
 
-@faulty("check_gradcheck")
+@faulty(
+    "check_gradcheck",
+    also=because("an infinite factor is multiplied by zero", "check_invalid_has_no_influence"),
+)
 class DetachedFactor(Distance):
     """Detaches one of two factors that both depend on the prediction."""
 

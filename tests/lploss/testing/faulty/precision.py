@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lploss import Properties
 from tests.lploss.testing.faulty.fault import because, faulty
-from tests.lploss.testing.faulty.sound import Distance
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints
 
 
 @faulty("check_float32")
@@ -66,3 +66,40 @@ class GramDeterminant(Distance):
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
         difference = (pred - targ)[..., None]
         return torch.linalg.det(difference.mT @ difference)
+
+
+@faulty("check_autocast")
+class RootOfASmallNumber(Distance):
+    """Keeps a root from zero by a number that float16 takes for zero."""
+
+    properties = Properties(keypoint_order=True, translation=True, rotation=True)
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        return {name: value.to(keypoints_pred.dtype) for name, value in cleaned.items()}, valid
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return ((pred - targ).square().sum(dim=-1) + 1e-8).sqrt()
+
+
+@faulty(
+    "check_huge_numbers",
+    also=because("the slope is that of all elements", "check_invalid_has_no_influence"),
+)
+class Saturates(Distance):
+    """Is at most 1, but by way of a square whose slope becomes infinite."""
+
+    properties = Properties(
+        keypoint_order=True, translation=True, rotation=True, zero_at_target=True
+    )
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        _, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        return {
+            "keypoints_targ": keypoints_targ.nan_to_num(0.0, 0.0, 0.0),
+            "keypoints_pred": keypoints_pred.nan_to_num(0.0, 0.0, 0.0),
+        }, valid
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        squares = (pred - targ).square().sum(dim=-1)
+        return 1.0 - (-squares / 1e4).exp()

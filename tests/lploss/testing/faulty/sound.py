@@ -80,11 +80,16 @@ class MapError(Loss):
     properties = Properties(keypoint_order=True, zero_at_target=True)
 
     def remove_nans(self, heatmaps_targ: Maps, heatmaps_pred: Maps) -> Cleaned:
-        targ, pred = (maps.nan_to_num(0.0, 0.0, 0.0) for maps in (heatmaps_targ, heatmaps_pred))
-        return {"heatmaps_targ": targ, "heatmaps_pred": pred}, {
-            "not labelled": ~(targ != 0).flatten(2).any(dim=-1),
+        left_out = {
+            "not labelled": ~(heatmaps_targ.nan_to_num(0.0, 0.0, 0.0) != 0).flatten(2).any(dim=-1),
             "NaN prediction": ~heatmaps_pred.isfinite().flatten(2).all(dim=-1),
         }
+        counts = ~(left_out["not labelled"] | left_out["NaN prediction"])[..., None, None]
+        targ, pred = (
+            torch.where(counts, maps, 0.0).nan_to_num(0.0, 0.0, 0.0)
+            for maps in (heatmaps_targ, heatmaps_pred)
+        )
+        return {"heatmaps_targ": targ, "heatmaps_pred": pred}, left_out
 
     def compute_loss(
         self, heatmaps_targ: Maps, heatmaps_pred: Maps
