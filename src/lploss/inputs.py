@@ -64,7 +64,7 @@ class InputResolver:
             return
         try:
             function = self._derivation(name)
-            needs = {} if function is None else _needs(function)
+            needs = {} if function is None else needs_of(function)
         except LplossError:
             return  # raised where it is needed, if it is
         for need in needs:
@@ -77,7 +77,7 @@ class InputResolver:
         function = self._derivation(name)
         if function is None or name in under_way:
             return False
-        needs = _needs(function)
+        needs = needs_of(function)
         for need, required in needs.items():
             if required and not self._derive(need, resolved, (*under_way, name)):
                 return False
@@ -139,7 +139,7 @@ def _ways(
         spec = _spec(derived, registry, prefer)
         if spec is None or spec.derived_by is None:
             continue
-        needs = _needs(registry.load(InputSpec, derived, prefer))
+        needs = needs_of(registry.load(InputSpec, derived, prefer))
         required = [need for need, is_required in needs.items() if is_required]
         lacking = [need for need in required if need not in there]
         missing = f"; of these the batch lacks {', '.join(lacking)}" if lacking else ""
@@ -157,7 +157,7 @@ def _spec(name: str, registry: Registry, prefer: Mapping[str, str] | None) -> In
         return None
 
 
-def _needs(function: Callable[..., Any]) -> dict[str, bool]:
+def needs_of(function: Callable[..., Any]) -> dict[str, bool]:
     """Return the inputs that a derivation names, required ones as ``True``."""
     parameters = inspect.signature(function).parameters
     for parameter in parameters.values():

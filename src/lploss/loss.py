@@ -509,7 +509,7 @@ class Loss(nn.Module, ABC):
                     raise self._with_demands(error) from None
             if name in self._dtypes:
                 check_dtype(self.loss_name, name, value, self._dtypes[name])
-            given[name] = value
+            given[name] = value.detach() if is_target(name) else value
         return given
 
     def _stand_ins(
@@ -577,6 +577,11 @@ def parameters_of(cls: type[Loss]) -> dict[str, inspect.Parameter]:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             break
     return found
+
+
+def is_target(name: str) -> bool:
+    """Return whether an input is a target by its name: a constant, which gets no gradient."""
+    return "_targ" in name
 
 
 def _check_names(cls: type[Loss]) -> None:

@@ -100,6 +100,9 @@ class InputSpec:
             function that returns a Hypothesis strategy of arrays. Its parameters name what it
             needs: ``shape``, ``sizes`` (of the axes, by name), and inputs that are drawn before,
             with a default. ``None``: numbers from a normal distribution.
+        constant: whether it is given, such as a camera, or meant as a target, such as the point on
+            which all views agree: losses pass no gradient to it, and ``derived_by`` returns it
+            without one. Inputs with ``_targ`` in their names are constant anyway.
 
     Raises:
         SpecError: a field is malformed.
@@ -117,6 +120,7 @@ class InputSpec:
     missing: Literal["nan", "zeros"] | None = "nan"
     coordinates: Literal["image", "space"] | None = None
     strategy: str | None = None
+    constant: bool = False
 
     kind: ClassVar[str] = "input"
 
@@ -137,6 +141,9 @@ class InputSpec:
                     f"InputSpec.{choice} must be {', '.join(map(repr, known[:-1]))} or None, got "
                     f"{getattr(self, choice)!r}"
                 )
+        constant: object = self.constant
+        if not isinstance(constant, bool):
+            raise SpecError(f"InputSpec.constant must be True or False, got {constant!r}")
 
 
 Spec = LossSpec | ModelSpec | CommandSpec | InputSpec

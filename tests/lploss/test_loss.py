@@ -225,6 +225,13 @@ def test_a_batch_of_another_dtype_is_refused_and_the_loss_is_named():
     )
 
 
+def test_targets_get_no_gradient():
+    targ, pred = (tensor.clone().requires_grad_() for tensor in (TARG, PRED))
+    Distance()(keypoints_targ=targ, keypoints_pred=pred).loss.backward()
+    assert targ.grad is None
+    assert pred.grad is not None
+
+
 def test_the_weighted_mean_by_hand():
     loss, logs = Distance(log_weight=math.log(4.0))(**BATCH, stage="train")
     assert loss.item() == pytest.approx(10 / 3 / 8)

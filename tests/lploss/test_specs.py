@@ -95,6 +95,10 @@ def test_an_input_spec_holds_what_it_was_given():
             "InputSpec.derived_by must be 'package.module:function' or None, "
             "got <built-in function len>",
         ),
+        (
+            lambda: InputSpec("a", "batch", "px", "", constant="yes"),
+            "InputSpec.constant must be True or False, got 'yes'",
+        ),
     ],
 )
 def test_a_malformed_field_is_refused(build, message):

@@ -19,13 +19,17 @@ import pytest
 import torch
 import typer
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 from torch.distributed.run import get_args_parser
 
 import lploss
+from lploss import Loss
 from lploss.cli import app
 from lploss.discovery import GROUP, HOOKS
 from lploss.registry import default_registry
 from lploss.specs import CommandSpec, InputSpec, LossSpec
+from lploss.testing import check_loss
 from tests.conftest import Site
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +191,17 @@ def test_the_plugins_of_the_page_work_as_they_stand(site: Site) -> None:
         if isinstance(spec, InputSpec):
             module, _, function = str(spec.strategy).partition(":")
             assert callable(getattr(importlib.import_module(module), function))
+    (record,) = check_loss(Speed, checks=["check_derivations"], registry=registry).records
+    assert (record.status, record.message) == ("passed", "")
+
+
+class Speed(Loss):
+    """Uses the input that the page derives."""
+
+    loss_name, kind = "speed", "unsupervised"
+
+    def compute_loss(self, speeds_pred: Float[Tensor, "batch num_keypoints"]) -> Tensor:
+        return speeds_pred.nan_to_num()
 
 
 def test_the_vocabulary_of_inputs_is_complete() -> None:

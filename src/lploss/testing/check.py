@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hypothesis
@@ -15,7 +17,8 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import HypothesisDeprecationWarning
 from torch import Tensor
 
-from lploss.errors import LplossError
+import lploss
+from lploss.errors import LplossError, first_line
 from lploss.loss import Loss
 from lploss.testing.batches import Example, Wish, examples
 from lploss.testing.subject import LossInput, Subject
@@ -188,6 +191,28 @@ def fail(message: str) -> NoReturn:
         CheckFailure: always.
     """
     raise CheckFailure(message)
+
+
+def what_failed(error: Exception) -> str:
+    """Return what is wrong, and for an error of the loss itself, in which line it was raised."""
+    if isinstance(error, CheckFailure):
+        return str(error)
+    text = str(error) if isinstance(error, LplossError) else f"it raised {first_line(error)}"
+    return f"{text}{origin_of(error)}"
+
+
+def origin_of(error: BaseException) -> str:
+    """Say in which line of the loss's own source an error was raised, or nothing."""
+    own = Path(lploss.__file__).parent
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if own not in Path(frame.filename).parents
+        and not {"torch", "hypothesis", "jaxtyping", "einops"} & set(Path(frame.filename).parts)
+    ]
+    if not frames:
+        return ""
+    return f"\n  in {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}"
 
 
 def show(value: Any) -> str:

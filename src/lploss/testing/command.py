@@ -12,8 +12,8 @@ from lploss.discovery import normalise
 from lploss.errors import LplossError, UnknownLossError
 from lploss.registry import Registry
 from lploss.specs import LossSpec
-from lploss.testing.check import CHECKS
-from lploss.testing.conformance import MINIMUM, Conformance, origin_of
+from lploss.testing.check import CHECKS, origin_of
+from lploss.testing.conformance import MINIMUM, Conformance
 from lploss.testing.report import ConformanceReport
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-import traceback
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from hypothesis.errors import Flaky
 
-import lploss
 from lploss.errors import (
     ArgumentValueError,
     LplossError,
@@ -23,7 +20,7 @@ from lploss.loss import Loss
 from lploss.registry import Registry, default_registry
 from lploss.testing import global_state
 from lploss.testing.batches import Wish
-from lploss.testing.check import CHECKS, Case, Check, CheckFailure, NotApplicable
+from lploss.testing.check import CHECKS, Case, Check, NotApplicable, origin_of, what_failed
 from lploss.testing.report import CheckRecord, ConformanceReport
 from lploss.testing.reproduce import script_of
 from lploss.testing.subject import LossInput, Subject, Target
@@ -147,10 +144,8 @@ class Conformance:
     def _message(self, check: Check, case: Case, error: Exception) -> str:
         if isinstance(error, Flaky):
             what = "one batch failed and, tried again, passed: the loss is not deterministic"
-        elif isinstance(error, CheckFailure):
-            what = str(error)
         else:
-            what = f"{_raised(error)}{origin_of(error)}"
+            what = what_failed(error)
         script = script_of(self._subject.code, case.example, case.script or check.shows, case.other)
         return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
 
@@ -228,27 +223,8 @@ def check_loss(
     return conformance.report(checks)
 
 
-def origin_of(error: BaseException) -> str:
-    """Say in which line of the loss's own source an error was raised, or nothing."""
-    own = Path(lploss.__file__).parent
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if own not in Path(frame.filename).parents
-        and not {"torch", "hypothesis", "jaxtyping", "einops"} & set(Path(frame.filename).parts)
-    ]
-    if not frames:
-        return ""
-    return f"\n  in {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}"
-
-
 def _check_name(name: str) -> None:
     if name not in CHECKS:
         raise ArgumentValueError(
             f"there is no check {name!r}.{did_you_mean(name, CHECKS)} Known: {', '.join(CHECKS)}."
         )
-
-
-def _raised(error: Exception) -> str:
-    text = str(error) if isinstance(error, LplossError) else first_line(error)
-    return text if isinstance(error, LplossError) else f"it raised {text}"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lploss.errors import LplossError, MissingDependencyError
-from lploss.testing.check import CHECKS
-from lploss.testing.conformance import MINIMUM, NUM_EXAMPLES, Conformance, origin_of
+from lploss.testing.check import CHECKS, origin_of
+from lploss.testing.conformance import MINIMUM, NUM_EXAMPLES, Conformance
 from lploss.testing.subject import Target
 
 try:

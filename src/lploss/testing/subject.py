@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ from lploss.errors import (
     PluginError,
     UnknownInputError,
 )
-from lploss.loss import Loss
+from lploss.inputs import needs_of
+from lploss.loss import Loss, is_target
 from lploss.registry import Entry, Registry, default_registry
 from lploss.specs import InputSpec, LossSpec
 
@@ -73,6 +74,11 @@ class LossInput:
         return bool(self.axes.factors) and self.axes.factors[0] == (1, ("batch",))
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it gets no gradient: a target, or what its spec calls constant."""
+        return is_target(self.name) or (self.spec is not None and self.spec.constant)
+
+    @property
     def coordinates(self) -> int:
         """How many coordinates a point has: 2, 3, or 0 for what is no points."""
         kind = None if self.spec is None else self.spec.coordinates
@@ -98,6 +104,25 @@ class LossInput:
             ) from error
         strategy: Callable[..., Any] = found
         return strategy
+
+
+class Derivation(NamedTuple):
+    """How an input is derived.
+
+    Attributes:
+        spec: of the input.
+        function: computes it.
+        inputs: from which, by name.
+    """
+
+    spec: InputSpec
+    function: Callable[..., Any]
+    inputs: Mapping[str, LossInput]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the result gets no gradient."""
+        return is_target(self.spec.name) or self.spec.constant
 
 
 @dataclass(frozen=True)
@@ -219,42 +244,78 @@ class Subject:
             LossDefinitionError: nothing says which axes an input has.
         """
         steps = (self.cls.remove_nans, self.cls.compute_loss)
-        hinted = {name: hints for step in steps for name, hints in annotations_of(step).items()}
-        annotated = {name: axes for step in steps for name, axes in axes_of(step).items()}
-        # Of both steps, remove_nans takes the batch as it is.
-        dtypes = {name: found for step in steps[::-1] for name, found in dtypes_of(step).items()}
-        found = {}
-        for name, is_required in self.cls.inputs.items():
+        return {
+            name: self._input(name, is_required, steps, "compute_loss")
+            for name, is_required in self.cls.inputs.items()
+        }
+
+    def derivations(self) -> list[Derivation]:
+        """Return how inputs of the loss are derived, and what these are derived from, and so on.
+
+        Raises:
+            LplossError: a derivation cannot be imported, or nothing says which axes it needs.
+        """
+        found = []
+        names = list(self.cls.inputs)
+        for name in names:  # grows while it is walked
             entry = self._input_entry(name)
-            spec = None if entry is None else entry.spec
-            axes = annotated.get(name)
-            if axes is None and spec is not None:
-                axes = Axes.parse(spec.axes)
-            if axes is None and name in hinted:
-                stated = " or ".join(repr(hint.dim_str) for hint in hinted[name])
-                raise LossDefinitionError(
-                    f"loss {self.name!r}: the axes {stated} of {name!r} are of a form that "
-                    "examples cannot be drawn from: name each axis or give it a number, "
-                    'as in "batch two_x_num_keypoints", or describe the input by an InputSpec'
-                )
-            if axes is None:
-                raise LossDefinitionError(
-                    f"loss {self.name!r}: nothing says which axes {name!r} has, so no example can "
-                    "be drawn. Annotate the parameter of compute_loss, e.g. "
-                    f'{name}: Float[Tensor, "batch num_keypoints"], or describe the input by an '
-                    "InputSpec."
-                )
-            distribution = "" if entry is None else entry.plugin.distribution
-            found[name] = LossInput(
-                name,
-                axes,
-                is_required,
-                name in annotated,
-                spec,
-                distribution,
-                dtypes.get(name, FLOATING),
-            )
+            if entry is None or entry.spec.derived_by is None:
+                continue
+            function = self.registry.load(InputSpec, entry.qualified_name)
+            needs = {
+                need: self._input(need, is_required, (function,), function.__qualname__)
+                for need, is_required in needs_of(function).items()
+            }
+            found.append(Derivation(entry.spec, function, needs))
+            names += [need for need in needs if need not in names]
         return found
+
+    def _input(
+        self,
+        name: str,
+        is_required: bool,
+        steps: Sequence[Callable[..., Any]],
+        annotates: str,
+    ) -> LossInput:
+        """Return what the annotations of functions, or else its spec, say of an input.
+
+        Args:
+            name: its key in the batch.
+            is_required: whether the batch must hold it.
+            steps: the functions that name it; the first takes it as it is in the batch.
+            annotates: which function should annotate it, for the message.
+        """
+        hinted = {n: hints for step in steps for n, hints in annotations_of(step).items()}
+        axes_by_name = {n: axes for step in steps for n, axes in axes_of(step).items()}
+        dtypes = {n: found for step in steps[::-1] for n, found in dtypes_of(step).items()}
+        entry = self._input_entry(name)
+        spec = None if entry is None else entry.spec
+        axes = axes_by_name.get(name)
+        if axes is None and spec is not None:
+            axes = Axes.parse(spec.axes)
+        if axes is None and name in hinted:
+            stated = " or ".join(repr(hint.dim_str) for hint in hinted[name])
+            raise LossDefinitionError(
+                f"loss {self.name!r}: the axes {stated} of {name!r} are of a form that "
+                "examples cannot be drawn from: name each axis or give it a number, "
+                'as in "batch two_x_num_keypoints", or describe the input by an InputSpec'
+            )
+        if axes is None:
+            raise LossDefinitionError(
+                f"loss {self.name!r}: nothing says which axes {name!r} has, so no example can "
+                f"be drawn. Annotate the parameter of {annotates}, e.g. "
+                f'{name}: Float[Tensor, "batch num_keypoints"], or describe the input by an '
+                "InputSpec."
+            )
+        return LossInput(
+            name,
+            axes,
+            is_required,
+            name in axes_by_name,
+            spec,
+            "" if entry is None else entry.plugin.distribution,
+            dtypes.get(name, FLOATING),
+        )
 
     def _input_entry(self, name: str) -> Entry[InputSpec] | None:
         """Return who describes an input; the loss's own distribution goes first."""

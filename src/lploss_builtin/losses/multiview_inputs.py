@@ -26,7 +26,7 @@ _FLATTENED = {1: "views_x_num_keypoints", 2: "two_x_views_x_num_keypoints", 4: "
 
 
 def keypoints_pred_3d(
-    keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
+    keypoints_pred: Float[Tensor, "batch two_x_views_x_num_keypoints"],
     intrinsics: Float[Tensor, "*#batch views 3 3"],
     extrinsics: Float[Tensor, "*#batch views 3 4"],
     distortions: Float[Tensor, "*#batch views num_coefficients"] | None = None,
@@ -38,7 +38,7 @@ def keypoints_pred_3d(
 
 
 def keypoints_targ_3d(
-    keypoints_targ: Float[Tensor, "batch two_x_num_keypoints"],
+    keypoints_targ: Float[Tensor, "batch two_x_views_x_num_keypoints"],
     intrinsics: Float[Tensor, "*#batch views 3 3"],
     extrinsics: Float[Tensor, "*#batch views 3 4"],
     distortions: Float[Tensor, "*#batch views num_coefficients"] | None = None,
@@ -86,12 +86,12 @@ def keypoints_pred_2d_reprojected(
 
 
 def keypoints_pred_from_all_views(
-    keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
+    keypoints_pred: Float[Tensor, "batch two_x_views_x_num_keypoints"],
     intrinsics: Float[Tensor, "*#batch views 3 3"],
     extrinsics: Float[Tensor, "*#batch views 3 4"],
     distortions: Float[Tensor, "*#batch views num_coefficients"] | None = None,
-    confidences: Float[Tensor, "batch num_keypoints"] | None = None,
-) -> Float[Tensor, "batch two_x_num_keypoints"]:
+    confidences: Float[Tensor, "batch views_x_num_keypoints"] | None = None,
+) -> Float[Tensor, "batch two_x_views_x_num_keypoints"]:
     """Return where each view sees the point on which all views agree best; NaN where on none.
 
     Confidences weigh the views. The result gets no gradient, as a target gets none: else the views

@@ -43,5 +43,6 @@ def lploss_inputs() -> list[InputSpec]:
             "of the labels: 0 not labelled, 1 occluded, 2 visible",
             missing=None,
             strategy=f"{_STRATEGIES}:visibility",
+            constant=True,
         ),
     ]

@@ -40,6 +40,7 @@ def lploss_inputs() -> list[InputSpec]:
             "camera matrices",
             missing=None,
             strategy=f"{_STRATEGIES}:intrinsics",
+            constant=True,
         ),
         InputSpec(
             "extrinsics",
@@ -48,6 +49,7 @@ def lploss_inputs() -> list[InputSpec]:
             "world to camera, X_cam = R X + t",
             missing=None,
             strategy=f"{_STRATEGIES}:extrinsics",
+            constant=True,
         ),
         InputSpec(
             "distortions",
@@ -56,6 +58,7 @@ def lploss_inputs() -> list[InputSpec]:
             "0, 4, 5, 8, 12 or 14 coefficients in OpenCV's order k1 k2 p1 p2 k3 ...",
             missing=None,
             strategy=f"{_STRATEGIES}:distortions",
+            constant=True,
         ),
         InputSpec(
             "bbox",
@@ -64,6 +67,7 @@ def lploss_inputs() -> list[InputSpec]:
             "x, y, height and width of each view's crop",
             missing=None,
             strategy=f"{_STRATEGIES}:bbox",
+            constant=True,
         ),
         InputSpec(
             "image_size",
@@ -72,6 +76,7 @@ def lploss_inputs() -> list[InputSpec]:
             "height and width of the model's input image",
             missing=None,
             strategy=f"{_STRATEGIES}:image_size",
+            constant=True,
         ),
         InputSpec(
             "keypoints_targ_3d",
@@ -109,5 +114,6 @@ def lploss_inputs() -> list[InputSpec]:
             derived_by=f"{_INPUTS}:keypoints_pred_from_all_views",
             coordinates="image",
             strategy=f"{_STRATEGIES}:keypoints",
+            constant=True,
         ),
     ]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import json
 import re
 import subprocess
@@ -19,6 +21,7 @@ from lploss.testing.report import CheckRecord
 from tests.lploss.testing.faulty import (
     arguments,
     batches,
+    derivations,
     gradients,
     invalid,
     logs,
@@ -79,7 +82,7 @@ def test_the_sound_losses_pass_and_together_all_checks_apply_to_them(examples):
         records = records_of(loss, *(set(CHECKS) - EXPENSIVE), examples=examples)
         assert {r.check: r.message for r in records.values() if r.status == "failed"} == {}
         applied |= {name for name, record in records.items() if record.was_run}
-    assert set(CHECKS) - applied == {"check_manifest_light", *EXPENSIVE}
+    assert set(CHECKS) - applied == {"check_manifest_light", "check_derivations", *EXPENSIVE}
 
 
 @pytest.mark.compiles
@@ -137,8 +140,48 @@ def test_a_heavy_manifest_is_found(site, manifest):
     assert record.status == "failed"
 
 
+def derived(site, function, *checks, examples=NUM_EXAMPLES):
+    """Check a loss whose input is derived by a function of this project's tests."""
+    site.install(
+        "acme",
+        {"acme": "acme_manifest"},
+        {"acme_manifest": derivations.MANIFEST.format(function=function.__name__)},
+    )
+    options = {"shrink": False, "examples": examples, "registry": site.registry(strict=True)}
+    return check_loss(derivations.Fastest, checks=checks, **options).records
+
+
+@pytest.mark.mistyped
+@pytest.mark.parametrize(("function", "message"), derivations.FAULTY.items())
+def test_a_faulty_derivation_fails_its_check_and_no_other(site, function, message):
+    records = derived(site, function, *(set(CHECKS) - EXPENSIVE), examples=6)
+    assert failed({record.check: record for record in records}) == {"check_derivations"}
+    (record,) = [record for record in records if record.status == "failed"]
+    what, *_ = record.message.splitlines()
+    start = f"speeds_pred, as {derivations.__name__}.{function.__name__} derives it from "
+    assert what.startswith(start)
+    assert re.search(message, what)
+
+
+@pytest.mark.parametrize("function", derivations.SOUND)
+def test_a_sound_derivation_passes(site, function):
+    (record,) = derived(site, function, "check_derivations")
+    assert (record.status, record.message) == ("passed", "")
+
+
+def test_the_script_of_a_faulty_derivation_shows_it(site):
+    (record,) = derived(site, derivations.difference_of_gaps, "check_derivations")
+    # What builds the loss can be imported only where the tests are.
+    script = record.message.split("\n\n", 1)[1]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(script, {})
+    assert "nan" in output.getvalue()
+
+
 def test_every_check_has_a_faulty_loss():
-    assert {fault.check for fault in FAULTS} | {"check_manifest_light"} == set(CHECKS)
+    others = {"check_manifest_light", "check_derivations"}
+    assert {fault.check for fault in FAULTS} | others == set(CHECKS)
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
 
 
@@ -179,7 +222,7 @@ NUMBER = r"-?\d[\d.e+-]*"
         (gradients.SquareRoot, r"the gradient for keypoints_\w+ must be finite, it is \[\[nan.*"),
         (
             gradients.Detached,
-            r"no gradient reaches keypoints_pred, only keypoints_targ: nothing can be learned",
+            rf"no gradient reaches any of keypoints_targ, keypoints_pred: the loss is {NUMBER} .*",
         ),
         (
             invalid.MeanOfNothing,

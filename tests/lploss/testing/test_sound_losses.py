@@ -143,7 +143,7 @@ class Epipolar(Loss):
         points = torch.unflatten(
             split_xy(keypoints_pred), 1, (views, keypoints_pred.shape[1] // 2 // views)
         )
-        centre = intrinsics[:, :, None, :2, 2]
+        centre = intrinsics.detach()[:, :, None, :2, 2]
         return torch.linalg.vector_norm(points - centre, dim=-1).flatten(1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from lploss.testing.checks import values as values
 from lploss.testing.checks import gradients as gradients
 from lploss.testing.checks import invalid as invalid
+from lploss.testing.checks import derivations as derivations
 from lploss.testing.checks import side_effects as side_effects
 from lploss.testing.checks import weighting as weighting
 from lploss.testing.checks import recombination as recombination

@@ -74,3 +74,24 @@ def check_gradcheck(case: Case) -> None:
             )
 
     case.for_each(body, GENERIC, at_most=8)
+
+
+@check(
+    why="A gradient into a target pulls the target towards the prediction: a consensus of views "
+    "that is not detached follows the one that is wrong.",
+    mend="Detach the constant inputs in compute_loss, and let what is computed from predictions "
+    "and meant as a target be an input of its own, derived without a gradient.",
+    shows=_SHOWS,
+)
+def check_constants(case: Case) -> None:
+    constant = [name for name, of_input in case.inputs.items() if of_input.is_constant]
+    if not constant:
+        raise NotApplicable("no input is a target, or constant by its InputSpec")
+
+    def body(example: Example) -> None:
+        _, gradients = gradients_of(case.loss, example)
+        for name in constant:
+            if name in gradients and not bool((gradients[name] == 0).all()):
+                fail(f"{name} is constant and must get no gradient, got {show(gradients[name])}")
+
+    case.for_each(body, GENERIC, at_most=8)

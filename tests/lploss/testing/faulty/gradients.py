@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lploss import Properties
 from tests.lploss.testing.faulty.fault import DIFFERENTIATED, because, faulty
-from tests.lploss.testing.faulty.sound import Cleaned, Distance, MapError, Maps
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError, Maps
 
 _NOT_ZERO_AT_TARGET = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
@@ -163,3 +164,32 @@ class HalfPrecision(Distance):
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
         return super().between(targ.half(), pred.half()).to(pred.dtype)
+
+
+@faulty("check_constants")
+class WeighsByVisibility(Distance):
+    """Multiplies by the visibility of labels, which could be learned."""
+
+    def compute_loss(
+        self,
+        keypoints_targ: Keypoints,
+        keypoints_pred: Keypoints,
+        visibility: Float[Tensor, "batch num_keypoints"],
+    ) -> Tensor:
+        return super().compute_loss(keypoints_targ, keypoints_pred) * visibility
+
+
+@faulty("check_constants")
+class MovesTheCameras(Distance):
+    """Divides by a focal length, which grows with the error."""
+
+    properties = Properties(keypoint_order=True, zero_at_target=True)
+
+    def compute_loss(
+        self,
+        keypoints_targ: Keypoints,
+        keypoints_pred: Keypoints,
+        intrinsics: Float[Tensor, "batch views 3 3"],
+    ) -> Tensor:
+        focal_length = intrinsics[:, :, 0, 0].mean(dim=1, keepdim=True)
+        return super().compute_loss(keypoints_targ, keypoints_pred) / focal_length
