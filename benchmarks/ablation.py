@@ -23,10 +23,15 @@ from omegaconf import OmegaConf
 
 from benchmarks import report, rig_projects
 from benchmarks.report import Options
-from lploss_builtin.commands.training_demo.errors import errors_of
-from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
-from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pose, predicted_by
 from lploss_builtin.data.rig.project import RigProject
+from lploss_builtin.demo.measuring import (
+    HeldOut,
+    Predicted,
+    errors_of,
+    mean_pose,
+    predicted_by,
+    read_held_out,
+)
 
 _CONFIGS = Path(__file__).parent / "configs" / "ablation"
 # Each adds something to the one before it.

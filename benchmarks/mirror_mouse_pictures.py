@@ -11,8 +11,8 @@ from jaxtyping import Float64
 from matplotlib import pyplot
 from PIL import Image
 
-from lploss_builtin.commands.training_demo.metrics import Curve
 from lploss_builtin.data.labelled_project import LabelledProject
+from lploss_builtin.demo.curves import Curve
 
 _STAGES = {"train": "training, augmented and masked", "val": "held out, as they are"}
 

@@ -24,10 +24,15 @@ from jaxtyping import Float64
 
 from benchmarks import report, rig_projects
 from benchmarks.report import Options
-from lploss_builtin.commands.training_demo.errors import errors_of
-from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
-from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pose, predicted_by
 from lploss_builtin.data.rig.project import RigProject
+from lploss_builtin.demo.measuring import (
+    HeldOut,
+    Predicted,
+    errors_of,
+    mean_pose,
+    predicted_by,
+    read_held_out,
+)
 
 _COMMON = Path(__file__).parent / "configs" / "unlabelled_video" / "common.yaml"
 _YARDSTICK = "mean_pose"

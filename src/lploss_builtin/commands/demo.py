@@ -67,12 +67,8 @@ def _train(out: Path, num_frames: int | None, num_epochs: int | None, seed: int)
         require(module, "train", "to train a model")
     from rich.console import Console
 
-    from lploss_builtin.commands.training_demo import (
-        NUM_STAGES,
-        DemoSettings,
-        Stages,
-        make_training_demo,
-    )
+    from lploss_builtin.demo.settings import DemoSettings
+    from lploss_builtin.demo.training import NUM_STAGES, Stages, make_training_demo
 
     given = {"num_frames": num_frames, "num_epochs": num_epochs, "seed": seed}
     settings = DemoSettings(**{name: value for name, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""How far predictions are from the truth."""
+"""How far predictors are from the ground truth of the held-out walk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,154 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float64, UInt8
+from torch import nn
 
-from lploss_builtin.commands.training_demo.held_out import HeldOut
-from lploss_builtin.commands.training_demo.predictors import Predicted
+from lploss import load_config
+from lploss_builtin.commands.predicting import predict_frames
+from lploss_builtin.data.keypoint_columns import LEVELS
 from lploss_builtin.data.label_files import OCCLUDED, VISIBLE
+from lploss_builtin.data.labelled_frames import Batch, LabelledFrames
+from lploss_builtin.data.labelled_project import LabelledProject, read_project
+from lploss_builtin.data.rig.project import RigProject
+from lploss_builtin.ops.geometry import Cameras, project_points, triangulate_views
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """The frames of the session that is held out.
+
+    Attributes:
+        frames: the frames, as a model sees them.
+        keypoints: px in the original images; NaN where a keypoint is outside of the image.
+        visibility: 0 outside of the image, 1 occluded, 2 visible.
+        points: where the keypoints are in the world, mm.
+        cameras: those of the session.
+        mean_pose: mean of the labels of the other sessions, px.
+    """
+
+    frames: LabelledFrames
+    keypoints: Float64[np.ndarray, "frames views num_keypoints 2"]
+    visibility: UInt8[np.ndarray, "frames views num_keypoints"]
+    points: Float64[np.ndarray, "frames num_keypoints 3"]
+    cameras: Cameras
+    mean_pose: Float64[np.ndarray, "views num_keypoints 2"]
+
+    @property
+    def project(self) -> LabelledProject:
+        """The labels of the frames."""
+        return self.frames.project
+
+    def image(self, frame: int, view: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Return an image as it lies on the disk."""
+        from PIL import Image
+
+        with Image.open(self.project.images[frame][view]) as file:
+            return np.asarray(file.convert("RGB"))
+
+
+def read_held_out(made: RigProject) -> HeldOut:
+    """Read the held-out frames of a project."""
+    config = load_config(made.config)
+    size = config.data.image_resize_dims
+    trained = read_project(config)
+    files = [str(path.relative_to(made.folder)) for path in made.test_labels.values()]
+    project = read_project(config, csv_files=files)
+    cameras = project.cameras or {}
+    return HeldOut(
+        LabelledFrames(project, (size.height, size.width)),
+        project.keypoints,
+        project.visibility,
+        _read_truth(made.truth, project.frames),
+        cameras[project.sessions[0]],
+        np.nanmean(trained.keypoints, axis=0),
+    )
+
+
+def _read_truth(
+    path: Path, frames: tuple[str, ...]
+) -> Float64[np.ndarray, "frames num_keypoints 3"]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = {row[0]: row[1:] for row in list(csv.reader(file))[len(LEVELS) :]}
+    values = np.array([rows[frame] for frame in frames], dtype=np.float64)
+    return rearrange(values, "frames (num_keypoints xyz) -> frames num_keypoints xyz", xyz=3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """Where the keypoints are said to be.
+
+    Attributes:
+        name: who says so.
+        keypoints: px in the original images, of each view by itself.
+        points: where these views together put the keypoints in the world, mm.
+        reprojected: where all cameras of the rig, used or not, see these, px.
+    """
+
+    name: str
+    keypoints: Float64[np.ndarray, "frames views num_keypoints 2"]
+    points: Float64[np.ndarray, "frames num_keypoints 3"]
+    reprojected: Float64[np.ndarray, "frames all_views num_keypoints 2"]
+
+
+def predicted_by(
+    name: str, model: nn.Module, held_out: HeldOut, views: Sequence[int] | None = None
+) -> Predicted:
+    """Predict the held-out frames with a model.
+
+    Args:
+        name: of the model.
+        model: the model.
+        held_out: the frames.
+        views: numbers of the cameras that have not failed; all unless given.
+    """
+    chosen = list(range(held_out.project.num_views)) if views is None else list(views)
+    found = list(predict_frames(model, _Views(held_out, chosen), views=chosen))
+    keypoints = torch.cat([batch.keypoints for batch in found])
+    confidences = torch.cat([batch.confidences for batch in found])
+    return _in_space(name, keypoints, confidences, held_out.cameras, chosen)
+
+
+def mean_pose(name: str, held_out: HeldOut) -> Predicted:
+    """Say in each view what is the mean of the labels, whatever the image shows."""
+    pose = torch.from_numpy(held_out.mean_pose)
+    keypoints = pose.expand(len(held_out.frames), *pose.shape)
+    views = list(range(held_out.project.num_views))
+    return _in_space(name, keypoints, None, held_out.cameras, views)
+
+
+def _in_space(
+    name: str,
+    keypoints: torch.Tensor,
+    confidences: torch.Tensor | None,
+    cameras: Cameras,
+    views: list[int],
+) -> Predicted:
+    points = triangulate_views(keypoints, cameras.select(views), confidences)
+    reprojected = project_points(points, cameras)
+    return Predicted(name, keypoints.numpy(), points.numpy(), reprojected.numpy())
+
+
+class _Views:
+    """The held-out frames as some of the cameras see them."""
+
+    def __init__(self, held_out: HeldOut, views: list[int]) -> None:
+        self._frames, self._views = held_out.frames, views
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> Batch:
+        frame = self._frames[index]
+        return {
+            "images": frame["images"][self._views],
+            "affine": frame["affine"][self._views],
+            "image_size": frame["image_size"],
+            "index": frame["index"],
+        }
+
 
 _ALL = "all"
 _VISIBILITIES = {_ALL: (OCCLUDED, VISIBLE), "visible": (VISIBLE,), "occluded": (OCCLUDED,)}

@@ -4,7 +4,7 @@ import pytest
 
 from lploss import load_config
 from lploss.errors import ArgumentValueError
-from lploss_builtin.commands.training_demo.settings import DemoSettings
+from lploss_builtin.demo.settings import DemoSettings
 from lploss_builtin.training.curriculum import Curriculum, Moment
 from lploss_builtin.training.defaults import with_defaults
 

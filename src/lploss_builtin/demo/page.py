@@ -1,4 +1,4 @@
-"""The page that shows what the demo has found."""
+"""The page that the training demo leaves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
-from lploss_builtin.commands.training_demo.errors import Error, Errors
-from lploss_builtin.commands.training_demo.report import DemoReport, short
+from lploss_builtin.demo.measuring import Error, Errors
+from lploss_builtin.demo.report import DemoReport, short
 
 _TITLE = "A multi-view model that learns"
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")

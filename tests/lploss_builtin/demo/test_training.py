@@ -1,8 +1,7 @@
-"""The demo as a whole, as small as it gets."""
-
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shlex
 from html.parser import HTMLParser
@@ -16,15 +15,58 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from lploss.errors import ArgumentValueError
 from lploss_builtin.commands.demo import demo
 from lploss_builtin.commands.predict import predict
-from lploss_builtin.commands.training_demo import (
-    NUM_STAGES,
-    DemoSettings,
-    Stages,
-    make_training_demo,
-)
+from lploss_builtin.demo.settings import DemoSettings
+from lploss_builtin.demo.training import NUM_STAGES, Stages, make_training_demo, prepare_folder
 from lploss_builtin.training.run import TrainingRun
+
+
+def test_an_earlier_demo_gives_way_and_nothing_else(tmp_path):
+    out = tmp_path / "some" / "demo"
+    prepare_folder(out, DemoSettings(seed=1))
+    (out / "run").mkdir()
+    (out / "run" / "metrics.csv").touch()
+    (out / "notes.txt").write_text("mine")
+    prepare_folder(out, DemoSettings(seed=2))
+    assert sorted(path.name for path in out.iterdir()) == ["demo.json", "notes.txt"]
+    assert json.loads((out / "demo.json").read_text())["seed"] == 2
+
+
+@pytest.mark.parametrize("name", ["project", "run"])
+def test_what_no_demo_has_made_stays(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "data").touch()
+    with pytest.raises(ArgumentValueError) as raised:
+        prepare_folder(tmp_path, DemoSettings())
+    assert str(raised.value) == (
+        f"{tmp_path / name} is in the way, and no earlier demo has made it. Name another folder "
+        "by --out."
+    )
+    assert (tmp_path / name / "data").exists()
+
+
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    prepare_folder(tmp_path / "out", DemoSettings())
+    (tmp_path / "out" / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArgumentValueError, match="is in the way"):
+        prepare_folder(tmp_path / "out", DemoSettings())
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "out"
+    path.touch()
+    with pytest.raises(ArgumentValueError) as raised:
+        prepare_folder(path, DemoSettings())
+    assert str(raised.value) == f"the output folder {path} is a file; name a folder"
+    with pytest.raises(ArgumentValueError, match="cannot be made or written to: Not a directory"):
+        prepare_folder(path / "in", DemoSettings())
+
+
+"""The demo as a whole, as small as it gets."""
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +237,7 @@ def test_the_command_hands_on_what_it_is_given(monkeypatch, made, tmp_path):
         given.append((out, settings))
         return report
 
-    monkeypatch.setattr("lploss_builtin.commands.training_demo.make_training_demo", stand_in)
+    monkeypatch.setattr("lploss_builtin.demo.training.make_training_demo", stand_in)
     app = typer.Typer()
     app.command()(demo)
     runner = CliRunner()
@@ -210,7 +252,7 @@ def test_the_command_hands_on_what_it_is_given(monkeypatch, made, tmp_path):
 def test_untrained_is_before_the_first_step(made, monkeypatch):
     """A training whose learning rate is 0 leaves the network as the demo says it was."""
     from lploss import load_config
-    from lploss_builtin.commands.training_demo.runner import _untrained
+    from lploss_builtin.demo.training import _untrained
     from lploss_builtin.training.run import train
 
     out, _, _ = made

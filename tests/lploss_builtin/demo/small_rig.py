@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
 from lploss_builtin.data.rig.project import make_rig_project
+from lploss_builtin.demo.measuring import HeldOut, read_held_out
 
 
 def small_rig(folder: Path) -> HeldOut:

@@ -1,40 +1,124 @@
-"""The training demo from the first image to the page."""
+"""The training demo: images of a synthetic rig, a network trained with them, and a page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import TimeRemainingColumn
+from rich.text import Text
 from torch import nn
 
 from lploss import load_config
+from lploss.errors import ArgumentValueError
 from lploss_builtin.commands.predicting import predict_files
+from lploss_builtin.commands.progress import terminal_bar
 from lploss_builtin.commands.scoring.pictures import style
-from lploss_builtin.commands.training_demo.errors import (
+from lploss_builtin.data.rig.project import RigProject, make_rig_project
+from lploss_builtin.demo.curves import draw_curves, read_curves, read_weights
+from lploss_builtin.demo.measuring import (
     Error,
+    HeldOut,
+    Predicted,
     errors_by_part,
     errors_of,
     failed_camera,
+    mean_pose,
+    predicted_by,
+    read_held_out,
     write_errors,
     write_errors_in_space,
 )
-from lploss_builtin.commands.training_demo.folder import prepare_folder
-from lploss_builtin.commands.training_demo.held_out import HeldOut, read_held_out
-from lploss_builtin.commands.training_demo.metrics import read_curves, read_weights
-from lploss_builtin.commands.training_demo.page import write_page
-from lploss_builtin.commands.training_demo.pictures.loss_curves import draw_curves
-from lploss_builtin.commands.training_demo.pictures.pose_3d import draw_poses
-from lploss_builtin.commands.training_demo.pictures.views import draw_views
-from lploss_builtin.commands.training_demo.predictors import Predicted, mean_pose, predicted_by
-from lploss_builtin.commands.training_demo.report import DemoReport
-from lploss_builtin.commands.training_demo.settings import DemoSettings
-from lploss_builtin.commands.training_demo.stages import Stages
-from lploss_builtin.data.rig.project import RigProject, make_rig_project
+from lploss_builtin.demo.page import write_page
+from lploss_builtin.demo.pictures import draw_poses, draw_views
+from lploss_builtin.demo.report import DemoReport
+from lploss_builtin.demo.settings import DemoSettings
 from lploss_builtin.models.building import build_model
 from lploss_builtin.training.run import TrainingRun, train
+
+_MARK = "demo.json"
+_OWN = ("project", "run")
+
+
+def prepare_folder(out: Path, settings: DemoSettings) -> None:
+    """Make the folder, or remove from it what an earlier demo has made.
+
+    Raises:
+        ArgumentValueError: there is something in the way that no demo has made.
+    """
+    if out.exists() and not out.is_dir():
+        raise ArgumentValueError(f"the output folder {out} is a file; name a folder")
+    for name in _OWN:
+        path = out / name
+        if path.exists():
+            if not (out / _MARK).is_file() or path.is_symlink() or not path.is_dir():
+                raise ArgumentValueError(
+                    f"{path} is in the way, and no earlier demo has made it. Name another folder "
+                    "by --out."
+                )
+            shutil.rmtree(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(settings), indent=2) + "\n"
+        (out / _MARK).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ArgumentValueError(
+            f"the output folder {out} cannot be made or written to: {error.strerror}"
+        ) from error
+
+
+#: Called with how much of a stage is done, and how much there is.
+StageProgress = Callable[[int, int], None]
+
+
+class Stages:
+    """Says on a console which stage has begun, with a bar on a terminal, and how long it took.
+
+    Args:
+        console: where to.
+        num_stages: how many stages there are.
+    """
+
+    def __init__(self, console: Console, num_stages: int) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        self._num_stages = num_stages
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[StageProgress]:
+        """Begin a stage.
+
+        Args:
+            name: what its time is filed under.
+            what: what is being done.
+
+        Yields:
+            What to call while it goes on.
+        """
+        number = len(self.seconds) + 1
+        self.console.print(Text(f"{number}/{self._num_stages} {what}"), soft_wrap=True)
+        start = time.perf_counter()
+        bar = terminal_bar(self.console, TimeRemainingColumn())
+        task = bar.add_task("done", total=None, visible=False)
+
+        def progress(num_done: int, num: int) -> None:
+            # Lightning shows a bar of its own, and there can be only one at a time.
+            bar.start()
+            bar.update(task, completed=num_done, total=num, visible=True)
+
+        try:
+            yield progress
+        finally:
+            bar.stop()
+        self.seconds[name] = time.perf_counter() - start
+
 
 NUM_STAGES = 4
 

@@ -1,4 +1,4 @@
-"""What the demo makes, and how it trains."""
+"""How large the training demo is, and how it trains."""
 
 from __future__ import annotations
 

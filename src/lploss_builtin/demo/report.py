@@ -1,4 +1,4 @@
-"""What the demo has found, for the screen and for the page."""
+"""What the training demo has found, for the console."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lploss_builtin.commands.training_demo.errors import Error, Errors, FailedCamera
-from lploss_builtin.commands.training_demo.settings import DemoSettings
+from lploss_builtin.demo.measuring import Error, Errors, FailedCamera
+from lploss_builtin.demo.settings import DemoSettings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

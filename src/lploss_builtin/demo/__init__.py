@@ -1,0 +1,1 @@
+"""The training demo: images are made, a network learns from them, a page shows the result."""
