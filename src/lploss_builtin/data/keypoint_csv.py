@@ -63,8 +63,7 @@ class CsvSource(KeypointSource):
             len(index) == 1 and self._frame_numbers([first_frame], index[0]) is not None,
         )
 
-    def blocks(self, max_frames: int) -> Iterator[Block]:
-        """Yield the rows; see `KeypointSource.blocks`."""
+    def _blocks(self, max_frames: int) -> Iterator[Block]:
         with self.path.open("rb") as file:
             lines = self._lines(file)
             list(islice(lines, len(LEVELS)))

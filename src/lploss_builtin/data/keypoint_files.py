@@ -21,6 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lploss.errors import ArgumentValueError, DataError
+from lploss.reading import check_file, reading
 from lploss_builtin.data.keypoint_csv import CsvSource
 from lploss_builtin.data.keypoint_hdf import open_hdf
 from lploss_builtin.data.keypoint_parquet import ParquetSource
@@ -144,10 +145,6 @@ def _open(files: KeypointFiles) -> KeypointSource:
         raise DataError(
             f"{path}: keypoint files end in {', '.join(_SOURCES)}, not in {path.suffix!r}"
         )
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}")
-    try:
+    check_file(path)
+    with reading(path):
         return _SOURCES[suffix](path)
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error

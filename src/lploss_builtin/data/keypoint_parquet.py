@@ -50,8 +50,7 @@ class ParquetSource(KeypointSource):
             not self._index or self._numbers_of_frames(first, 0) is not None,
         )
 
-    def blocks(self, max_frames: int) -> Iterator[Block]:
-        """Yield the rows; see `KeypointSource.blocks`."""
+    def _blocks(self, max_frames: int) -> Iterator[Block]:
         start = 0
         with self._open() as file:
             for batch in file.iter_batches(max_frames, columns=[*self._index, *self._names]):

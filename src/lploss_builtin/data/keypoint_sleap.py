@@ -54,8 +54,7 @@ class SleapSource(KeypointSource):
         self._confidences = np.stack(scores)
         self.header = KeypointHeader(path, names, True, True)
 
-    def blocks(self, max_frames: int) -> Iterator[Block]:
-        """Yield the rows; see `KeypointSource.blocks`."""
+    def _blocks(self, max_frames: int) -> Iterator[Block]:
         for start in range(0, len(self._frames), max_frames):
             rows = slice(start, start + max_frames)
             yield self._frames[rows], self._keypoints[rows], self._confidences[rows]

@@ -52,12 +52,7 @@ class KeypointViews(KeypointSource):
             tuple(self._views),
         )
 
-    def blocks(self, max_frames: int) -> Iterator[Block]:
-        """Yield the rows; see `KeypointSource.blocks`.
-
-        Raises:
-            DataError: the files do not hold the same frames.
-        """
+    def _blocks(self, max_frames: int) -> Iterator[Block]:
         coming = {view: source.blocks(max_frames) for view, source in self._views.items()}
         # Formats cut their rows differently: what one view has ahead of the others waits here.
         waiting: dict[str, KeypointTable] = {}

@@ -406,7 +406,7 @@ def test_text_among_the_numbers_of_binary_files(tmp_path, suffix):
     table = frame_of(np.ones((2, 1, 2)), ["nose"]).astype(object)
     table.iloc[:, 1] = ["1.5", "oops"]
     message = {
-        ".h5": r"frame 1, keypoint 'nose', y: expected a number, got 'oops'",
+        ".h5": r"keypoint 'nose', x: the values are pickled Python objects, which are not read",
         ".parquet": r"keypoint 'nose', y: expected numbers, got a column of (large_)?string",
     }[suffix]
     with pytest.raises(DataError, match=message):
@@ -541,7 +541,7 @@ def test_sleap_analysis_file_without_frames(tmp_path):
     ("name", "module", "extra"),
     [
         ("a.parquet", "pyarrow", "score"),
-        ("a.h5", "tables", "score"),
+        ("a.h5", "h5py", "score"),
         ("a.slp", "sleap_io", "sleap"),
     ],
 )
