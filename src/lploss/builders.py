@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from lploss.config import load_config, value_at
+from lploss.config import load_config, plain, value_at
 from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
     ConfigError,
     DataError,
     FitError,
+    MissingArgumentError,
     did_you_mean,
 )
 from lploss.registry import Registry, default_registry
@@ -143,7 +146,7 @@ def _of_model(config: DictConfig, registry: Registry) -> list[str]:
         return ["regression"]
     if model_type in registry.names(ModelSpec):
         return []
-    known = [*_MODEL_TYPES, *registry.names(ModelSpec)]
+    known = sorted({*_MODEL_TYPES, *registry.names(ModelSpec)})
     raise ConfigError(
         f"there is no model.model_type {model_type!r}.{did_you_mean(model_type, known)} "
         f"Known: {', '.join(known)}."
@@ -173,11 +176,12 @@ def build_losses(
         The losses by the names given; and for each one that is off, why.
 
     Raises:
-        ConfigError: an argument is unknown or cannot be used.
+        ConfigError: an argument is unknown or cannot be used; a `MissingArgumentError` where one
+            must be given and is not.
         ArgumentValueError: ``sync`` is neither ``"auto"`` nor a truth value.
         UnknownLossError: nobody provides a name.
     """
-    from lploss.loss import parameters_of
+    from lploss.loss import missing_arguments, parameters_of
     from lploss.reduction import checked_sync
 
     checked_sync(sync)
@@ -203,6 +207,17 @@ def build_losses(
             params.setdefault("data_module", data_module)
         if "sync" in parameters_of(cls):
             params.setdefault("sync", sync)
+        if lacking := missing_arguments(cls, {"loss_name": name, **params}):
+            places = [
+                f"{argument!r} (or {cls.config_paths[argument]} in the config)"
+                if argument in cls.config_paths
+                else repr(argument)
+                for argument in lacking
+            ]
+            raise MissingArgumentError(
+                f"losses.{name}: the loss must be given {' and '.join(places)}. "
+                f"It has: {', '.join(parameters_of(cls))}."
+            )
         try:
             built[name] = cls.create(name.rpartition("/")[2], **params)
         except (ArgumentError, ArgumentValueError, TypeError, ValueError) as error:
@@ -218,10 +233,12 @@ def check_params(
     """Return the arguments of one loss, after a check that its constructor has them.
 
     Raises:
-        ConfigError: they are no mapping, or hold a name that the constructor does not have.
+        ConfigError: they are no mapping, or hold a name that the constructor does not have, or
+            a value that cannot be meant.
     """
     from lploss.loss import parameters_of
 
+    given = plain(given)
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -235,4 +252,45 @@ def check_params(
                 f"losses.{name}: the loss has no argument {parameter!r}."
                 f"{did_you_mean(str(parameter), known)} It has: {', '.join(known)}."
             )
-    return dict(given)
+    return {
+        parameter: _as_annotated(f"losses.{name}: {parameter}", value, known[parameter])
+        for parameter, value in given.items()
+    }
+
+
+_TRUTH = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+# What annotations of text, and of containers of nothing else, consist of.
+_OF_TEXT = {"str", "None", "Optional", "Sequence", "list", "tuple", "Iterable", "Collection"}
+_OF_TEXT |= {"set", "frozenset", "Mapping", "dict", "typing", "collections", "abc"}
+
+
+def _as_annotated(argument: str, value: Any, parameter: inspect.Parameter) -> Any:
+    """Return the value of an argument, where a config's words are a truth value, as that.
+
+    Raises:
+        ConfigError: the value is missing, or not text where the parameter is annotated as text.
+    """
+    annotation = parameter.annotation
+    if not isinstance(annotation, str):
+        annotation = inspect.formatannotation(annotation)
+    words = set(re.findall(r"\w+", annotation))
+    leaves = list(_leaves(value))
+    if "???" in [leaf for leaf in leaves if isinstance(leaf, str)]:
+        raise ConfigError(f"{argument} is missing: ??? stands for a value that must be given")
+    if isinstance(value, str) and ("bool" in words or isinstance(parameter.default, bool)):
+        return value if "str" in words else _TRUTH.get(value.lower(), value)
+    if "str" in words and words <= _OF_TEXT:
+        wrong = [leaf for leaf in leaves if isinstance(leaf, bool | int | float)]
+        if wrong:
+            raise ConfigError(f"{argument} must hold text, got {wrong[0]!r}. Put it into quotes.")
+    return value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value

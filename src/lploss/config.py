@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,7 +14,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lploss.errors import ConfigError, did_you_mean
-from lploss.schema import Config
+from lploss.schema import RETIRED, Config
+
+_MISSING = "???"
 
 
 def load_config(
@@ -22,16 +25,21 @@ def load_config(
 ) -> DictConfig:
     """Read a config and check it against the schema.
 
+    Where the schema has text, such as the names of keypoints, views and losses, values without
+    quotes stay as they are written: ``[on, 001, 12:30]`` are three texts, not ``True``, 1 and 750.
+
     Args:
         source: path of a YAML file, or a mapping; ``None`` for the defaults.
-        overrides: ``"section.key=value"``, applied last.
+        overrides: ``"section.key=value"``, applied last. A mapping is merged into the one that
+            the config holds; ``{}`` and ``null`` clear it.
 
     Returns:
         The config; a key that is not set is ``None``.
 
     Raises:
-        ConfigError: the file is missing or no YAML, holds a key twice, an unknown key, or a
-            value of the wrong type. The message names file, line and key.
+        ConfigError: the file is missing or no YAML, holds a key twice, an unknown key, a value
+            of the wrong type, or ``???`` for a value that no override gives. The message names
+            file, line and key.
 
     Example:
         >>> load_config({"model": {"losses_to_use": ["temporal"]}}).model.losses_to_use
@@ -47,20 +55,70 @@ def load_config(
         )
     # In YAML a section whose keys are all commented out is null.
     values = cast("dict[str, Any]", OmegaConf.to_container(raw))
+    if tree is None:
+        _check_texts(values, Config)
     filled = [key for key, value in values.items() if value is not None or key not in _SECTIONS]
     config = _merged(OmegaConf.structured(Config), OmegaConf.masked_copy(raw, filled), tree, name)
+    missing = dict.fromkeys(_missing_keys(values))
     for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"an override must read section.key=value, got {override!r}")
-        try:
-            update = OmegaConf.from_dotlist([override])
-        except yaml.MarkedYAMLError as error:
-            raise ConfigError(f"the override {override!r}: {error.problem}") from error
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"the override {override!r}: {_first_line(error)}") from error
+        key, update = _update(override)
         config = _merged(config, update, None, f"the override {override!r}")
+        if OmegaConf.select(update, key) == {}:
+            # Merging nothing would leave what the config holds.
+            section = _annotation(key)
+            empty: Any = cast(type, section)() if is_dataclass(section) else {}
+            OmegaConf.update(config, key, empty, merge=False)
+        missing = {k: None for k in missing if not _concerns(key, k)}
+    if missing:
+        raise ConfigError(
+            "\n".join(
+                f"{name}{_line(tree, key)}: {key} is missing: {_MISSING} stands for a value that "
+                f"must be given. Write it there, or give the override {key}=VALUE."
+                for key in missing
+            )
+        )
     return config
+
+
+def _concerns(override: str, key: str) -> bool:
+    """Whether an override of one key gives the other one: it is the same, or holds it, or more."""
+    return all(one == other for one, other in zip(_parts(override), _parts(key), strict=False))
+
+
+def _update(override: str) -> tuple[str, DictConfig]:
+    """Return the key of an override, and a config of its value alone."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"an override must read section.key=value, got {override!r}")
+    try:
+        text = _with_quotes(text, yaml.compose(text, Loader=yaml.SafeLoader), _annotation(key))
+        update = OmegaConf.from_dotlist([f"{key}={text}"])
+        value = OmegaConf.to_container(update)
+    except yaml.YAMLError as error:
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else _first_line(error)
+        raise ConfigError(f"the override {override!r}: {problem}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the override {override!r}: {_first_line(error)}") from error
+    if [*_missing_keys(value)]:
+        raise ConfigError(
+            f"the override {override!r}: {_MISSING} stands for a value that must be given"
+        )
+    if key in _SECTIONS and text.strip() in ("", "null", "~") and key != "hydra":
+        OmegaConf.update(update, key, {})  # a section cannot be null
+    return key, update
+
+
+def _missing_keys(values: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys whose value is ``???``."""
+    if values == _MISSING:
+        yield prefix
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            if prefix or key != "hydra":  # in whose section it is Hydra's to fill in
+                yield from _missing_keys(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            yield from _missing_keys(value, f"{prefix}[{index}]")
 
 
 _SECTIONS = {f.name for f in fields(Config)}
@@ -92,12 +150,85 @@ def _read(path: Path) -> tuple[DictConfig, yaml.Node | None, str]:
             raise ConfigError(
                 f"{path} must hold sections such as `data:` and `losses:`, got {came}"
             )
+        text = _with_quotes(text, tree, Config)
         return _created(text if tree else {}, tree, str(path)), tree, str(path)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {_first_line(error)}") from error
+
+
+class _Arguments:
+    """Stands for the arguments of losses, of which the schema does not know which are text."""
+
+
+# What YAML 1.1 takes for a boolean or a number, and few people do: on, no, 001, 12:30, 1_000.
+_PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*|([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?)")
+_BOOLEANS = ("true", "false")
+_TOKEN = re.compile(r"[-+.:\w]+")
+
+
+def _with_quotes(text: str, node: yaml.Node | None, annotation: Any) -> str:
+    """Return a YAML text with quotes around what is text, and YAML 1.1 takes for another thing.
+
+    Args:
+        text: the text.
+        node: its tree.
+        annotation: what the schema says of it.
+    """
+    places = {
+        (scalar.start_mark.index, scalar.end_mark.index)
+        for scalar in _texts(node, annotation, set())
+    }
+    for start, end in sorted(places, reverse=True):
+        text = f"{text[:start]}'{text[start:end]}'{text[end:]}"
+    return text
+
+
+def _texts(node: yaml.Node | None, annotation: Any, seen: set[int]) -> Iterator[yaml.ScalarNode]:
+    if node is None or annotation is None or id(node) in seen:
+        return
+    seen.add(id(node))  # an alias may even stand in its own anchor
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _texts(key, _Arguments, seen)
+            yield from _texts(value, _annotation_of(annotation, key.value), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _texts(value, _annotation_of(annotation), seen)
+    elif isinstance(node, yaml.ScalarNode) and node.style is None and _TOKEN.fullmatch(node.value):
+        kind = node.tag.rpartition(":")[2]
+        if annotation is str:
+            is_text = kind != "null"
+        else:
+            is_text = annotation is _Arguments and (
+                (kind == "bool" and node.value.lower() not in _BOOLEANS)
+                or (kind in ("int", "float") and _is_odd(node.value))
+            )
+        if is_text:
+            yield node
+
+
+def _is_odd(number: str) -> bool:
+    is_special = number.lower().lstrip("-+") in (".inf", ".nan")
+    return not is_special and _PLAIN_NUMBER.fullmatch(number) is None
+
+
+def _check_texts(values: Any, annotation: Any, key: str = "") -> None:
+    """Refuse truth values where the schema has text: they were words before YAML was read."""
+    if annotation is str and isinstance(values, bool):
+        raise ConfigError(
+            f"the config: {key} must be a text, got {values}. YAML reads on, off, yes and no as "
+            "true or false unless they are in quotes."
+        )
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            dotted = f"{key}.{name}" if key else str(name)
+            _check_texts(value, _annotation_of(annotation, str(name)), dotted)
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            _check_texts(value, _annotation_of(annotation), f"{key}[{index}]")
 
 
 def _merged(base: DictConfig, update: DictConfig, tree: yaml.Node | None, name: str) -> DictConfig:
@@ -111,10 +242,12 @@ def _merged(base: DictConfig, update: DictConfig, tree: yaml.Node | None, name: 
         if error.key is not None and error.object_type is not None and _is_unknown(error):
             known = [f.name for f in fields(error.object_type)]
             section = key.rpartition(".")[0]
+            advice = f"{did_you_mean(str(error.key), known)} Known: {', '.join(known)}."
+            if key in RETIRED:
+                advice = f" Lightning Pose no longer has it: {RETIRED[key]}"
             raise ConfigError(
                 f"{where}: there is no key {str(error.key)!r}"
-                f"{f' in section {section!r}' if section else ''}."
-                f"{did_you_mean(str(error.key), known)} Known: {', '.join(known)}."
+                f"{f' in section {section!r}' if section else ''}.{advice}"
             ) from error
         expected = _expected(key)
         if expected is None:
@@ -156,14 +289,29 @@ def _hints(section: type) -> dict[str, Any]:
     }
 
 
-def _expected(key: str) -> str | None:
-    """Return what the schema wants at a dotted key, in words, where it knows."""
+def _annotation(key: str) -> Any:
+    """Return what the schema says of a dotted key; ``None`` where it says nothing."""
     annotation: Any = Config
     for part in _parts(key):
-        if is_dataclass(annotation):
-            annotation = _hints(cast(type, annotation)).get(part)
-        else:
-            annotation = (get_args(annotation) or (None,))[-1]
+        annotation = _annotation_of(annotation, part)
+    return annotation
+
+
+def _annotation_of(annotation: Any, key: str | None = None) -> Any:
+    """Return what the schema says of a key of a section, or of an element of a list or mapping."""
+    if annotation is _Arguments or annotation is str:
+        return annotation  # data.csv_file may be one text or several
+    if is_dataclass(annotation):
+        if annotation is Config and key == "losses":
+            return dict[str, _Arguments]
+        found = _hints(cast(type, annotation)).get(key or "")
+        return str if found is Any and key in ("csv_file", "bbox_file") else found
+    return (get_args(annotation) or (None,))[-1]
+
+
+def _expected(key: str) -> str | None:
+    """Return what the schema wants at a dotted key, in words, where it knows."""
+    annotation = _annotation(key)
     if is_dataclass(annotation):
         return f"a section with keys such as {fields(annotation)[0].name}"
     return _KINDS.get(get_origin(annotation) or annotation)

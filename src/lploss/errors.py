@@ -81,6 +81,10 @@ class ConfigError(LplossError, ValueError):
     """A config holds an unknown key, a wrong type or a contradiction."""
 
 
+class MissingArgumentError(ConfigError):
+    """A config does not hold an argument that a loss must be given."""
+
+
 class DataError(LplossError, ValueError):
     """A file of labels, predictions or video cannot be used."""
 

@@ -263,9 +263,15 @@ class Loss(nn.Module, ABC):
 
     @classmethod
     def create(cls: type[L], name: str, /, **params: Any) -> L:
-        """Return a new loss; the name is handed on where the class serves several."""
+        """Return a new loss; the name is handed on where the class serves several.
+
+        Raises:
+            ArgumentError: the constructor has no such argument, or needs one that is not given.
+        """
         if "loss_name" in parameters_of(cls):
             params = {"loss_name": name, **params}
+        if lacking := missing_arguments(cls, params):
+            raise ArgumentError(f"loss {name!r} must be given {' and '.join(map(repr, lacking))}")
         return cls(**params)
 
     @classmethod
@@ -582,6 +588,15 @@ def parameters_of(cls: type[Loss]) -> dict[str, inspect.Parameter]:
 def is_target(name: str) -> bool:
     """Return whether an input is a target by its name: a constant, which gets no gradient."""
     return "_targ" in name
+
+
+def missing_arguments(cls: type[Loss], params: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arguments that a loss's constructor requires and ``params`` lacks."""
+    return [
+        name
+        for name, parameter in parameters_of(cls).items()
+        if parameter.default is parameter.empty and name not in params
+    ]
 
 
 def _check_names(cls: type[Loss]) -> None:

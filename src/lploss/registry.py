@@ -351,7 +351,7 @@ def create_loss(name: str, /, **params: Any) -> Loss:
         UnknownLossError: nobody provides the name.
         AmbiguousNameError: several distributions provide it.
         PluginError: it cannot be imported.
-        ArgumentError: the constructor has no such argument.
+        ArgumentError: the constructor has no such argument, or needs one that is not given.
 
     Example:
         >>> create_loss("temporal", epsilon=20.0, prob_threshold=0.05, log_weight=5.0).loss_name

@@ -81,7 +81,7 @@ class TrainingSection:
     imgaug: Any = None
     imgaug_3d: Optional[bool] = None
     imgaug_hflip: Optional[bool] = None
-    imgaug_hflip_pairs: Optional[list[Any]] = None
+    imgaug_hflip_pairs: Optional[list[list[str]]] = None
     train_batch_size: Optional[int] = None
     val_batch_size: Optional[int] = None
     test_batch_size: Optional[int] = None
@@ -241,3 +241,23 @@ class Config:
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)
     prefer: dict[str, str] = field(default_factory=dict)
     hydra: Any = None
+
+
+#: Keys that Lightning Pose once had, and what to do about each.
+RETIRED = {
+    "data.keypoints": "rename it to data.keypoint_names.",
+    "data.num_targets": "give data.num_keypoints, which is half of it.",
+    "data.header_rows": "remove it; the header rows are recognised.",
+    "data.dynamic_crop": "remove it; to train on crops, give their files in data.bbox_file.",
+    "training.dropout_rate": "remove it.",
+    "training.unlabeled_sequence_length": "rename it to dali.base.train.sequence_length.",
+    "training.rng_seed_data_dali": "rename it to dali.general.seed.",
+    "training.multiple_trainloader_mode": "remove it.",
+    "model.resnet_version": "give model.backbone, such as resnet50.",
+    "eval.model_display_names": "rename it to eval.fiftyone.model_display_names.",
+    "eval.fifty_one_dataset_name": "rename it to eval.fiftyone.dataset_name.",
+    "eval.path_to_test_videos": "give eval.test_videos_directory.",
+    "eval.path_to_save_predictions": "rename it to eval.saved_vid_preds_dir.",
+    "eval.path_to_csv_predictions": "rename it to eval.pred_csv_files_to_plot.",
+    "eval.dali_parameters": "give dali.base.predict.sequence_length.",
+}

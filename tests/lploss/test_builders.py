@@ -1,15 +1,29 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 import lploss
-from lploss import UnknownLossError, get_loss_classes, get_loss_factories, load_config
+from lploss import (
+    LossFactory,
+    UnknownLossError,
+    get_loss_classes,
+    get_loss_factories,
+    load_config,
+)
 from lploss.builders import LossClasses
-from lploss.errors import AmbiguousNameError, ConfigError, FitError, PluginError
+from lploss.errors import (
+    AmbiguousNameError,
+    ArgumentError,
+    ConfigError,
+    FitError,
+    MissingArgumentError,
+    PluginError,
+)
 
 
 def test_classes_are_imported_when_they_are_looked_up(site):
@@ -232,8 +246,8 @@ def test_a_log_weight_of_null_turns_a_loss_off(stubs):
         (
             {"model": {"losses_to_use": ["subspace"]}},
             ConfigError,
-            "losses.subspace: Subspace.__init__() missing 1 required keyword-only argument: "
-            "'matches'",
+            "losses.subspace: the loss must be given 'matches' (or data.mirrored_column_matches in "
+            "the config). It has: matches, names, data_module, epsilon, log_weight.",
         ),
         (
             {"model": {"losses_to_use": "${data.keypoints}"}},
@@ -261,6 +275,90 @@ def test_what_cannot_run_raises(stubs, config, error, message):
     assert str(caught.value) == message
 
 
+CHAIN = """
+    from __future__ import annotations
+
+    from collections.abc import Sequence
+
+    from lploss import Loss
+
+    class Chain(Loss):
+        loss_name, kind = "chain", "unsupervised"
+
+        def __init__(
+            self,
+            links: Sequence[Sequence[str]],
+            length: float,
+            strict: bool = False,
+            closed=True,
+            mode: bool | str = "auto",
+            label: str | None = None,
+            *,
+            epsilon=0.0,
+            log_weight=0.0,
+        ):
+            super().__init__(epsilon=epsilon, log_weight=log_weight)
+            self.given = (links, length, strict, closed, mode, label)
+
+        def compute_loss(self, keypoints_pred): ...
+"""
+
+
+@pytest.fixture
+def chain(site):
+    site.install_losses("acme", {"chain": "Chain"}, textwrap.dedent(CHAIN))
+    return site.registry(strict=True)
+
+
+def test_names_and_truth_values_of_a_file_are_what_the_loss_is_annotated_with(chain, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "model: {losses_to_use: [chain]}\nlosses:\n  chain:\n    links: [[on, no], [001, 12:30]]\n"
+        "    length: 3\n    strict: yes\n    closed: Off\n    mode: no\n    label: null\n"
+    )
+    loss = get_loss_factories(path, registry=chain)["unsupervised"].losses["chain"]
+    assert loss.given == ([["on", "no"], ["001", "12:30"]], 3, True, False, "no", None)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (
+            {},
+            MissingArgumentError,
+            "losses.chain: the loss must be given 'links' and 'length'. It has: links, length, "
+            "strict, closed, mode, label, epsilon, log_weight.",
+        ),
+        (
+            {"links": [["on", 1.5]], "length": 3},
+            ConfigError,
+            "losses.chain: links must hold text, got 1.5. Put it into quotes.",
+        ),
+        (
+            {"links": [], "label": True},
+            ConfigError,
+            "losses.chain: label must hold text, got True. Put it into quotes.",
+        ),
+        (
+            OmegaConf.create({"links": [["a", "???"]], "length": 3}),
+            ConfigError,
+            "losses.chain: links is missing: ??? stands for a value that must be given",
+        ),
+    ],
+)
+def test_arguments_that_are_missing_or_no_names_are_refused(chain, params, error, message):
+    with pytest.raises(ConfigError) as caught:
+        LossFactory.from_config({"chain": params}, registry=chain)
+    assert type(caught.value) is error
+    assert str(caught.value) == message
+
+
+def test_an_argument_that_is_missing_in_python_is_named(chain):
+    with pytest.raises(ArgumentError) as caught:
+        LossFactory({"chain": {"length": 3}}, registry=chain)
+    assert str(caught.value) == "loss 'chain' must be given 'links'"
+
+
 def test_an_error_of_a_constructor_says_which_loss(stubs):
     config = {"model": {"losses_to_use": ["subspace"]}, "losses": {"subspace": {"matches": []}}}
     with pytest.raises(ConfigError) as caught:
@@ -277,6 +375,18 @@ def test_the_config_may_prefer_a_provider(site):
     config["prefer"] = {"distance": "other"}
     factories = get_loss_factories(config, registry=site.registry())
     assert type(factories["unsupervised"].losses["distance"]).__module__ == "other_losses"
+
+
+def test_an_unknown_model_type_lists_each_known_one_once():
+    with pytest.raises(ConfigError) as caught:
+        get_loss_factories({"model": {"model_type": "heetmap"}})
+    _, _, known = str(caught.value).partition(" Known: ")
+    assert "Did you mean 'heatmap'" in str(caught.value)
+    names = known.removesuffix(".").split(", ")
+    assert names == sorted(
+        {"regression", "heatmap", "heatmap_mhcrnn", "heatmap_multiview_transformer"}
+        | set(lploss.list_models())
+    )
 
 
 @pytest.mark.parametrize("model_type", ["heatmpa", "regresion", "trnasformer"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 from lploss import load_config
 from lploss.config import plain
 from lploss.errors import ConfigError
+from lploss.schema import RETIRED
 
 MULTI_VIEW = """\
 model:
@@ -444,6 +446,221 @@ def test_an_override_that_cannot_be_read_is_told(value):
 def test_a_value_that_yaml_could_not_hold_is_told_with_its_key():
     with pytest.raises(ConfigError, match=r"^the config: losses\.x\.y: [^\n]+$"):
         load_config({"losses": {"x": {"y": object()}}})
+
+
+ODD_WORDS = ["on", "no", "Yes", "off", "001", "12:30", "1_000", "0x1F", "1.10", "1e3", "2020-01-01"]
+
+
+@pytest.mark.parametrize("style", ["[{}]", "\n  - {}"])
+def test_names_stay_text(write, style):
+    words = style.format((", " if style == "[{}]" else "\n  - ").join(ODD_WORDS))
+    text = f"data:\n  view_names: &views {words}\n  keypoint_names: *views\n  csv_file: *views\n"
+    config = load_config(write(f"{text}model:\n  losses_to_use: {words}\n  head: off\n"))
+    for names in (
+        config.data.view_names,
+        config.data.keypoint_names,
+        config.data.csv_file,
+        config.model.losses_to_use,
+    ):
+        assert names == ODD_WORDS
+    assert config.model.head == "off"
+
+
+def test_names_stay_text_in_overrides():
+    words = f"[{','.join(ODD_WORDS)}]"
+    config = load_config(
+        {},
+        [
+            f"data.keypoint_names={words}",
+            f"losses.bones.chains=[[on,001],{words}]",
+            "data.data_dir=2020",
+            "prefer={no: off, on: '001'}",
+        ],
+    )
+    assert config.data.keypoint_names == ODD_WORDS
+    assert config.losses.bones.chains[0] == ["on", "001"]
+    assert config.losses.bones.chains[1][:8] == ODD_WORDS[:8]
+    assert config.data.data_dir == "2020"
+    assert config.prefer == {"no": "off", "on": "001"}
+
+
+def test_words_in_arguments_of_losses_stay_text_and_numbers_are_numbers(write):
+    config = load_config(
+        write(
+            "losses:\n  bones:\n    chains: [[on, off], [001, 12:30]]  # not truth values\n"
+            "    of: {no: yes}\n    epsilon: 1e-3\n    a: -0.5\n    b: 12\n    c: 0\n    d: true\n"
+            "    e: null\n    f: .inf\n    g: +1.5E+3\n    h: 'no'\n    i: 2.\n    j: False\n"
+        )
+    )
+    assert config.losses.bones == {
+        "chains": [["on", "off"], ["001", "12:30"]],
+        "of": {"no": "yes"},
+        "epsilon": 0.001,
+        "a": -0.5,
+        "b": 12,
+        "c": 0,
+        "d": True,
+        "e": None,
+        "f": float("inf"),
+        "g": 1500.0,
+        "h": "no",
+        "i": 2.0,
+        "j": False,
+    }
+
+
+def test_what_the_schema_does_not_call_text_is_read_as_before(write):
+    config = load_config(
+        write(
+            "training: {imgaug_3d: yes, early_stopping: off, max_epochs: 0x10, train_prob: 1e-1}\n"
+            "model: {backbone_params: {dynamic_img_size: no, depth: 012}}\n"
+        )
+    )
+    assert (config.training.imgaug_3d, config.training.early_stopping) == (True, False)
+    assert (config.training.max_epochs, config.training.train_prob) == (16, 0.1)
+    assert config.model.backbone_params == {"dynamic_img_size": False, "depth": 10}
+
+
+def test_names_survive_being_written_and_read_again(write):
+    names = [*ODD_WORDS, "null", "~", "a: b", "Left Eye", "#1"]
+    config = load_config({"data": {"keypoint_names": names}})
+    assert load_config(write(OmegaConf.to_yaml(config))) == config
+
+
+@pytest.mark.mistyped
+def test_names_that_were_truth_values_before_they_came_here_are_refused():
+    with pytest.raises(ConfigError) as caught:
+        load_config({"data": {"keypoint_names": ["nose", True]}})
+    assert str(caught.value) == (
+        "the config: data.keypoint_names[1] must be a text, got True. YAML reads on, off, yes and "
+        "no as true or false unless they are in quotes."
+    )
+
+
+def test_an_alias_within_its_own_anchor_is_refused(write):
+    with pytest.raises(ConfigError, match=r"line 1: .*recursive"):
+        load_config(write("data: {keypoint_names: &names [nose, *names]}"))
+
+
+def test_values_to_be_given_are_missing_unless_an_override_gives_them(write):
+    path = write(
+        "data:\n  data_dir: ???\n  keypoint_names: [nose, '???']\nlosses:\n  temporal:\n"
+        "    epsilon: '???'\nhydra:\n  job: {id: '???'}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    keys = [("data.data_dir", 2), ("data.keypoint_names[1]", 3), ("losses.temporal.epsilon", 6)]
+    assert str(caught.value).splitlines() == [
+        f"{path}, line {line}: {key} is missing: ??? stands for a value that must be given. Write "
+        f"it there, or give the override {key}=VALUE."
+        for key, line in keys
+    ]
+    with pytest.raises(ConfigError, match=r"^[^\n]*losses\.temporal\.epsilon is missing[^\n]*$"):
+        load_config(path, ["data.data_dir=/data", "data.keypoint_names=[nose]"])
+    given = ["data={data_dir: /data, keypoint_names: [nose]}", "losses={}"]
+    config = load_config(path, given)
+    assert (config.data.data_dir, config.data.keypoint_names) == ("/data", ["nose"])
+    with pytest.raises(ConfigError, match=r"^the config: model\.backbone is missing"):
+        load_config({"model": {"backbone": "???"}})
+    with pytest.raises(ConfigError) as caught:
+        load_config({}, ["data.data_dir=???"])
+    assert str(caught.value) == (
+        "the override 'data.data_dir=???': ??? stands for a value that must be given"
+    )
+
+
+FULL = {
+    "data": {"keypoint_names": ["nose"], "image_orig_dims": {"height": 3, "width": 4}},
+    "training": {"max_epochs": 7, "lr_scheduler_params": {"multisteplr": {"gamma": 0.1}}},
+    "model": {"backbone_params": {"depth": 2}, "losses_to_use": ["temporal"]},
+    "losses": {"temporal": {"epsilon": 3.0, "log_weight": 1.0}, "rmse": {}},
+    "prefer": {"temporal": "acme"},
+}
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("model.backbone_params={}", "model.backbone_params", {}),
+        ("model.backbone_params=null", "model.backbone_params", None),
+        ("model.losses_to_use=[]", "model.losses_to_use", []),
+        ("data.image_orig_dims={}", "data.image_orig_dims", {"height": None, "width": None}),
+        ("data.image_orig_dims=null", "data.image_orig_dims", None),
+        (
+            "training.lr_scheduler_params.multisteplr={}",
+            "training.lr_scheduler_params.multisteplr",
+            {"milestones": None, "milestone_steps": None, "gamma": None},
+        ),
+        ("losses.temporal={}", "losses", {"temporal": {}, "rmse": {}}),
+        ("losses.temporal=null", "losses", {"temporal": None, "rmse": {}}),
+        ("losses={}", "losses", {}),
+        ("losses=null", "losses", {}),
+        ("losses=", "losses", {}),
+        ("prefer=~", "prefer", {}),
+        ("training={}", "training", OmegaConf.to_container(load_config().training)),
+        ("training=null", "training", OmegaConf.to_container(load_config().training)),
+        (
+            "losses={temporal: {epsilon: 5.0}}",
+            "losses",
+            {"temporal": {"epsilon": 5.0, "log_weight": 1.0}, "rmse": {}},
+        ),
+    ],
+)
+def test_an_empty_override_clears_and_another_is_merged(override, key, value):
+    before = load_config(FULL)
+    after = load_config(FULL, [override])
+    assert plain(OmegaConf.select(after, key)) == value
+    assert plain(OmegaConf.select(before, key)) != value
+    assert load_config(FULL, [override, "training.max_epochs=9"]).training.max_epochs == 9
+    *sections, name = key.split(".")
+    rest = []
+    for config in (before, after):
+        section = whole = plain(config)
+        for part in sections:
+            section = section[part]
+        del section[name]
+        rest.append(whole)
+    assert rest[0] == rest[1]
+
+
+def test_a_value_that_is_no_mapping_cannot_be_cleared_like_one():
+    with pytest.raises(ConfigError, match=r"training\.max_epochs must be a whole number, got \{\}"):
+        load_config(FULL, ["training.max_epochs={}"])
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (
+            "app",
+            "line 7: there is no key 'keypoints' in section 'data'. Lightning Pose no longer has "
+            "it: rename it to data.keypoint_names.",
+        ),
+        (
+            "dyn",
+            "line 2: there is no key 'dynamic_crop' in section 'data'. Lightning Pose no longer "
+            "has it: remove it; to train on crops, give their files in data.bbox_file.",
+        ),
+    ],
+)
+def test_keys_that_the_source_system_has_retired_are_refused_with_what_to_do(case, message):
+    path = Path(__file__).parents[3] / "shared" / "cases" / f"{case}.yaml"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == f"{path}, {message}"
+
+
+@pytest.mark.parametrize("key", RETIRED)
+def test_no_key_is_both_retired_and_known(key):
+    section, _, name = key.partition(".")
+    with pytest.raises(ConfigError, match=f"'{name}' in section '{section}'.*no longer has it"):
+        load_config({section: {name: 1}})
+    for stated in re.findall(r"(?:data|training|model|dali|eval)(?:\.\w+)+", RETIRED[key]):
+        if not stated.startswith("eval.fiftyone."):
+            section, name = stated.split(".")[:2]
+            assert name in load_config()[section]
 
 
 def test_plain_values_pass_through_and_nodes_become_plain():

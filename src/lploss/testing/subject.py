@@ -15,6 +15,7 @@ from torch import nn
 from lploss.axes import FLOATING, Axes, annotations_of, axes_of, dtypes_of
 from lploss.errors import (
     ArgumentError,
+    InputTypeError,
     LossDefinitionError,
     LplossError,
     PluginError,
@@ -228,7 +229,7 @@ class Subject:
         """
         try:
             return self.build()
-        except LplossError:
+        except (InputTypeError, LossDefinitionError):
             raise
         except TypeError as error:
             raise LossDefinitionError(

@@ -261,8 +261,8 @@ def test_a_loss_that_cannot_be_built_says_what_it_takes(
     result.stdout.fnmatch_lines(
         [
             "the loss cannot be checked: loss 'drift' cannot be built for the checks: "
-            "Drift.__init__() missing 1 required positional argument: 'lengths'. Override the "
-            "class method `example(cls, name, /, ?*params)` so that *"
+            "loss 'drift' must be given 'lengths'. Override the class method `example(cls, name, "
+            "/, ?*params)` so that *"
         ]
     )
 

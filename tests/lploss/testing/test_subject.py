@@ -267,9 +267,9 @@ def test_a_loss_that_needs_arguments_must_have_an_example(
         subject.built()
     name = target if isinstance(target, str) else "bones"
     assert str(caught.value) == (
-        f"loss '{name}' cannot be built for the checks: Bones.__init__() missing 1 required "
-        "positional argument: 'lengths'. Override the class method `example(cls, name, /, "
-        "**params)` so that it gives the arguments that are needed, such as labels to fit."
+        f"loss '{name}' cannot be built for the checks: loss 'bones' must be given 'lengths'. "
+        "Override the class method `example(cls, name, /, **params)` so that it gives the "
+        "arguments that are needed, such as labels to fit."
     )
 
 
