@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _LOCK, _HOLDER = ".lploss.lock", ".lploss.lock.json"
+_GRACE_S = 20.0
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 # The folders that each thread of this process holds.
@@ -116,7 +117,13 @@ def _acquired(folder: Path) -> FileLock | None:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
             lock: FileLock = filelock.FileLock(path)
-            lock.acquire(timeout=0)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                if not _has_died(_holder(folder)):
+                    raise
+                # Processes that it has forked may hold the lock until they notice.
+                lock.acquire(timeout=_GRACE_S)
             if path.exists():
                 return lock
             # Its last holder removed the file after it was opened here.
@@ -140,11 +147,33 @@ def _this_process(task: str) -> dict[str, object]:
     return {"task": task, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
 
 
-def _in_use(folder: Path) -> FolderInUseError:
-    who = "another process"
-    # The holder may be about to write it, or to remove it.
-    with suppress(OSError, ValueError, LookupError, TypeError):
+def _holder(folder: Path) -> dict[str, object]:
+    """Return what the holder of a folder has written about itself; nothing if it has not yet."""
+    with suppress(OSError, ValueError):
         holder = json.loads((folder / _HOLDER).read_text(encoding="utf-8"))
+        if isinstance(holder, dict):
+            return holder
+    return {}
+
+
+def _has_died(holder: dict[str, object]) -> bool:
+    pid = holder.get("pid")
+    # On Windows a signal of 0 would end the process; it forks none either.
+    if os.name == "nt" or holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _in_use(folder: Path) -> FolderInUseError:
+    holder = _holder(folder)
+    who = "another process"
+    if {"task", "pid", "host", "since"} <= holder.keys():
         who = "{task}, process {pid} on {host}, since {since}".format_map(holder)
     return FolderInUseError(
         f"the folder {folder} is in use by {who}. Wait until that has ended, or name another "
