@@ -1,4 +1,4 @@
-"""Whether as many processes were started as the config tells of."""
+"""The processes of a training: how many were started, and which is the first."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import os
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 
 from lploss.errors import ConfigError
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first of the processes that train together.
+
+    It can be told before there is a trainer, from what SLURM, torchrun and Lightning set for the
+    processes that they start.
+    """
+    # On its own, Lightning counts the processes of each node from 0.
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
 
 
 def check_number_of_processes(num_devices: int, num_nodes: int) -> None:

@@ -87,6 +87,8 @@ class PoseModule(lightning.LightningModule):
         #: What is frozen at first: the parameters of the model's ``backbone``, where it has one.
         self.of_backbone = [parameter for parameter in parameters if parameter.requires_grad]
         self.balance = BalanceOfTraining()
+        #: The losses' part of the state, where a training is resumed.
+        self.resumed_losses: Mapping[str, Tensor] | None = None
         self._random_states: dict[str, Tensor] = {}
         # Of the batches to come of this step of the optimizer.
         self._batch_weights: deque[BatchWeights] = deque()
@@ -317,13 +319,18 @@ class PoseModule(lightning.LightningModule):
                 f"there is no training.optimizer {name!r}.{did_you_mean(name, _OPTIMIZERS)} "
                 f"Known: {', '.join(_OPTIMIZERS)}."
             )
+        others, of_backbone = self.parameter_groups()
+        return _OPTIMIZERS[name](
+            [{"params": others}, {"params": of_backbone}],
+            lr=training.optimizer_params.learning_rate,
+        )
+
+    def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Return the parameters that are trained: those of the backbone last."""
         of_backbone = set(self.of_backbone)
         # A loss may learn, too.
         others = [p for p in self.parameters() if p.requires_grad and p not in of_backbone]
-        return _OPTIMIZERS[name](
-            [{"params": others}, {"params": self.of_backbone}],
-            lr=training.optimizer_params.learning_rate,
-        )
+        return others, self.of_backbone
 
     def follow_curriculum(self) -> dict[str, float]:
         """Set the learning rates, and freeze or unfreeze the backbone.
@@ -356,7 +363,12 @@ class PoseModule(lightning.LightningModule):
             checkpoint["random_states"]["cuda"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the random numbers for when the training starts."""
+        """Take over the random numbers for when the training starts, and the losses' state."""
+        if self.resumed_losses is not None:
+            state = checkpoint["state_dict"]
+            for name in [name for name in state if name.startswith("losses.")]:
+                del state[name]
+            state.update(self.resumed_losses)
         self._random_states = checkpoint["random_states"]
 
     def on_train_start(self) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning
 import torch
@@ -17,6 +20,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -27,23 +31,28 @@ from lploss.errors import ConfigError
 from lploss_builtin.data.labelled_frames import LoadingProgress
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.models.building import build_model, load_weights
+from lploss_builtin.output import lock_folder, write_text
 from lploss_builtin.training import history
 from lploss_builtin.training.augmentation import BatchAugmentation
 from lploss_builtin.training.augmentation_2d import (
     ImageAugmentation,
     check_with_3d,
 )
-from lploss_builtin.training.callbacks import FollowCurriculum
+from lploss_builtin.training.callbacks import CallAtStart, FollowCurriculum, StopOnSignal
 from lploss_builtin.training.checkpoint_files import MovableCheckpoint, WholeCheckpointIO
 from lploss_builtin.training.curriculum import Curriculum
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.defaults import with_defaults
 from lploss_builtin.training.environment import environment
-from lploss_builtin.training.launching import check_number_of_processes
+from lploss_builtin.training.launching import check_number_of_processes, is_first_process
 from lploss_builtin.training.losses import training_losses
 from lploss_builtin.training.mirror_partners import mirror_note, mirror_partners
 from lploss_builtin.training.module import PoseModule
-from lploss_builtin.training.resuming import GoOnWithTheNextBatch, num_whole_epochs
+from lploss_builtin.training.resuming import (
+    GoOnWithTheNextBatch,
+    num_whole_epochs,
+    resumed_losses,
+)
 from lploss_builtin.training.schedule_plot import plot_schedules
 from lploss_builtin.training.unlabelled_videos import unlabelled_videos
 
@@ -118,6 +127,10 @@ def train(
 ) -> TrainingRun:
     """Train the model that a config asks for, with the losses that it asks for.
 
+    The folder stays as it is until the model and the checkpoint are loaded and the training starts.
+    SIGTERM, SIGINT and SIGHUP, and SIGUSR1 of a SLURM job, end the training after the current step
+    with a checkpoint to resume from; then the signal is raised again.
+
     Args:
         config: what `lploss.load_config` returned.
         out: folder of the training.
@@ -132,8 +145,34 @@ def train(
     Raises:
         ConfigError: the config asks for something that there is not, or that goes not together.
         DataError: something is wrong with the data; the message lists all that is.
+        FolderInUseError: another process trains in the folder.
         MissingWeightsError: the pretrained weights cannot be had.
     """
+    with lock_training(out):
+        return _train(config, out, folder, resume, shows_progress, progress)
+
+
+def lock_training(folder: Path, task: str = "lploss train") -> AbstractContextManager[None]:
+    """Keep others from training in a folder; of several processes, the first one holds the lock.
+
+    Args:
+        folder: of the training.
+        task: see `lploss_builtin.output.lock_folder`.
+
+    Raises:
+        FolderInUseError: another process holds the folder.
+    """
+    return lock_folder(folder, task) if is_first_process() else nullcontext()
+
+
+def _train(
+    config: DictConfig,
+    out: Path,
+    folder: Path | None,
+    resume: bool,
+    shows_progress: bool,
+    progress: LoadingProgress | None,
+) -> TrainingRun:
     config = _with_paths(with_defaults(config), folder)
     training = config.training
     _check_numbers(config)
@@ -199,11 +238,26 @@ def train(
     run = TrainingRun(out)
     module.check(data_module.example())
     checkpoint = _checked_checkpoint(run, config) if resume else None
-    trainer = _trainer(config, run, shows_progress, module.judged_by)
-    _write_head(run, config, curriculum, steps_per_epoch, resumes=resume)
-    data_module.load(progress)
+    judges_anew = False
     if checkpoint is not None:
-        rank_zero_only(history.set_aside)(run.folder / "metrics.csv", _step_of(checkpoint))
+        resumed = resumed_losses(module, checkpoint, run.checkpoint(_LAST), data_module)
+        module.resumed_losses = resumed.state
+        judges_anew = bool(resumed.changes)
+        if judges_anew:
+            rank_zero_only(logging.getLogger(__name__).warning)(_changed(resumed.changes))
+    data_module.load(progress)
+
+    def write_head(trainer: lightning.Trainer) -> None:
+        num_steps = None if checkpoint is None else checkpoint["global_step"]
+        _write_head(run, config, curriculum, steps_per_epoch, num_steps)
+        trainer.loggers = [
+            CSVLogger(run.folder, name="", version=""),
+            TensorBoardLogger(run.folder, name="", version="tensorboard"),
+        ]
+
+    start, stop = CallAtStart(write_head), StopOnSignal()
+    callbacks = [start, stop, GoOnWithTheNextBatch(judges_anew=judges_anew)]
+    trainer = _trainer(config, run, shows_progress, module.judged_by, callbacks)
     try:
         with warnings.catch_warnings():
             # Advice on numbers of workers and intervals, which are the config's to choose.
@@ -211,12 +265,41 @@ def train(
             trainer.fit(
                 module,
                 datamodule=data_module,
-                ckpt_path=None if checkpoint is None else str(checkpoint),
+                ckpt_path=None if checkpoint is None else str(run.checkpoint(_LAST)),
                 weights_only=True,
             )
     finally:
-        _write_tail(run, module, data_module)
+        stop.restore()
+        if start.has_started:
+            _write_tail(run, module, data_module)
+    if stop.number:
+        _end_by(stop.number, trainer, run)
     return run
+
+
+def _changed(changes: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{name} {what}" for name, what in changes.items())
+    return (
+        f"the losses are not those of the training so far ({listed}): losses in validation cannot "
+        f"be compared with earlier ones, and {_BEST}.ckpt will be the best from here on"
+    )
+
+
+def _end_by(number: int, trainer: lightning.Trainer, run: TrainingRun) -> NoReturn:
+    """End the process as the signal would have, now that the checkpoint is written."""
+    if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.local_rank:
+        # Lightning kills the first process as soon as one that it has started ends otherwise.
+        raise SystemExit(0)
+    rank_zero_only(logging.getLogger(__name__).warning)(
+        "the training was ended by %s after %d steps, which are all in %s. To resume it: "
+        "lploss train --resume %s",
+        signal.Signals(number).name,
+        trainer.global_step,
+        run.checkpoint(_LAST),
+        run.folder,
+    )
+    signal.raise_signal(number)
+    raise SystemExit(128 + number)  # who handles the signal has not ended the process
 
 
 def _data_and_losses(
@@ -291,10 +374,10 @@ def _check_interval(config: DictConfig, num_frames: int) -> None:
         )
 
 
-def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> Path:
-    """Return the checkpoint to go on from."""
+def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> dict[str, Any]:
+    """Return the checkpoint to resume from, unless the training is complete."""
     path = run.checkpoint(_LAST)
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     for number, unit, most in (
         (num_whole_epochs(checkpoint), "epochs", config.training.max_epochs),
         (checkpoint["global_step"], "steps", config.training.max_steps),
@@ -304,12 +387,7 @@ def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> Path:
                 f"the training in {run.folder} is complete: it has {number} {unit}. To train on, "
                 f"give training.max_{unit}=N with more than {number}."
             )
-    return path
-
-
-def _step_of(checkpoint: Path) -> int:
-    step: int = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
-    return step
+    return checkpoint
 
 
 def _with_paths(config: DictConfig, folder: Path | None) -> DictConfig:
@@ -350,15 +428,19 @@ def _num_devices(devices: Any) -> int:
 
 
 def _trainer(
-    config: DictConfig, run: TrainingRun, shows_progress: bool, judged_by: str
+    config: DictConfig,
+    run: TrainingRun,
+    shows_progress: bool,
+    judged_by: str,
+    more_callbacks: Sequence[Callback],
 ) -> lightning.Trainer:
     training = config.training
     several = _num_devices(training.devices) * training.num_nodes > 1
     # While the backbone is frozen, its parameters take no part.
     strategy: Strategy | str = DDPStrategy(find_unused_parameters=True) if several else "auto"
     callbacks: list[Callback] = [
+        *more_callbacks,
         FollowCurriculum(),
-        GoOnWithTheNextBatch(),
         MovableCheckpoint(
             run.folder / "checkpoints",
             filename=_BEST,
@@ -384,7 +466,12 @@ def _trainer(
             )
         )
     if training.early_stopping:
-        callbacks.append(EarlyStopping(judged_by, patience=training.early_stop_patience))
+        callbacks.append(
+            # At the end of an epoch that a signal has cut short, nothing was validated.
+            EarlyStopping(
+                judged_by, patience=training.early_stop_patience, check_on_train_epoch_end=False
+            )
+        )
     if shows_progress:
         callbacks.append(RichProgressBar())
     optional = {
@@ -409,10 +496,7 @@ def _trainer(
         return lightning.Trainer(
             strategy=strategy,
             callbacks=callbacks,
-            logger=[
-                CSVLogger(run.folder, name="", version=""),
-                TensorBoardLogger(run.folder, name="", version="tensorboard"),
-            ],
+            logger=False,  # until the training starts
             plugins=[WholeCheckpointIO()],
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -435,17 +519,18 @@ def _write_head(
     config: DictConfig,
     curriculum: Curriculum,
     steps_per_epoch: int,
-    *,
-    resumes: bool,
+    num_steps: int | None,
 ) -> None:
-    """Write what is known before the training starts."""
+    """Write what is known when the training starts, after so many steps if it is resumed."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config))
     path = run.folder / "environment.json"
+    resumes = num_steps is not None
     sessions = json.loads(path.read_text(encoding="utf-8")) if resumes and path.exists() else []
-    text = json.dumps([*sessions, environment()], indent=2) + "\n"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps([*sessions, environment()], indent=2) + "\n")
     plot_schedules(run.folder / "schedules.png", curriculum, config, steps_per_epoch)
+    if num_steps is not None:
+        history.set_aside(run.folder / "metrics.csv", num_steps)
 
 
 @rank_zero_only

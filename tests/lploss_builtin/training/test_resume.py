@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 
 from lploss import load_config
 from lploss.errors import ConfigError
+from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.run import TrainingRun, train
 from tests.lploss_builtin.training.small_trainings import write_training
 
@@ -118,6 +121,75 @@ def test_it_goes_on_whatever_an_epoch_is(tmp_path, monkeypatch, settings, steps)
     assert are_equal(weights(part), weights(run))
     assert column(part, "train_loss_step") == column(run, "train_loss_step")
     assert column(part, "val_loss") == column(run, "val_loss")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        (
+            "model.backbone_params.embed_dim=64",
+            ConfigError,
+            "the training cannot be resumed with this config: its model is not that of",
+        ),
+        ("training.optimizer=SGD", ConfigError, "training.optimizer is 'SGD', and the state of"),
+        # Whatever else may go wrong before the first step.
+        ("training.num_workers=0", RuntimeError, "the device is lost"),
+    ],
+)
+def test_a_resume_that_fails_changes_nothing(
+    tmp_path, monkeypatch, whole, override, error, message
+):
+    run = TrainingRun(Path(shutil.copytree(whole[1].folder, tmp_path / "run")))
+    before = contents(run.folder)
+    if error is RuntimeError:
+
+        def fail(self: PoseModule) -> None:
+            raise RuntimeError(message)
+
+        monkeypatch.setattr(PoseModule, "configure_optimizers", fail)
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        resumed(run, override, "training.max_steps=12", "training.train_batch_size=3")
+    assert contents(run.folder) == before
+    assert run.config.training.train_batch_size == 4
+    run.model()
+
+
+def test_arguments_of_losses_that_a_resume_changes_are_used(tmp_path, whole, caplog):
+    run = TrainingRun(Path(shutil.copytree(whole[1].folder, tmp_path / "run")))
+    with caplog.at_level("WARNING", "lploss_builtin.training.run"):
+        resumed(
+            run, "training.max_steps=12", "losses.heatmap_mse.log_weight=-2.0", "losses.rmse={}"
+        )
+    message = caplog.messages[0]
+    assert message == (
+        "the losses are not those of the training so far (heatmap_mse has other arguments, rmse is "
+        "new): losses in validation cannot be compared with earlier ones, and best.ckpt will be "
+        "the best from here on"
+    )
+    state = weights(run)
+    assert state["losses.supervised.losses.heatmap_mse.log_weight"] == -2.0
+    used = column(run, "heatmap_mse_weight_step")
+    assert [value for _, value in used] == pytest.approx([0.5] * 9 + [0.5 * math.exp(2.0)] * 3)
+    assert [step for step, _ in column(run, "train_rmse_loss_step")] == [9, 10, 11]
+    # With these weights each loss is higher than all before.
+    values = [value for _, value in column(run, "val_loss")]
+    assert values[3] > max(values[:3])
+    assert checkpoint(run, "best")["global_step"] == 12
+    resumed(run, "training.max_steps=15", "losses.rmse.log_weight=null")
+    assert "losses.supervised.losses.rmse.epsilon" not in weights(run)
+
+
+def test_the_patience_is_that_of_the_config(tmp_path):
+    still = {"train_frames": 4, "optimizer_params": {"learning_rate": 0.0}}
+    stops = {"early_stopping": True, "early_stop_patience": 2, "max_epochs": 9}
+    run = trained(write_training(tmp_path, training={**still, **stops}), tmp_path / "run")
+    assert len(column(run, "val_loss")) == 3
+    resumed(run, "training.early_stop_patience=4")
+    assert len(column(run, "val_loss")) == 5
 
 
 def test_a_training_that_has_all_its_steps_is_complete(tmp_path, whole):
