@@ -133,9 +133,10 @@ def test_a_lock_file_that_its_last_holder_removed_is_not_held(tmp_path, monkeypa
 
     def acquire_late(self, **options):
         proxy = acquire(self, **options)
-        calls.append(self)
-        if len(calls) == 1:
-            Path(self.lock_file).unlink()
+        if Path(self.lock_file).parent == tmp_path:
+            calls.append(self)
+            if len(calls) == 1:
+                Path(self.lock_file).unlink()
         return proxy
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire_late)

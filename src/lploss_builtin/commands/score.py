@@ -63,9 +63,15 @@ def score(
         bool,
         typer.Option(
             "--metric-files/--no-metric-files",
-            help="Whether to write a file for each loss beside the predictions.",
+            help="Whether to write a file for each loss and file of predictions.",
         ),
     ] = True,
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--beside", help="Write metric files beside the predictions, not into the --out folder."
+        ),
+    ] = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Score the other files where one cannot be.")
     ] = False,
@@ -84,8 +90,8 @@ def score(
 
     With --calibration the files are the views of one recording, scored together.
 
-    Writes scores.parquet, scores.csv, summary.json and pictures; and beside the predictions a
-    file for each loss, such as predictions_temporal_norm.csv.
+    Writes scores.parquet, scores.csv, summary.json, pictures, and metric files: one for each loss
+    and file of predictions, such as predictions_temporal_norm.csv.
 
     Values are those before epsilon is taken off.
     """
@@ -102,6 +108,7 @@ def score(
             videos=video or (),
             pictures=pictures,
             metric_files=metric_files,
+            beside=beside,
             keep_going=keep_going,
             processes=processes,
             scheduler=scheduler,

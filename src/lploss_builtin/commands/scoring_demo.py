@@ -14,10 +14,10 @@ from lploss import load_loss
 from lploss.errors import ArgumentValueError
 from lploss_builtin.commands.score import progress_bar, show
 from lploss_builtin.commands.scoring import ScoreSummary, score_files
-from lploss_builtin.commands.staged_folder import staged_folder
 from lploss_builtin.data.demo_project import DemoProject, make_demo_project
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.tracking_faults import FRAMES_A_FAULT_OF_EACH_KIND, IMPOSSIBLE, Fault
+from lploss_builtin.output import replaced_files
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +41,8 @@ def scoring_demo(out: Path, num_frames: int, seed: int) -> None:
             f"the demo needs at least {FRAMES_A_FAULT_OF_EACH_KIND} frames for a fault of each "
             f"kind, got {num_frames}"
         )
-    with staged_folder(out) as folder:
+    with replaced_files(out, last="config.yaml") as staged:
+        folder = staged.folder
         made = make_demo_project(folder, num_frames, seed)
     project = DemoProject(
         out / made.labels.relative_to(folder),
@@ -55,8 +56,6 @@ def scoring_demo(out: Path, num_frames: int, seed: int) -> None:
             labels=project.labels,
             config=project.config,
             out=out / "scores",
-            # So that `predictions/*.csv`, which is shown as what to try next, is what it says.
-            metric_files=False,
             progress=progress,
         )
     show(summary)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lploss.errors import ConfigError
+from lploss_builtin.output import whole_file
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -32,16 +34,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.part")
-        try:
-            with beside.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        with whole_file(path) as beside:
+            torch.save(checkpoint, beside)
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -57,4 +51,13 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict(state)
 
     def _here(self, path: str) -> str:
-        return str(Path(self.dirpath or "", Path(path).name)) if path else path
+        if not path:
+            return path
+        # Lightning deletes it, with all that is in it, once another checkpoint takes its place.
+        here = Path(self.dirpath or "", Path(path).name)
+        if here.suffix != ".ckpt" or here.is_dir():
+            raise ConfigError(
+                f"the checkpoint to go on from in {self.dirpath} is damaged: it names {path!r} as "
+                "a file of weights. Train anew, into another folder."
+            )
+        return str(here)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
+
+from lploss.errors import DataError, first_line
+from lploss_builtin.output import whole_file
 
 _BEFORE = "metrics_before.csv"
 
@@ -38,15 +42,25 @@ def _content(row: dict[str, str]) -> frozenset[tuple[str, str]]:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        text = path.read_bytes().decode("utf-8")
+        # A row that a killed process has written half is no damage.
+        rows = list(csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline="")))
+        for row in rows:
+            int(row["step"] or 0)
+            if None in row or None in row.values():
+                raise ValueError("a row has another number of cells than the first")
+    except (ValueError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path}, the metrics of the training so far, is damaged ({first_line(error)}). Move "
+            "it away to go on without them."
+        ) from error
+    return rows
 
 
 def _write(path: Path, rows: list[dict[str, str]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    beside = path.with_name(f"{path.name}.new")
-    with beside.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    beside.replace(path)

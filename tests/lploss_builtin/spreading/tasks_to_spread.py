@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from lploss.errors import DataError
-from lploss_builtin.commands.spreading import complete_folder
+from lploss_builtin.output import whole_folder
 
 
 def square(number):
@@ -80,7 +80,7 @@ class Write:
         with (self.folder / "begun").open("a") as begun:
             begun.write(f"{number} {os.getpid()}\n")
         with (
-            complete_folder(self.folder / "out" / f"{number}") as place,
+            whole_folder(self.folder / "out" / f"{number}") as place,
             (place / "scores.csv").open("w") as file,
         ):
             for row in range(20):

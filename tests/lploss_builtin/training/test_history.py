@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from lploss.errors import DataError
 from lploss_builtin.training.history import join, set_aside
 
 OLD = "epoch,step,train_loss\n0,0,9.0\n0,1,8.5\n1,2,8.0\n1,3,7.5\n"
@@ -86,3 +87,32 @@ def test_a_training_that_was_killed_while_it_joined_has_each_row_once(metrics):
     assert lines(metrics) == joined
     assert len(joined) == 4
     assert files(metrics) == ["metrics.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("epoch,step\n0,one\n", "ValueError: invalid literal for int"),
+        ("epoch\n0\n", "KeyError: 'step'"),
+        ("epoch,step\n0\n", "a row has another number of cells than the first"),
+        ("epoch,step\n0,\xff\n", "UnicodeDecodeError"),
+    ],
+)
+def test_damaged_metrics_are_named(tmp_path, text, why):
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=why) as caught:
+        set_aside(metrics, 10)
+    assert str(caught.value).startswith(
+        f"{metrics}, the metrics of the training so far, is damaged"
+    )
+    assert str(caught.value).endswith("Move it away to go on without them.")
+    assert metrics.read_bytes() == text.encode("latin-1")
+
+
+def test_a_row_that_was_written_half_is_left_out(tmp_path):
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("epoch,step,loss\n0,0,1.5\n0,1")
+    set_aside(metrics, 10)
+    join(metrics)
+    assert metrics.read_bytes() == b"epoch,step,loss\r\n0,0,1.5\r\n"

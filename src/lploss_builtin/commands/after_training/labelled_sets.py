@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,12 +26,12 @@ from lploss_builtin.commands.after_training.labelled_poses import (
     write_predictions,
 )
 from lploss_builtin.commands.after_training.metric_summary import MetricRow
-from lploss_builtin.commands.scoring.metric_placing import MetricPlacing
-from lploss_builtin.commands.staged_folder import staged_folder
+from lploss_builtin.commands.scoring.metric_placing import place_beside
 from lploss_builtin.data.keypoint_table import KeypointTable
 from lploss_builtin.data.labelled_frames import LabelledFrames
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.data.split import Split, split
+from lploss_builtin.output import replaced_files
 
 _NEW = "_new"
 
@@ -146,12 +147,13 @@ def evaluate_frames(
     )
     metrics = evaluate_labelled(poses, config, labels, registry)
     files = prediction_files(folder, poses.views, end)
-    with MetricPlacing([]) as placing, staged_folder(folder) as staging:
-        staged = {view: staging / path.name for view, path in files.items()}
-        names = [path.name for path in write_predictions(poses, staged, config.model.model_type)]
+    with replaced_files(folder) as staged, ExitStack() as stack:
+        staging = staged.folder
+        paths = {view: staging / path.name for view, path in files.items()}
+        names = [path.name for path in write_predictions(poses, paths, config.model.model_type)]
         with TemporaryDirectory(dir=staging) as waiting:
             of_metrics = write_metrics(metrics, poses, files, Path(waiting))
-            placed, notes = placing.stage(of_metrics, staging, folder)
+            placed, notes = place_beside(of_metrics, staged, folder, stack)
     return EvaluatedFrames(
         rows_of(metrics, poses),
         (*(folder / name for name in names), *map(Path, placed)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,14 @@ from lploss_builtin.commands.predicting.runner import Progress, predict_files
 from lploss_builtin.commands.predicting.video_plans import CameraPlaces, plan_recordings
 from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
 from lploss_builtin.commands.scoring.metric_files import MetricFiles, called_after
-from lploss_builtin.commands.scoring.metric_placing import MetricPlacing
+from lploss_builtin.commands.scoring.metric_placing import place_beside
 from lploss_builtin.commands.scoring.recording import Recording
 from lploss_builtin.commands.scoring.recording_scorer import RecordingScorer
 from lploss_builtin.commands.scoring.summary import short_names
 from lploss_builtin.data.keypoint_files import read_header
 from lploss_builtin.data.keypoint_table import KeypointTable
 from lploss_builtin.data.pose_names import PoseNames
+from lploss_builtin.output import replaced_files
 from lploss_builtin.training.run import TrainingRun
 
 #: In the folder of the training.
@@ -167,11 +168,15 @@ def _write_metrics(
     scorer = RecordingScorer(
         (), names, plan.cameras, None, _MAX_FRAMES, lambda name, num_frames: None, losses
     )
-    with MetricPlacing([]) as placing, TemporaryDirectory(dir=plan.out) as waiting:
+    with (
+        replaced_files(plan.out) as staged,
+        ExitStack() as stack,
+        TemporaryDirectory(dir=staged.folder) as waiting,
+    ):
         metrics = MetricFiles(Path(waiting), losses, names, called_after([recording])[0])
         with closing(metrics):
             scored = scorer.score(recording, metrics=metrics)
-        placed, notes = placing.stage(metrics.files, Path(waiting), plan.out)
+        placed, notes = place_beside(metrics.files, staged, plan.out, stack)
     return [Path(file) for file in placed], [*scored.notes, *notes]
 
 

@@ -28,6 +28,7 @@ from lploss_builtin.data.frame_reader import FrameReader
 from lploss_builtin.data.frame_sources import FrameSource
 from lploss_builtin.data.keypoint_files import iter_keypoints, read_header
 from lploss_builtin.data.keypoint_table import KeypointTable
+from lploss_builtin.output import whole_file
 
 _BYTES_AT_ONCE = 2**25
 # Of images, which have none.
@@ -73,27 +74,23 @@ def write_labelled_video(
     """
     check_threshold(confidence_threshold)
     colours = keypoint_colours(len(read_header(predictions).keypoint_names), colormap)
-    beside = out.with_name(f".unfinished-{out.name}")
     drawn = MeanValue()
-    try:
-        with (
-            closing(_Encoder(beside, source)) as encoder,
-            closing(_frames_and_rows(source, predictions, keep_going)) as pieces,
-        ):
-            for frames, table in pieces:
-                keypoints = rearrange(table.keypoints, "frames (k xy) -> frames k xy", xy=2)
-                is_shown = np.ones(keypoints.shape[:2], dtype=bool)
-                if table.confidences is not None:
-                    # NaN where the model cannot tell.
-                    is_shown = ~(table.confidences < confidence_threshold)
-                is_there = np.isfinite(keypoints).all(axis=-1)
-                drawn.add(torch.from_numpy(is_shown[is_there].astype(np.float64)))
-                for frame, own, shown in zip(frames, keypoints, is_shown, strict=True):
-                    draw_keypoints(frame, own, shown, colours)
-                    encoder.add(frame)
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
+    with (
+        whole_file(out) as path,
+        closing(_Encoder(path, source)) as encoder,
+        closing(_frames_and_rows(source, predictions, keep_going)) as pieces,
+    ):
+        for frames, table in pieces:
+            keypoints = rearrange(table.keypoints, "frames (k xy) -> frames k xy", xy=2)
+            is_shown = np.ones(keypoints.shape[:2], dtype=bool)
+            if table.confidences is not None:
+                # NaN where the model cannot tell.
+                is_shown = ~(table.confidences < confidence_threshold)
+            is_there = np.isfinite(keypoints).all(axis=-1)
+            drawn.add(torch.from_numpy(is_shown[is_there].astype(np.float64)))
+            for frame, own, shown in zip(frames, keypoints, is_shown, strict=True):
+                draw_keypoints(frame, own, shown, colours)
+                encoder.add(frame)
     return drawn.value
 
 

@@ -49,8 +49,8 @@ from lploss_builtin.commands.predicting.video_plans import (
     plan_recordings,
 )
 from lploss_builtin.commands.predicting.what_is_lacking import notes_on_images
-from lploss_builtin.commands.staged_folder import staged_folder
 from lploss_builtin.data.video_nvidia import check_decoder, decoder_of
+from lploss_builtin.output import replaced_files
 
 _Path: TypeAlias = str | PathLike[str]
 
@@ -115,7 +115,7 @@ def predict_files(
             they are an error.
         video: how to draw the keypoints into videos; ``None``: not at all.
         processes: how many recordings of videos are predicted at once, each by a process of this
-            machine; see `lploss_builtin.commands.spreading.spread`.
+            machine; see `lploss_builtin.spreading.spread`.
         scheduler: of a Dask cluster, which predicts the videos instead.
         progress: called while it goes on.
 
@@ -201,8 +201,8 @@ def predict_files(
             count,
             keep_going,
         )
-        with staged_folder(folder) as staging:
-            predicted += [predictor.predict(recording, staging) for recording in recordings]
+        with replaced_files(folder) as staged:
+            predicted += [predictor.predict(own, staged.folder) for own in recordings]
     failed = list(planned.failed)
     with closing(
         predict_all(planned.plans, lambda: model, count, processes=processes, scheduler=scheduler)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -14,7 +15,13 @@ from typing import TypeAlias
 from omegaconf import DictConfig
 
 from lploss.config import load_config
-from lploss.errors import ArgumentValueError, DataError, PluginError, ProcessError
+from lploss.errors import (
+    ArgumentValueError,
+    DataError,
+    PluginError,
+    ProcessError,
+    first_line,
+)
 from lploss.registry import Registry, default_registry
 from lploss_builtin.commands.scoring.keypoint_order import (
     check_same_keypoints,
@@ -25,7 +32,11 @@ from lploss_builtin.commands.scoring.keypoint_order import (
 from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses, choose_metrics
 from lploss_builtin.commands.scoring.loss_statistics import LossStatistics
 from lploss_builtin.commands.scoring.metric_files import called_after, is_metric_file
-from lploss_builtin.commands.scoring.metric_placing import MetricPlacing
+from lploss_builtin.commands.scoring.metric_placing import (
+    METRIC_FOLDER,
+    place_beside,
+    place_in_folder,
+)
 from lploss_builtin.commands.scoring.points_in_space import holds_points_in_space
 from lploss_builtin.commands.scoring.recording import (
     Recording,
@@ -46,13 +57,16 @@ from lploss_builtin.commands.scoring.summary import (
     ViewRow,
     short_names,
 )
-from lploss_builtin.commands.staged_folder import move_files, staged_folder
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
 from lploss_builtin.data.video import check_video
+from lploss_builtin.output import replaced_files
 
 _Path: TypeAlias = str | PathLike[str]
+
+# It says that all other files are complete.
+_SUMMARY = "summary.json"
 
 # The other recordings can be scored without this one.
 _OF_ONE_RECORDING = (DataError, PluginError, ProcessError)
@@ -72,6 +86,7 @@ def score_files(
     keep_going: bool = False,
     pictures: bool = True,
     metric_files: bool = True,
+    beside: bool = False,
     max_frames: int = 4096,
     processes: int = 1,
     scheduler: str | None = None,
@@ -83,11 +98,11 @@ def score_files(
     The files are read one after the other and piece by piece, in memory that grows neither with
     their number nor with their length. Values are those before epsilon is taken off. They go
     to ``scores.parquet`` and ``scores.csv`` (columns file, frame, keypoint, loss, value, valid),
-    their summary to ``summary.json``, and pictures to the folder ``pictures``, all in ``out``,
-    where nothing appears before everything is finished. Beside each file of predictions its metric
-    files are put, one for each loss, see `lploss_builtin.commands.scoring.metric_files`; where they
-    cannot be there, into the folder ``metric_files`` in ``out``. Metric files, and files of points
-    in space, are left out where they are among those given.
+    their summary to ``summary.json``, pictures to the folder ``pictures``, and metric files, one
+    for each loss and file of predictions, to the folder ``metric_files``: see
+    `lploss_builtin.commands.scoring.metric_files`. All are in ``out``, where nothing appears before
+    everything is finished; no other folder is written to unless ``beside`` asks for it. Metric
+    files, and files of points in space, are left out where they are among those given.
 
     With a calibration, the files are the views of one recording: the same frames and keypoints,
     scored together. In tables its file is one name for all of them, and its keypoints are called
@@ -114,9 +129,10 @@ def score_files(
         keep_going: score the other files where one cannot be scored.
         pictures: whether to draw.
         metric_files: whether to write metric files.
+        beside: write metric files beside the predictions, instead of into the output folder.
         max_frames: how many frames are held at once, at least 1.
         processes: of this machine, which score the files; see
-            `lploss_builtin.commands.spreading.spread`.
+            `lploss_builtin.spreading.spread`.
         scheduler: address of the scheduler of a Dask cluster, which scores the files instead; its
             workers must see all files and ``out`` under the same names.
         registry: where the losses are looked up.
@@ -178,10 +194,11 @@ def score_files(
     view_rows: list[ViewRow] = []
     notes = [*other_notes, *given.notes]
     parts: list[RecordingScores] = []
-    earlier = _pictures_in(Path(out))
+    earlier = _earlier_files(Path(out))
     inputs = [*files, *label_files, *videos, calibration, config]
     kept = [Path(own) for own in inputs if isinstance(own, str | PathLike)]
-    with MetricPlacing(kept) as placing, staged_folder(Path(out)) as folder:
+    with replaced_files(Path(out), last=_SUMMARY) as staged, ExitStack() as stack:
+        folder = staged.folder
         in_work = folder.absolute() / "in_work"
         in_work.mkdir()
         plan = ScoringPlan(
@@ -226,12 +243,14 @@ def score_files(
         if not parts:
             raise _cannot_be_scored(failed)
         join_tables([part.tables for part in parts], folder)
-        placed, more_notes = placing.stage(
-            [file for part in parts for file in part.metric_files], folder, Path(out)
-        )
-        notes += more_notes
+        written = [file for part in parts for file in part.metric_files]
+        if beside:
+            placed, more_notes = place_beside(written, staged, Path(out), stack, kept)
+            notes += more_notes
+        else:
+            placed = place_in_folder(written, staged, Path(out))
         for part in parts:
-            move_files(part.files, folder)
+            shutil.copytree(part.files, folder, copy_function=os.replace, dirs_exist_ok=True)
         # With what processes have left that were killed.
         shutil.rmtree(in_work)
         summary = ScoreSummary(
@@ -244,13 +263,13 @@ def score_files(
                 path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))
             ),
             views=tuple(view_rows),
-            metric_files=placed,
+            metric_files=tuple(placed),
         )
-        (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
-    for picture in earlier.difference(summary.pictures):
-        (Path(out) / picture).unlink(missing_ok=True)
-        with suppress(OSError):  # others are in it
-            (Path(out) / picture).parent.rmdir()
+        (folder / _SUMMARY).write_text(summary.to_json(), encoding="utf-8")
+        staged.outdated.update(earlier)
+        if beside:
+            # The first files that appear are not in this folder.
+            (Path(out) / _SUMMARY).unlink(missing_ok=True)
     return summary
 
 
@@ -299,14 +318,25 @@ def _what_else(path: Path) -> str:
     return ""
 
 
-def _pictures_in(out: Path) -> set[str]:
-    """Return the pictures that an earlier scoring left there, which would be taken for new ones."""
+def _earlier_files(out: Path) -> set[str]:
+    """Return the files that an earlier scoring left there, which would be taken for new ones."""
     try:
-        listed = json.loads((out / "summary.json").read_text(encoding="utf-8"))["pictures"]
-        found = {path.relative_to(out).as_posix() for path in (out / "pictures").rglob("*.png")}
-        return found.intersection(listed)
-    except (OSError, ValueError, KeyError, TypeError):
+        summary = json.loads((out / _SUMMARY).read_text(encoding="utf-8"))
+        listed = {*summary["pictures"]}
+        listed |= {f"{METRIC_FOLDER}/{Path(path).name}" for path in summary.get("metric_files", ())}
+    except FileNotFoundError:
         return set()
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{out / _SUMMARY}, which lists the files of an earlier scoring, is damaged "
+            f"({first_line(error)}). Remove it, or name another output folder."
+        ) from error
+    found = {
+        path.relative_to(out).as_posix()
+        for folder, pattern in (("pictures", "*.png"), (METRIC_FOLDER, "*.csv"))
+        for path in (out / folder).rglob(pattern)
+    }
+    return found & listed
 
 
 def _headers(

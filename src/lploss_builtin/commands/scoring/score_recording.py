@@ -15,11 +15,11 @@ from lploss_builtin.commands.scoring.recording_scorer import Progress, Recording
 from lploss_builtin.commands.scoring.score_tables import FileTables
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss
 from lploss_builtin.commands.scoring.summary import ScoreRow, ViewRow
-from lploss_builtin.commands.spreading import complete_folder
 from lploss_builtin.data.keypoint_files import read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointTable
 from lploss_builtin.data.pose_names import PoseNames
 from lploss_builtin.ops.geometry import Cameras
+from lploss_builtin.output import whole_folder
 
 _FILES, _TABLES, _METRICS = "files", "tables", "metrics"
 
@@ -138,7 +138,7 @@ def score_recording(
     """
     recording = task.recording
     target = plan.folder / str(task.number)
-    with complete_folder(target) as folder:
+    with whole_folder(target) as folder:
         files = folder / _FILES
         files.mkdir()
         tables = FileTables(folder / _TABLES, recording.name, plan.losses, plan.frames_are_numbers)

@@ -1,4 +1,4 @@
-"""A metric file for each loss beside the predictions."""
+"""A metric file for each loss and file of predictions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lploss.errors import DataError
-from lploss_builtin.commands.scoring import metric_placing, score_files
+from lploss.errors import ArgumentValueError, DataError
+from lploss_builtin import output
+from lploss_builtin.commands.scoring import score_files
 from lploss_builtin.commands.scoring.metric_files import is_metric_file
 from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import csv_text, write_predictions
@@ -24,7 +25,7 @@ def tracks(num_frames=20, seed=0):
 
 
 def score(*files, out, **options):
-    return score_files(files, out=out, **{"pictures": False, **options})
+    return score_files(files, out=out, **{"pictures": False, "beside": True, **options})
 
 
 def read(path):
@@ -211,14 +212,14 @@ def test_where_nothing_can_be_written(tmp_path, out, monkeypatch):
     for name in ("left", "right"):
         (tmp_path / name).mkdir()
         files.append(write_predictions(tmp_path / name / "walk.csv", tracks(), NAMES))
-    make = metric_placing.tempfile.mkdtemp
+    make = output.tempfile.mkdtemp
 
     def refuse(prefix, dir):
         if Path(dir).name in ("left", "right"):
             raise PermissionError(13, "Permission denied")
         return make(prefix=prefix, dir=dir)
 
-    monkeypatch.setattr(metric_placing.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(output.tempfile, "mkdtemp", refuse)
     summary = score(*files, out=out, losses=["temporal"])
     assert names_in(tmp_path / "left") == ["walk.csv"]
     assert names_in(out / "metric_files") == [
@@ -330,3 +331,53 @@ def test_images_and_pairs_of_views(views, folder, out):
         "Left-1+Top/nose",
     ]
     assert len(summary.metric_files) == 4
+
+
+def test_without_being_asked_no_other_folder_is_written_to(tmp_path, out):
+    """Also where both hold files of the same name."""
+    files = []
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        files.append(write_predictions(tmp_path / name / "walk.csv", tracks(), NAMES))
+    files.append(write_predictions(tmp_path / "right" / "run.csv", tracks(), NAMES))
+    before = {folder: (tmp_path / folder).stat().st_mtime_ns for folder in ("left", "right")}
+    summary = score(*files, out=out, losses=["temporal"], beside=False)
+    names = ["left_walk_temporal_norm", "right_walk_temporal_norm", "run_temporal_norm"]
+    assert names_in(out / "metric_files") == [f"{name}.csv" for name in names]
+    assert summary.metric_files == tuple(f"{out}/metric_files/{name}.csv" for name in names)
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before
+    steps = np.linalg.norm(np.diff(tracks(), axis=0), axis=-1)
+    np.testing.assert_allclose(
+        read(out / "metric_files" / "run_temporal_norm.csv").to_numpy()[1:], steps, rtol=1e-4
+    )
+
+
+def test_metric_files_of_an_earlier_run_are_removed(folder, out):
+    files = [write_predictions(folder / f"{name}.csv", tracks(), NAMES) for name in ("a", "b")]
+    score(*files, out=out, losses=["temporal"], beside=False)
+    (out / "metric_files" / "mine_x.csv").write_text("my notes")
+    score(files[0], out=out, losses=["temporal"], beside=False)
+    assert names_in(out / "metric_files") == ["a_temporal_norm.csv", "mine_x.csv"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pictures": 3}', "[" * 100_000, "null"])
+def test_a_damaged_summary_of_an_earlier_run(folder, out, text):
+    predictions = write_predictions(folder / "a.csv", tracks(), NAMES)
+    out.mkdir()
+    (out / "summary.json").write_text(text)
+    with pytest.raises(DataError, match=r"summary\.json, which lists .* is damaged .* Remove it,"):
+        score(predictions, out=out, losses=["temporal"])
+    assert names_in(out) == ["summary.json"]
+
+
+def test_a_forged_summary_removes_nothing_outside(tmp_path, folder, out):
+    predictions = write_predictions(folder / "a.csv", tracks(), NAMES)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.png").touch()
+    out.mkdir()
+    (out / "pictures").symlink_to(tmp_path / "mine")
+    listed = ["pictures/photo.png", "../mine/photo.png", str(tmp_path / "mine/photo.png")]
+    (out / "summary.json").write_text(json.dumps({"pictures": listed, "metric_files": listed}))
+    with pytest.raises(ArgumentValueError, match="pictures is a link, where a folder is to be"):
+        score(predictions, out=out, losses=["temporal"])
+    assert (tmp_path / "mine" / "photo.png").exists()

@@ -21,7 +21,7 @@ def tracks(num_frames=20, seed=0):
 
 
 def score(*files, **options):
-    return score_files(files, **{"pictures": False, **options})
+    return score_files(files, **{"pictures": False, "beside": True, **options})
 
 
 def endings(folder):

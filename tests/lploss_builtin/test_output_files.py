@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.commands.staged_folder import staged_folder
+from lploss_builtin.output import replaced_files
 
 
 def test_files_appear_at_the_end(tmp_path):
     out = tmp_path / "new" / "out"
-    with staged_folder(out) as folder:
+    with replaced_files(out) as staged:
+        folder = staged.folder
         (folder / "deep").mkdir()
         (folder / "deep" / "a.txt").write_text("a")
         assert list(out.iterdir()) == [folder]
@@ -23,14 +24,16 @@ def test_files_appear_at_the_end(tmp_path):
 def test_files_of_the_same_name_are_replaced_and_others_stay(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "b.txt").write_text("mine")
-    with staged_folder(tmp_path) as folder:
+    with replaced_files(tmp_path) as staged:
+        folder = staged.folder
         (folder / "a.txt").write_text("new")
     assert (tmp_path / "a.txt").read_text() == "new"
     assert (tmp_path / "b.txt").read_text() == "mine"
 
 
 def fail(out, error, beside=None):
-    with staged_folder(out) as folder:
+    with replaced_files(out) as staged:
+        folder = staged.folder
         (folder / "a.txt").write_text("half")
         if beside:
             beside.write_text("mine")
@@ -63,7 +66,8 @@ def test_the_folder_around_may_be_read_only(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tempfile, "mkdtemp", record)
     monkeypatch.chdir(out)
-    with staged_folder(Path()) as folder:
+    with replaced_files(Path()) as staged:
+        folder = staged.folder
         (folder / "a.txt").write_text("a")
     assert [path.resolve() for path in made] == [out]
     assert [path.name for path in out.iterdir()] == ["a.txt"]
@@ -93,7 +97,8 @@ def test_nothing_is_moved_where_something_is_in_the_way(tmp_path, in_the_way, me
     before = sorted(tmp_path.rglob("*"))
 
     def write():
-        with staged_folder(tmp_path) as folder:
+        with replaced_files(tmp_path) as staged:
+            folder = staged.folder
             (folder / "pictures").mkdir()
             for name in ("a.txt", "pictures/a.png", "summary.json"):
                 (folder / name).write_text("new")

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from lploss.errors import ProcessError
-from lploss_builtin.commands.spreading import complete_folder
+from lploss_builtin.output import whole_folder
 
 
 def names(folder):
@@ -13,16 +13,16 @@ def names(folder):
 
 
 def test_it_is_there_when_it_is_complete(tmp_path):
-    with complete_folder(tmp_path / "monday") as folder:
+    with whole_folder(tmp_path / "monday") as folder:
         (folder / "scores.csv").write_text("1")
-        assert folder.parent == tmp_path
+        assert folder.parent.parent == tmp_path
         assert not (tmp_path / "monday").exists()
     assert names(tmp_path) == ["monday"]
     assert (tmp_path / "monday" / "scores.csv").read_text() == "1"
 
 
 def write_and_fail(target):
-    with complete_folder(target) as folder:
+    with whole_folder(target) as folder:
         (folder / "scores.csv").write_text("1")
         raise KeyboardInterrupt
 
@@ -34,9 +34,9 @@ def test_after_an_error_nothing_is_there(tmp_path):
 
 
 def test_the_first_that_is_complete_stays(tmp_path):
-    with complete_folder(tmp_path / "monday") as slow:
+    with whole_folder(tmp_path / "monday") as slow:
         (slow / "scores.csv").write_text("slow")
-        with complete_folder(tmp_path / "monday") as fast:
+        with whole_folder(tmp_path / "monday") as fast:
             (fast / "scores.csv").write_text("fast")
     assert names(tmp_path) == ["monday"]
     assert (tmp_path / "monday" / "scores.csv").read_text() == "fast"
@@ -44,13 +44,13 @@ def test_the_first_that_is_complete_stays(tmp_path):
 
 def test_a_file_in_its_place(tmp_path):
     (tmp_path / "monday").touch()
-    with pytest.raises(NotADirectoryError), complete_folder(tmp_path / "monday"):
+    with pytest.raises(NotADirectoryError), whole_folder(tmp_path / "monday"):
         pass
     assert names(tmp_path) == ["monday"]
 
 
 def write_what_nobody_waits_for(target):
-    with complete_folder(target) as folder:
+    with whole_folder(target) as folder:
         shutil.rmtree(target.parent)
         (folder / "pictures").mkdir(parents=True)  # as what draws does
 
