@@ -34,8 +34,9 @@ class KeypointColumns:
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Positions of the columns of coordinates and likelihoods."""
-        return (*self.coordinates, *(self.confidences or ()))
+        """Positions of the columns of coordinates, likelihoods and ``visible``."""
+        visible = (position for position in self.visible if position is not None)
+        return (*self.coordinates, *(self.confidences or ()), *visible)
 
     def label(self, position: int) -> str:
         """Return what stands in a column, for a message: ``keypoint 'nose', x``."""
@@ -55,13 +56,20 @@ class KeypointColumns:
     ]:
         """Return the coordinates and the likelihoods of rows that hold the `used` columns.
 
-        A coordinate that is infinite becomes missing: no loss can use it.
+        A coordinate that is infinite becomes missing: no loss can use it. So do the coordinates of
+        a keypoint whose ``visible`` is 0: it is not labelled, whatever stands there.
         """
-        coordinates = numbers[:, : len(self.coordinates)]
+        num_coordinates, num_confidences = len(self.coordinates), len(self.confidences or ())
+        coordinates, confidences, visible = np.split(
+            numbers, [num_coordinates, num_coordinates + num_confidences], axis=1
+        )
         coordinates = np.where(np.isfinite(coordinates), coordinates, np.nan)
+        keypoints = [k for k, position in enumerate(self.visible) if position is not None]
+        for keypoint, values in zip(keypoints, visible.T, strict=True):
+            coordinates[values == 0, 2 * keypoint : 2 * keypoint + 2] = np.nan
         if self.confidences is None:
             return coordinates, None
-        return coordinates, np.ascontiguousarray(numbers[:, len(self.coordinates) :])
+        return coordinates, np.ascontiguousarray(confidences)
 
 
 def parse_columns(

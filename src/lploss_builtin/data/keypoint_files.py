@@ -8,7 +8,8 @@
 ===============  ============================================================================
 
 Each file holds one animal; coordinates are in px. The files of several views of it, one a view,
-can be read as if they were one: see `KeypointViews`.
+can be read as if they were one: see `KeypointViews`. Likelihoods are checked, see `CheckedSource`,
+and a keypoint whose column ``visible`` holds 0 is missing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lploss_builtin.data.keypoint_csv import CsvSource
 from lploss_builtin.data.keypoint_hdf import open_hdf
 from lploss_builtin.data.keypoint_parquet import ParquetSource
 from lploss_builtin.data.keypoint_sleap import SleapSource
-from lploss_builtin.data.keypoint_source import KeypointSource
+from lploss_builtin.data.keypoint_source import CheckedSource, KeypointSource
 from lploss_builtin.data.keypoint_table import KeypointHeader, KeypointTable
 from lploss_builtin.data.keypoint_views import KeypointViews
 
@@ -85,6 +86,7 @@ def read_keypoints(files: KeypointFiles) -> KeypointTable:
         np.concatenate(frames),
         np.concatenate(keypoints),
         np.concatenate(confidences) if source.header.has_confidences else None,
+        notes=source.notes,
     )
 
 
@@ -132,6 +134,7 @@ def iter_keypoints(
             keypoints,
             confidences,
             num_kept,
+            source.notes,
         )
         yield kept
 
@@ -147,4 +150,4 @@ def _open(files: KeypointFiles) -> KeypointSource:
         )
     check_file(path)
     with reading(path):
-        return _SOURCES[suffix](path)
+        return CheckedSource(_SOURCES[suffix](path))

@@ -62,6 +62,7 @@ class KeypointTable:
         keypoints: ``x0 y0 x1 y1 ...``, px; NaN is missing.
         confidences: likelihoods, 0 to 1; ``None`` where the file has none.
         num_previous_frames: how many rows at the start repeat rows of the table before.
+        notes: what was changed on reading, in all rows of the file up to the last one here.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class KeypointTable:
     keypoints: Float64[np.ndarray, "frames two_x_num_keypoints"]
     confidences: Float64[np.ndarray, "frames num_keypoints"] | None
     num_previous_frames: int = 0
+    notes: tuple[str, ...] = ()
 
     def rows(self, start: int, stop: int) -> KeypointTable:
         """Return some of the rows; none of them counts as a repeated one."""
@@ -102,4 +104,5 @@ class KeypointTable:
             self.keypoints[:, coordinates],
             None if self.confidences is None else self.confidences[:, order],
             self.num_previous_frames,
+            self.notes,
         )

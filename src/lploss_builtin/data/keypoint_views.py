@@ -52,6 +52,11 @@ class KeypointViews(KeypointSource):
             tuple(self._views),
         )
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed in the rows of all views."""
+        return tuple(note for source in self._views.values() for note in source.notes)
+
     def _blocks(self, max_frames: int) -> Iterator[Block]:
         coming = {view: source.blocks(max_frames) for view, source in self._views.items()}
         # Formats cut their rows differently: what one view has ahead of the others waits here.

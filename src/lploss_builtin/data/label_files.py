@@ -30,6 +30,7 @@ _NOWHERE = Kind(
     "They count as not labelled. Label them, or correct 'visible'.",
     hinders=False,
 )
+_LIKELIHOODS = Kind("Likelihoods outside 0 to 1", "Label files need no likelihoods.", hinders=False)
 
 NOT_LABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 
@@ -91,6 +92,7 @@ def read_labels(
     if table.frames.dtype != object:
         findings.add(_NO_IMAGES, [f"{path}: its first frame is {table.frames[0]}"])
         return None
+    findings.add(_LIKELIHOODS, table.notes)
     images = tuple(map(str, table.frames))
     findings.add(_TWICE, _repeated(path, images))
     names = table.keypoint_names

@@ -12,7 +12,7 @@ import tables
 from lploss.errors import ArgumentValueError, DataError, MissingDependencyError
 from lploss_builtin.data.keypoint_files import iter_keypoints, read_header, read_keypoints
 from tests.lploss_builtin.data.keypoint_tables import csv_text, frame_of, write_predictions
-from tests.lploss_builtin.real_data import FOLDER, needs_real_data
+from tests.lploss_builtin.real_data import CASES, FOLDER, needs_cases, needs_real_data
 
 
 def write(folder: Path, text: str, name: str = "a.csv") -> Path:
@@ -578,3 +578,88 @@ def test_real_files():
     assert np.isnan(labels.keypoints).mean() == pytest.approx(0.088, abs=0.0005)
     assert labels.frames[0] == "labeled-data/img01.png"
     assert labels.confidences is None
+
+
+_SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".h5", ".parquet"])
+
+
+def any_format(rows: list[list[float]], names: list[str], coords: list[str], path: Path) -> Path:
+    """Write rows in the format that the suffix says."""
+    columns = pd.MultiIndex.from_product(
+        [["s"], names, coords], names=["scorer", "bodyparts", "coords"]
+    )
+    table = pd.DataFrame(rows, columns=columns)
+    if path.suffix == ".csv":
+        table.to_csv(path)
+        return path
+    return written(table, path.parent, path.suffix)
+
+
+def likelihoods(folder: Path, values: list[float], suffix: str = ".csv") -> Path:
+    """Write points at (1, 2) of one keypoint with these likelihoods."""
+    rows = [[1.0, 2.0, value] for value in values]
+    return any_format(rows, ["nose"], ["x", "y", "likelihood"], folder / f"a{suffix}")
+
+
+@_SUFFIXES
+def test_likelihoods_are_made_to_lie_from_0_to_1_and_a_note_says_how_often(tmp_path, suffix):
+    values = [0.5, 1.02, -0.01, 57.0, -3.0, np.inf, -np.inf, np.nan, 1.0, 0.0]
+    path = likelihoods(tmp_path, values, suffix)
+    table = read_keypoints(path)
+    nan = np.nan
+    expected = [0.5, 1.0, 0.0, nan, nan, nan, nan, 1.0, 1.0, 0.0]
+    np.testing.assert_array_equal(table.confidences[:, 0], expected)
+    is_gone = np.isnan(expected)
+    np.testing.assert_array_equal(table.keypoints[:, 0], np.where(is_gone, nan, 1.0))
+    np.testing.assert_array_equal(table.keypoints[:, 1], np.where(is_gone, nan, 2.0))
+    (note,) = table.notes
+    assert note == (
+        f"{path}: likelihoods must be from 0 to 1. Those within 0.1 of it were set to 0 or 1: 2 of "
+        "'nose'. Points whose likelihood is further outside count as missing: 4 of 'nose'. "
+        "Correct the file; divide likelihoods in percent by 100."
+    )
+    *_, last = iter_keypoints(path, 3, 1)
+    assert last.notes == table.notes
+    assert last.select(("nose",)).notes == table.notes
+
+
+def test_likelihoods_from_0_to_1_are_left_as_they_are(tmp_path):
+    table = read_keypoints(likelihoods(tmp_path, [0.0, 0.25, 1.0]))
+    assert table.confidences.tolist() == [[0.0], [0.25], [1.0]]
+    assert table.notes == ()
+
+
+def test_an_unusable_likelihood_of_one_view_leaves_the_other_views_alone(tmp_path):
+    for view in ("top", "side"):
+        (tmp_path / view).mkdir()
+    files = {
+        "top": likelihoods(tmp_path / "top", [0.5, np.inf]),
+        "side": likelihoods(tmp_path / "side", [0.5, 1.05]),
+    }
+    table = read_keypoints(files)
+    np.testing.assert_array_equal(
+        table.keypoints, [[1.0, 2.0, 1.0, 2.0], [np.nan, np.nan, 1.0, 2.0]]
+    )
+    np.testing.assert_array_equal(table.confidences, [[0.5, 0.5], [np.nan, 1.0]])
+    assert [note.partition(": ")[0] for note in table.notes] == list(map(str, files.values()))
+
+
+@_SUFFIXES
+def test_a_keypoint_that_is_marked_as_not_labelled_is_missing(tmp_path, suffix):
+    rows = [[1.0, 2.0, 2.0, 0.0, 0.0, 0.0], [3.0, 4.0, np.nan, 5.0, 6.0, 1.0]]
+    path = any_format(rows, ["nose", "tail"], ["x", "y", "visible"], tmp_path / f"a{suffix}")
+    table = read_keypoints(path)
+    np.testing.assert_array_equal(
+        table.keypoints, [[1.0, 2.0, np.nan, np.nan], [3.0, 4.0, 5.0, 6.0]]
+    )
+    assert table.confidences is None
+
+
+@needs_cases
+def test_points_that_a_person_has_corrected_in_sleap_have_the_likelihood_1():
+    truth = np.load(CASES / "truth.npz")
+    table = read_keypoints(CASES / "corrected.analysis.h5")
+    np.testing.assert_allclose(table.keypoints.reshape(truth["mid"].shape), truth["mid"])
+    assert truth["corrected"].any()
+    np.testing.assert_array_equal(table.confidences == 1.0, truth["corrected"])
+    assert table.notes == ()

@@ -51,6 +51,14 @@ def slp(tmp_path, monkeypatch):
     return make
 
 
+def test_a_point_without_a_score_has_the_likelihood_1(slp):
+    scores = [np.nan, 1.02]
+    table = read_keypoints(slp(Labels([frame(0, [instance([[1, 2], [3, 4]], scores)])])))
+    assert table.confidences.tolist() == [[1.0, 1.0]]
+    (note,) = table.notes
+    assert note.endswith("Those within 0.1 of it were set to 0 or 1: 1 of 'tail'.")
+
+
 def test_predictions_and_labels(slp):
     path = slp(
         Labels(

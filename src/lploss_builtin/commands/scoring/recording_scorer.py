@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -131,9 +131,10 @@ class RecordingScorer:
             (loss.num_previous_frames for loss in (*self._losses, *self._metric_losses)), default=0
         )
         cut_short: dict[str, str] = {}
+        reading_notes: tuple[str, ...] = ()
         self._progress(name, 0)
         for piece in iter_keypoints(recording.files, self._max_frames, num_previous_frames):
-            table = _without_empty_confidences(piece.select(self._names.flat))
+            table = piece.select(self._names.flat)
             frames = table.frames[table.num_previous_frames :]
             labelled = self._rows_of_labels(table.frames)
             values = [self._values(loss, name, table, labelled) for loss in self._losses]
@@ -157,8 +158,9 @@ class RecordingScorer:
                 first_frame = int(frames[0]) if first_frame is None else first_frame
                 last_frame = max(int(frames.max()), -1 if last_frame is None else last_frame)
             num_scored += len(frames)
+            reading_notes = table.notes
             self._progress(name, num_scored)
-        notes = self._notes(name, last_frame is not None, num_labelled, num_gaps)
+        notes = reading_notes + self._notes(name, last_frame is not None, num_labelled, num_gaps)
         notes += tuple(
             f"{name}: the metric of the loss {loss!r} ends here: {why}"
             for loss, why in cut_short.items()
@@ -253,10 +255,3 @@ class RecordingScorer:
         if self._labels is not None and not num_labelled:
             notes.append(f"{name}: none of its frames stands in {self._labels.path}")
         return tuple(notes)
-
-
-def _without_empty_confidences(table: KeypointTable) -> KeypointTable:
-    """Return the table without confidences where none is known, as of a model that has none."""
-    if table.confidences is None or not np.isnan(table.confidences).all():
-        return table
-    return replace(table, confidences=None)

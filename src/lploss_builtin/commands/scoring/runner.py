@@ -192,7 +192,7 @@ def score_files(
     total = {loss.name: LossStatistics(loss) for loss in chosen}
     rows: list[ScoreRow] = []
     view_rows: list[ViewRow] = []
-    notes = [*other_notes, *given.notes]
+    notes = [*other_notes, *given.notes, *(label_table.notes if label_table else ())]
     parts: list[RecordingScores] = []
     earlier = _earlier_files(Path(out))
     inputs = [*files, *label_files, *videos, calibration, config]

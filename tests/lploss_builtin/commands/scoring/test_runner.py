@@ -21,7 +21,7 @@ from lploss.errors import (
 from lploss_builtin.commands.scoring import score_files
 from tests.lploss_builtin.data.keypoint_tables import csv_text, write_predictions
 from tests.lploss_builtin.data.tiny_video import write_video
-from tests.lploss_builtin.real_data import FOLDER, needs_real_data
+from tests.lploss_builtin.real_data import CASES, FOLDER, needs_cases, needs_real_data
 
 NAMES = ("nose", "neck", "tail")
 PAWS = ("paw1LH", "paw2LF", "paw3RF", "paw4RH")
@@ -562,3 +562,32 @@ def test_real_labels(tmp_path, out):
     single = scores[scores["loss"] == "pca_singleview"]["value"].to_numpy().reshape(90, 17)
     assert (~np.isnan(single).any(axis=1) == complete).all()
     assert summary.row("pca_singleview").valid == 17 * complete.sum()
+
+
+@needs_cases
+def test_labels_that_are_marked_as_not_labelled_do_not_count(tmp_path):
+    summary = score_files(
+        [CASES / "coco_pred.csv"],
+        labels=CASES / "coco_visible.csv",
+        losses=["rmse"],
+        out=tmp_path / "out",
+        pictures=False,
+        metric_files=False,
+    )
+    values = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    # Predictions are 1 px off along x; five labels of the tail are not there.
+    counted = values[values["valid"]]
+    assert counted["value"].to_numpy() == pytest.approx(math.sqrt(0.5), rel=1e-5)
+    assert (summary.rows[0].count, summary.rows[0].valid) == (40, 35)
+
+
+def test_likelihoods_outside_their_range_are_noted_with_file_and_keypoint(tmp_path):
+    path = write_predictions(tmp_path / "a.csv", tracks(), NAMES)
+    table = pd.read_csv(path, header=[0, 1, 2], index_col=0)
+    table.iloc[3, 2], table.iloc[4, 5] = 57.0, 1.02
+    table.to_csv(path)
+    summary = score_files([path], losses=["temporal"], out=tmp_path / "out", pictures=False)
+    (note,) = [note for note in summary.notes if "likelihoods" in note]
+    assert note.startswith(f"{path}: likelihoods must be from 0 to 1.")
+    assert "1 of 'neck'" in note
+    assert "count as missing: 1 of 'nose'" in note
