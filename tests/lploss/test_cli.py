@@ -265,6 +265,19 @@ def test_a_command_that_cannot_be_imported_names_the_extra(run: Run) -> None:
     assert "the command 'gone' of acme-tools 1.0 (acme) cannot be loaded" in result.stderr
 
 
+def test_the_package_can_be_run_as_a_module() -> None:
+    for program in ("lploss", "lploss.cli"):
+        done = subprocess.run(
+            [sys.executable, "-m", program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        assert done.stdout.startswith("lploss 0.")
+        assert done.stderr == ""
+
+
 def test_version(run_builtin: Run) -> None:
     assert run_builtin("--version").stdout.startswith("lploss 0.")
 

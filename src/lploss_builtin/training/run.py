@@ -7,8 +7,8 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -116,6 +116,26 @@ class TrainingRun:
         return model.eval()
 
 
+@contextmanager
+def _without_advertisements() -> Iterator[None]:
+    """Drop Lightning's advertisements of its services from the log; all else that it logs stays."""
+
+    def is_no_advertisement(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("\N{ELECTRIC LIGHT BULB} Tip:")
+
+    loggers = [
+        logging.getLogger(f"lightning.{part}.utilities.rank_zero") for part in ("pytorch", "fabric")
+    ]
+    for logger in loggers:
+        logger.addFilter(is_no_advertisement)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_no_advertisement)
+
+
+@_without_advertisements()
 def train(
     config: DictConfig,
     out: Path,

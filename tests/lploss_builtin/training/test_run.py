@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from torch.testing import assert_close
@@ -631,3 +632,21 @@ def test_mirroring_says_once_what_it_swaps_and_takes_pairs_from_the_config(tmp_p
     assert notes == ["training.imgaug_hflip swaps nose and tail"]
     with pytest.raises(ConfigError, match=r"imgaug_hflip_pairs: there is no keypoint 'ear'"):
         trained(path, tmp_path / "other", "training.imgaug_hflip_pairs=[[nose,ear]]")
+
+
+def test_lightning_does_not_advertise_and_its_other_messages_stay(tmp_path, caplog, monkeypatch):
+    def stop(*args: Any, **options: Any) -> None:
+        raise RuntimeError("far enough")
+
+    monkeypatch.setattr(lightning.Trainer, "fit", stop)
+    path = write_training(tmp_path, views=("side",), model={"model_type": "heatmap"})
+    with (
+        caplog.at_level(logging.INFO, "lightning.pytorch"),
+        pytest.raises(RuntimeError, match="far enough"),
+    ):
+        trained(path, tmp_path / "run")
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("GPU available" in message for message in messages)
+    assert not any("Tip" in message or "litlogger" in message for message in messages)
+    # Nothing stays changed for other users of Lightning in the same process.
+    assert logging.getLogger("lightning.pytorch.utilities.rank_zero").filters == []
