@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -207,12 +208,20 @@ def plugins(
     if as_json:
         _print(rows, as_json, "plugins")
         return
+    shown = []
     for row in rows:
-        row["provides"] = f"{len(row['provides'])} names"
-        row["failure"] = row["failure"] or ""
-        if heavy := row.pop("imports"):
-            row["ms"] = f"{row['ms']} (imports {', '.join(heavy)})"
-    _print(rows, as_json, "plugins")
+        heavy = f" (imports {', '.join(row['imports'])})" if row["imports"] else ""
+        number = len(row["provides"])
+        shown.append(
+            {name: row[name] for name in ("plugin", "distribution", "version", "status")}
+            | {"ms": f"{row['ms']}{heavy}", "provides": f"{number} name{'s' * (number != 1)}"}
+        )
+    _print(shown, as_json, "plugins")
+    for row in rows:
+        # Below the table, where a message has the width of the terminal.
+        if row["failure"]:
+            typer.echo(f"{row['distribution']} {row['version']} ({row['plugin']}) failed:")
+            typer.echo(textwrap.indent(row["failure"], "  ") + "\n")
 
 
 @app.command()

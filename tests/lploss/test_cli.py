@@ -199,7 +199,32 @@ def test_plugins_shows_what_loaded_and_what_failed(
     assert "RuntimeError: no symbol" in loaded["worse"]["failure"]
     result = run("plugins")
     assert result.exit_code == 0
-    assert "1 names" in result.stdout
+    assert "1 name" in result.stdout
+
+
+def test_plugins_prints_failures_below_the_table_in_full(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cause = "cannot find libcudart.so.12 in any of the folders of the loader [/red] " * 3
+    site.install_loss("a-rather-long-name", "good")
+    site.install_loss("bad-one", "bad", manifest=f"raise RuntimeError({cause!r})")
+    site.install_loss("worse", "worse", target="raise RuntimeError('no symbol')")
+    monkeypatch.setenv("COLUMNS", "80")
+    run = runner(site.registry(), monkeypatch)
+    table, below = run("plugins").stdout.split("bad-one 1.0 (bad_one) failed:\n")
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "failure" not in table
+    for name in ("a_rather_long_name", "bad_one", "worse"):
+        (line,) = (line for line in lines if f" {name} " in line)
+        assert line.split()[3] == ("failed" if name == "bad_one" else "ok")
+    assert below == (
+        f"  import of the manifest bad_one_manifest: RuntimeError: {cause.strip()}\n\n"
+    )
+    loaded = run("plugins", "--load").stdout
+    assert (
+        "worse 1.0 (worse) failed:\n  the loss 'worse/worse' of worse 1.0 (worse) cannot" in loaded
+    )
 
 
 def test_a_plugin_that_fails_is_a_message_and_not_a_traceback(
