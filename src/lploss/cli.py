@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import textwrap
 import warnings
@@ -26,6 +27,7 @@ from lploss.errors import (
     first_line,
 )
 from lploss.registry import Entry, default_registry
+from lploss.signals import ended_by_signals
 from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -91,12 +93,16 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         self._debug = ctx.params["debug"]
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Typer would only say that the command was aborted.
+            sys.exit(128 + signal.SIGINT)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         self._debug = False
         try:
-            with _warnings_as_messages():
+            with ended_by_signals(), _warnings_as_messages():
                 return super().main(*args, **extra)
         except (LplossError, OSError) as error:
             if self._debug:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +24,7 @@ COMMAND_MANIFEST = """
         return [
             CommandSpec("count", "acme_tools:count", "count up to a number"),
             CommandSpec("fail", "acme_tools:fail", "fail in a given way"),
+            CommandSpec("stop", "acme_tools:stop", "be ended by a signal"),
             CommandSpec("gone", "acme_tools:gone", "not there", requires=("gone",)),
         ]
 
@@ -37,6 +40,9 @@ COMMAND_MANIFEST = """
         ]
 """
 COMMAND_MODULE = """
+    import os
+    import signal
+    import time
     import warnings
 
     import lploss.errors
@@ -54,6 +60,25 @@ COMMAND_MODULE = """
             "disk": OSError(28, "No space left on device"),
             "bug": ZeroDivisionError("a bug"),
         }[how]
+
+    def stop(name: str, how: str = "") -> None:
+        number = getattr(signal, name)
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            if how == "again":
+                os.kill(os.getpid(), number)  # soon after the first: nothing is interrupted
+            print("cleaned up", flush=True)
+            if how == "late":
+                time.sleep(2.1)
+                os.kill(os.getpid(), number)
+                time.sleep(60)
+            if how == "fails":
+                raise lploss.errors.DataError("half a file")
+            if how == "exits":  # as Lightning does
+                raise SystemExit(1)
+            raise
 
     def speeds(keypoints_pred):
         return keypoints_pred
@@ -352,3 +377,35 @@ def test_strict_mode_ends_the_help_with_a_message(
     result = runner(site.registry(strict=True), monkeypatch)("--help")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: plugin bad 1.0 (bad)")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("how", ["", "again", "fails", "exits"])
+def test_a_signal_ends_a_command_in_order(run: Run, name: str, how: str) -> None:
+    handlers = [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM")]
+    result = run("stop", name, *(["--how", how] if how else []))
+    assert result.exit_code == 128 + getattr(signal, name)
+    assert result.stdout == "cleaned up\n"
+    assert result.stderr.splitlines()[-1] == f"ended by {name}"
+    assert [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM")] == handlers
+
+
+def test_a_second_signal_ends_it_at_once(run: Run, site: Site) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "lploss.cli", "stop", "SIGTERM", "--how", "late"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site.folder), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "cleaned up\n")
+
+
+def test_a_signal_that_is_ignored_stays_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    try:
+        result = run("stop", "SIGHUP")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.exit_code, result.output) == (0, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from lploss_builtin.commands.progress import terminal_bar
 from lploss_builtin.data.dependencies import require
+from lploss_builtin.output import lock_folder
 
 if TYPE_CHECKING:
     from lploss_builtin.commands.predicting import PredictionSummary
@@ -112,7 +113,10 @@ def predict(
         require(module, "train", "to predict with a trained model")
     from lploss_builtin.commands.predicting import LabelledVideo, predict_files
 
-    with progress_bar() as progress:
+    # Where the evaluation of the training writes, too.
+    is_shared = out is not None and out.resolve() == run.resolve()
+    lock = lock_folder(run, "lploss predict") if is_shared else nullcontext()
+    with lock, progress_bar() as progress:
         summary = predict_files(
             run,
             inputs,

@@ -55,41 +55,44 @@ def train(
     if resume is None and config is None:
         raise ArgumentValueError("name a config to train with, or a folder by --resume")
     if resume is not None:
-        if config is not None:
-            overrides = [config, *(overrides or ())]
         if out is not None:
             raise ArgumentValueError("--resume goes on in its own folder: leave out --out")
+        training.TrainingRun(resume).checkpoint("last")
         folder = resume
-        run = training.TrainingRun(folder)
-        run.checkpoint("last")
-        read = load_config(folder / "config.yaml", overrides or ())
-        project_folder = None
-    elif config is not None:
+    else:
         folder = out or Path(os.environ.get(_FOLDER_VARIABLE) or _new_folder())
-        if training.TrainingRun(folder).has_started and _FOLDER_VARIABLE not in os.environ:
-            raise ArgumentValueError(
-                f"{folder} holds a training already: go on with it by --resume {folder}, or name "
-                "another folder by --out"
+    # Until the evaluation is written, too.
+    with training.lock_training(folder):
+        if resume is not None:
+            if config is not None:
+                overrides = [config, *(overrides or ())]
+            read = load_config(folder / "config.yaml", overrides or ())
+            project_folder = None
+        elif config is not None:
+            if training.TrainingRun(folder).has_started and _FOLDER_VARIABLE not in os.environ:
+                raise ArgumentValueError(
+                    f"{folder} holds a training already: go on with it by --resume {folder}, or "
+                    "name another folder by --out"
+                )
+            read = load_config(config, overrides or ())
+            project_folder = Path(config).absolute().parent
+        # What cannot be done afterwards is said now, not after hours.
+        tasks = eval_tasks(read, project_folder)
+        for note in tasks.notes:
+            rank_zero_only(typer.echo)(f"note: {note}", err=True)
+        os.environ[_FOLDER_VARIABLE] = str(folder)
+        try:
+            trained = training.train(
+                read,
+                folder,
+                folder=project_folder,
+                resume=resume is not None,
+                shows_progress=console.is_terminal,
             )
-        read = load_config(config, overrides or ())
-        project_folder = Path(config).absolute().parent
-    # What cannot be done afterwards is said now, not after hours.
-    tasks = eval_tasks(read, project_folder)
-    for note in tasks.notes:
-        rank_zero_only(typer.echo)(f"note: {note}", err=True)
-    os.environ[_FOLDER_VARIABLE] = str(folder)
-    try:
-        trained = training.train(
-            read,
-            folder,
-            folder=project_folder,
-            resume=resume is not None,
-            shows_progress=console.is_terminal,
-        )
-    finally:
-        os.environ.pop(_FOLDER_VARIABLE, None)
-    # Each of several processes comes here.
-    rank_zero_only(_evaluate)(trained, tasks)
+        finally:
+            os.environ.pop(_FOLDER_VARIABLE, None)
+        # Each of several processes comes here.
+        rank_zero_only(_evaluate)(trained, tasks)
 
 
 def _evaluate(run: TrainingRun, tasks: EvalTasks) -> None:

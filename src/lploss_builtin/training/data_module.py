@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -21,6 +22,8 @@ from lploss_builtin.data.video_sequences import VideoSequences
 from lploss_builtin.training.unlabelled_videos import UnlabelledVideos
 
 _LOGGER = logging.getLogger(__name__)
+
+_GRACE_S = 30
 
 _NOT_LABELS = ("images", "context_images", "is_readable")
 
@@ -194,6 +197,7 @@ class LabelledDataModule(lightning.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=num_workers,
+            worker_init_fn=_outlive_signals,
             collate_fn=collate,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,
@@ -233,6 +237,23 @@ class _LoaderOfWindows(DataLoader[Batch]):
             yield from window[1:]
             number += len(window)
         yield from batches
+
+
+def _outlive_signals(worker: int) -> None:
+    """Keep a process that reads ahead alive while the training saves what it has done.
+
+    A terminal or a scheduler sends a signal to all processes. A training that is gone, or that
+    ends its workers, need not wait for this.
+    """
+
+    def end_later(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(_GRACE_S)
+
+    if hasattr(signal, "alarm"):
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, end_later)
 
 
 class _EpochOrder(DistributedSampler[Batch]):

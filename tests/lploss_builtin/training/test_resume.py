@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import torch
 
 from lploss import load_config
 from lploss.errors import ConfigError
+from lploss_builtin.training import callbacks
 from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.run import TrainingRun, train
 from tests.lploss_builtin.training.small_trainings import write_training
@@ -121,6 +126,107 @@ def test_it_goes_on_whatever_an_epoch_is(tmp_path, monkeypatch, settings, steps)
     assert are_equal(weights(part), weights(run))
     assert column(part, "train_loss_step") == column(run, "train_loss_step")
     assert column(part, "val_loss") == column(run, "val_loss")
+
+
+class Ended(Exception):
+    """What handles the signals of these tests raises it."""
+
+
+@pytest.fixture
+def handled() -> Iterator[Callable[[int, Any], None]]:
+    """Handle signals, as a command does, by an error."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Ended(signal.Signals(number).name)
+
+    names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in names}
+    yield end
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def signal_at(monkeypatch: pytest.MonkeyPatch, method: str, step: int, number: int) -> None:
+    """Let a signal come while the module does something at a step."""
+    original, sent = getattr(PoseModule, method), []
+
+    def with_signal(self: PoseModule, *args: Any) -> Any:
+        if self.global_step == step and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        return original(self, *args)
+
+    monkeypatch.setattr(PoseModule, method, with_signal)
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "step", "ends_at"),
+    [
+        (signal.SIGTERM, "training_step", 4, 5),
+        slow(signal.SIGINT, "training_step", 0, 1),
+        (signal.SIGHUP, "validation_step", 6, 6),
+    ],
+)
+def test_ended_by_a_signal_a_training_goes_on_bit_for_bit(
+    tmp_path, monkeypatch, caplog, capfd, whole, handled, number, method, step, ends_at
+):
+    path, run = whole
+    name, part = signal.Signals(number).name, TrainingRun(tmp_path / "part")
+    with monkeypatch.context() as patch, caplog.at_level("WARNING", "lploss_builtin.training.run"):
+        signal_at(patch, method, step, number)
+        with pytest.raises(Ended, match=f"^{name}$"):
+            trained(path, part.folder)
+    assert f"{name}: the training ends after this step\n" in capfd.readouterr().err
+    assert caplog.messages[-1] == (
+        f"the training was ended by {name} after {ends_at} steps, which are all in "
+        f"{part.folder}/checkpoints/last.ckpt. To resume it: lploss train --resume {part.folder}"
+    )
+    assert signal.getsignal(number) is handled
+    assert checkpoint(part)["global_step"] == ends_at
+    assert f"step {ends_at}\n" in (part.folder / "losses.txt").read_text()
+    resumed(part)
+    assert are_equal(weights(part), weights(run))
+    assert are_equal(weights(part, "best"), weights(run, "best"))
+    assert column(part, "train_loss_step") == column(run, "train_loss_step")
+    assert column(part, "val_loss") == column(run, "val_loss")
+
+
+def test_a_signal_in_the_first_epoch_needs_no_validation_to_stop_early(
+    tmp_path, monkeypatch, handled
+):
+    path = write_training(tmp_path, training={"early_stopping": True})
+    signal_at(monkeypatch, "training_step", 0, signal.SIGTERM)
+    with pytest.raises(Ended):
+        trained(path, tmp_path / "run")
+    assert checkpoint(TrainingRun(tmp_path / "run"))["global_step"] == 1
+
+
+def test_a_signal_waits_for_the_step_that_gradients_are_accumulated_for(
+    tmp_path, monkeypatch, handled
+):
+    path = write_training(tmp_path, training={"accumulate_grad_batches": 2, "train_batch_size": 2})
+    signal_at(monkeypatch, "training_step", 1, signal.SIGTERM)
+    with pytest.raises(Ended):
+        trained(path, tmp_path / "run")
+    kept = checkpoint(TrainingRun(tmp_path / "run"))
+    batches = kept["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"]
+    assert (kept["global_step"], batches) == (2, 4)
+
+
+def test_a_signal_that_comes_again_ends_it_at_once(tmp_path, monkeypatch, handled):
+    path = write_training(tmp_path)
+    step = PoseModule.training_step
+
+    def interrupted(self: PoseModule, *args: Any) -> Any:
+        for seconds in (0.0, 0.1, callbacks._SAME_SIGNAL_S):
+            time.sleep(seconds)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *args)
+
+    monkeypatch.setattr(PoseModule, "training_step", interrupted)
+    with pytest.raises(Ended):
+        trained(path, tmp_path / "run")
+    assert not TrainingRun(tmp_path / "run").has_started
 
 
 def contents(folder: Path) -> dict[str, bytes]:
