@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from lploss.errors import DataError
 from lploss_builtin.data import labels
 from lploss_builtin.data.labels import LabelledKeypoints, labelled_keypoints, labels_of_all
+from tests.lploss_builtin.real_data import CASES, needs_cases
 
 POSES = np.arange(24.0).reshape(6, 4)
 CSV = """scorer,me,me,me,me
@@ -161,3 +162,10 @@ def test_an_error_goes_round(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("group_of_one")
 def test_one_process_has_its_own_labels() -> None:
     np.testing.assert_array_equal(labels_of_all(POSES).keypoints, POSES)
+
+
+@needs_cases
+def test_keypoints_that_are_marked_as_not_labelled_are_not_fitted_to() -> None:
+    rows = labelled_keypoints(CASES / "coco_visible.csv").keypoints
+    assert np.isnan(rows[:, 2:]).all(axis=1).sum() == 5
+    assert np.isfinite(rows[:, :2]).all()
