@@ -390,7 +390,7 @@ def _settle_leftovers(folder: Path) -> None:
 
 def _locked(place: Path) -> FileLock | None:
     """Lock an unfinished folder, without waiting; ``None`` where the file system has no locks."""
-    lock = FileLock(place / _LOCK)
+    lock = file_lock(place / _LOCK)
     try:
         lock.acquire(timeout=0)
     except (OSError, NotImplementedError) as error:
@@ -493,13 +493,24 @@ def lock_folder(folder: Path, task: str) -> Iterator[None]:
                 parent.rmdir()
 
 
+def file_lock(path: Path) -> FileLock:
+    """Return the lock of a file, not acquired yet.
+
+    Raises:
+        OSError: the file is a link. Locking would empty the file that it leads to.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, f"{path.name} is a link", str(path))
+    return FileLock(path)
+
+
 def _acquired(folder: Path) -> FileLock | None:
     """Return the lock of a folder; ``None`` where the file system has none."""
     path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            lock = FileLock(path)
+            lock = file_lock(path)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,8 @@ def predict_recording(
     inputs = plan.inputs(_settings(config), device.type)
     state = RecordingState(plan.out, plan.name)
     with state.alone():
-        note = state.finished(inputs)
-        found = None if note is None or plan.overwrite else _as_noted(plan, note)
+        found = state.finished(inputs, partial(_as_noted, plan))
+        found = None if plan.overwrite else found
         if found is None or (found.unreadable and not plan.keep_going):
             work = RecordingWork(
                 plan, config, state.unfinished, progress or (lambda num_done: None)
@@ -129,15 +129,17 @@ def _note(found: PredictedRecording) -> dict[str, Any]:
 
 
 def _as_noted(plan: RecordingPlan, note: Mapping[str, Any]) -> PredictedRecording:
-    likelihood, error = (note[name] for name in ("likelihood", "reprojection_error"))
+    likelihood, error = (_number(note[name]) for name in ("likelihood", "reprojection_error"))
+    if not isinstance(note["unreadable"], list):
+        raise TypeError(f"unreadable must be a list, got {note['unreadable']!r}")
     return PredictedRecording(
         plan.name,
         plan.views,
         plan.num_frames,
-        math.nan if likelihood is None else likelihood,
-        math.nan if error is None else error,
+        likelihood,
+        error,
         plan.all_files,
-        unreadable=tuple(note["unreadable"]),
+        unreadable=tuple(map(str, note["unreadable"])),
         num_kept_frames=plan.num_frames,
         decoder=plan.decoder,
     )
@@ -150,9 +152,9 @@ def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) 
         state = RecordingState(plan.out, video)
         all_inputs = {"predictions": dict(inputs), **asdict(style)}
         with state.alone():
-            note = None if plan.overwrite else state.finished(all_inputs)
-            if note is not None:
-                shares.add(_as_tensor(note.get("drawn_share")))
+            shown = state.finished(all_inputs, lambda note: _number(note["drawn_share"]))
+            if shown is not None and not plan.overwrite:
+                shares.add(torch.tensor([shown], dtype=torch.float64))
                 continue
             state.begin(all_inputs, anew=True)
             share = write_labelled_video(
@@ -165,9 +167,9 @@ def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) 
             )
             noted = None if math.isnan(share) else share
             state.finish(all_inputs, (video,), {"drawn_share": noted})
-            shares.add(_as_tensor(noted))
+            shares.add(torch.tensor([share], dtype=torch.float64))
     return shares.value
 
 
-def _as_tensor(share: float | None) -> torch.Tensor:
-    return torch.tensor([math.nan if share is None else share], dtype=torch.float64)
+def _number(noted: Any) -> float:
+    return math.nan if noted is None else float(noted)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from lploss.errors import ArgumentValueError
+from lploss.errors import ArgumentValueError, DataError, first_line
+from lploss.reading import check_file
+from lploss_builtin.output import file_lock, finish_moves, is_inside, move_files, write_text
 
 #: Beside the predictions, what they were made from, and those that are not finished.
 STATE_FOLDER = ".lploss-predictions"
 
-_INPUTS, _DONE = "inputs.json", "done.json"
+_INPUTS = "inputs.json"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,9 @@ class RecordingState:
     are moved to their place when all of them are complete; a process that is killed in between
     leaves what the next one needs to go on.
 
+    What these files hold is checked when it is read: the folder may come from somebody else. Links
+    in it are refused, and no file outside of the folder of the predictions is ever changed.
+
     Args:
         out: the folder of the predictions.
         name: of the recording.
@@ -52,6 +60,7 @@ class RecordingState:
 
     def __init__(self, out: Path, name: str) -> None:
         self._out = out
+        self._name = name
         folder = out / STATE_FOLDER
         self._record = folder / f"{name}.json"
         self._lock = folder / f"{name}.lock"
@@ -65,10 +74,14 @@ class RecordingState:
 
         Raises:
             ArgumentValueError: the folder of the predictions cannot be made or written to.
+            DataError: there is something else where files should be written.
         """
+        for path in (self._lock.parent, self.unfinished):
+            if path.is_symlink() or (path.exists() and not path.is_dir()):
+                raise self._damaged(path, "it is a link or a file, expected a folder")
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._lock)
+            lock = file_lock(self._lock)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -81,26 +94,48 @@ class RecordingState:
                 f"the output folder {self._out} cannot be written to: {error.strerror or error}"
             ) from error
         try:
+            for path in self.unfinished.glob("*"):
+                mode = path.lstat().st_mode
+                is_own_folder = stat.S_ISDIR(mode) and path.name.startswith(".")
+                if not stat.S_ISREG(mode) and not is_own_folder:
+                    raise self._damaged(path, "it is a link, or not a file")
             yield
         finally:
             lock.release()
 
-    def finished(self, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def finished(
+        self, inputs: Mapping[str, Any], read_note: Callable[[Mapping[str, Any]], _T]
+    ) -> _T | None:
         """Return what was noted with predictions that are finished, and from these very inputs.
 
+        Args:
+            inputs: all that the predictions are made from.
+            read_note: returns what the note says; any error means that it is damaged.
+
         Returns:
-            The note; ``None`` where there is none, or a file has gone or has another size.
+            What was noted; ``None`` where there is no note, or a file has gone or has another size.
+
+        Raises:
+            DataError: a file of the state is damaged; the message says how to go on.
         """
-        self._move_what_is_done()
-        record = _read(self._record)
-        if record.get("inputs") != inputs:
+        if finish_moves(self.unfinished, self._out):
+            shutil.rmtree(self.unfinished)
+        record = self._read_record()
+        if record is None or record["inputs"] != inputs:
             return None
         for file, size in record["files"].items():
-            with suppress(OSError):
-                if (self._out / file).stat().st_size == size:
-                    continue
-            return None
-        return dict(record["note"])
+            try:
+                if (self._out / file).stat().st_size != size:
+                    return None
+            except OSError:
+                return None
+        # Of a process that was killed after it had moved the files.
+        if self._read(self.unfinished / _INPUTS) in (None, inputs):
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+        try:
+            return read_note(record["note"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self._damaged(self._record, f"its note: {first_line(error)}") from error
 
     def outdated(self, files: Iterable[str]) -> Outdated | None:
         """Return what finished predictions would leave, if they were replaced by others.
@@ -111,15 +146,13 @@ class RecordingState:
         Returns:
             The files that would stay and no longer fit; ``None`` where there are none.
         """
-        record = _read(self._record)
+        record = self._read_record()
+        if record is None:
+            return None
         kept = set(files)
-        left = [
-            file
-            for file in record.get("files", ())
-            if Path(file).name == file and file not in kept and (self._out / file).is_file()
-        ]
-        views = record.get("inputs", {}).get("views", ())
-        return Outdated(tuple(views), tuple(left)) if left else None
+        left = [f for f in record["files"] if f not in kept and (self._out / f).is_file()]
+        views = record["inputs"].get("views", ())
+        return Outdated(tuple(map(str, views)), tuple(left)) if left else None
 
     def begin(self, inputs: Mapping[str, Any], *, anew: bool = False) -> None:
         """Make the folder for the files, and empty it if it is of other inputs.
@@ -128,10 +161,11 @@ class RecordingState:
             inputs: all that the predictions are made from.
             anew: whether to empty it in any case.
         """
-        if anew or _read(self.unfinished / _INPUTS) != inputs:
+        content = dict(inputs)
+        if anew or self._read(self.unfinished / _INPUTS) != content:
             shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(exist_ok=True)
-        _write(self.unfinished / _INPUTS, inputs)
+        write_text(self.unfinished / _INPUTS, _json(content))
 
     def finish(
         self,
@@ -150,44 +184,51 @@ class RecordingState:
             outdated: names of files that are removed then, with what was noted of them.
 
         Raises:
-            ArgumentValueError: there is a folder where a file should go.
+            ArgumentValueError: there is a folder where a file should go, or a file cannot be
+                replaced.
         """
-        for file in files:
-            if (self._out / file).is_dir():
-                raise ArgumentValueError(
-                    f"{self._out / file} is a folder, where a file is to be written. Move it away, "
-                    "or name another output folder."
-                )
         sizes = {file: (self.unfinished / file).stat().st_size for file in files}
-        record = {"inputs": dict(inputs), "files": sizes, "note": dict(note)}
-        _write(self.unfinished / _DONE, {**record, "outdated": outdated})
-        self._move_what_is_done()
-
-    def _move_what_is_done(self) -> None:
-        record = _read(self.unfinished / _DONE)
-        if not record:
-            return
-        self._record.unlink(missing_ok=True)
-        for file in record["files"]:
-            with suppress(FileNotFoundError):  # moved before
-                (self.unfinished / file).replace(self._out / file)
-        for file in record.pop("outdated", ()):
-            (self._out / file).unlink(missing_ok=True)
-            (self._record.parent / f"{file}.json").unlink(missing_ok=True)
-        _write(self._record, record)
+        # It says that the files are complete, so it appears last.
+        record = f"{STATE_FOLDER}/{self._record.name}"
+        (self.unfinished / STATE_FOLDER).mkdir(exist_ok=True)
+        content = {"inputs": dict(inputs), "files": sizes, "note": dict(note)}
+        write_text(self.unfinished / record, _json(content))
+        records = [f"{STATE_FOLDER}/{file}.json" for file in outdated]
+        move_files(self.unfinished, self._out, [*files, record], [*outdated, *records])
         shutil.rmtree(self.unfinished)
 
+    def _read_record(self) -> dict[str, Any] | None:
+        record = self._read(self._record)
+        if record is None:
+            return None
+        inputs, files, note = (record.get(name) for name in ("inputs", "files", "note"))
+        if not (isinstance(inputs, dict) and isinstance(files, dict) and isinstance(note, dict)):
+            raise self._damaged(self._record, "it needs the mappings inputs, files and note")
+        if not isinstance(inputs.get("views", []), list):
+            raise self._damaged(self._record, "its views are not a list")
+        for file in files:
+            if not is_inside(file) or Path(file).name != file:
+                raise self._damaged(self._record, f"{file!r} is not the name of a file beside it")
+        return record
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        try:
+            check_file(path)
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, DataError, ValueError, RecursionError) as error:
+            raise self._damaged(path, first_line(error)) from error
+        if not isinstance(content, dict):
+            raise self._damaged(path, "it does not hold a mapping")
+        return content
+
+    def _damaged(self, path: Path, why: str) -> DataError:
+        return DataError(
+            f"{path}, which belongs to the predictions of {self._name}, cannot be used: {why}. "
+            "Delete it to predict the recording again, or name another output folder."
+        )
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that is never seen half."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

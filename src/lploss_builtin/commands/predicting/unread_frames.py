@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from lploss.errors import DataError, first_line
 from lploss_builtin.data.frame_sources import FrameSource
+from lploss_builtin.output import write_text
 
 _FILE = "unread.jsonl"
 
@@ -27,8 +29,23 @@ class UnreadFrames:
         #: Number of the view, of the first frame, and after the last.
         self._ranges: list[tuple[int, int, int]] = []
         if self._path.is_file():
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-            self._ranges = [tuple(json.loads(own)) for own in lines if own.endswith("\n")]
+            try:
+                lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+                self._ranges = [self._range(own) for own in lines if own.endswith("\n")]
+            except (OSError, ValueError, RecursionError) as error:
+                raise DataError(
+                    f"{self._path}, which lists frames that could not be read, is damaged "
+                    f"({first_line(error)}). Delete {folder} to predict the recording from its "
+                    "start."
+                ) from error
+
+    def _range(self, line: str) -> tuple[int, int, int]:
+        content = json.loads(line)
+        if isinstance(content, list) and [type(number) for number in content] == [int] * 3:
+            view, first, stop = content
+            if 0 <= view < len(self._sources) and 0 <= first < stop:
+                return view, first, stop
+        raise ValueError(f"{line.strip()[:100]!r} is not a view, a first and a last frame")
 
     def __bool__(self) -> bool:
         return bool(self._ranges)
@@ -38,7 +55,7 @@ class UnreadFrames:
         self._ranges = [(v, first, min(last, stop)) for v, first, last in self._ranges]
         self._ranges = [own for own in self._ranges if own[1] < own[2]]
         if self._path.is_file():
-            self._path.write_text(_text(self._ranges), encoding="utf-8")
+            write_text(self._path, _text(self._ranges))
 
     def add(self, start: int, is_read: Bool[np.ndarray, "frames views"]) -> None:
         """Add those of some consecutive frames that could not be read."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from lploss.errors import DataError
+from lploss.errors import DataError, first_line
 
 _ROWS_AT_ONCE = 4096
 
@@ -59,8 +59,20 @@ def iter_rows(
     """Yield the numbers in the first rows of a file, piece by piece; NaN where a cell is empty.
 
     Raises:
-        DataError: the file ends before.
+        DataError: the file ends before, or is damaged.
     """
+    try:
+        yield from _rows(path, header, num_rows, num_coords)
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}, which holds the predictions so far, is damaged ({first_line(error)}). Delete "
+            f"{path.parent} to predict the recording from its start."
+        ) from error
+
+
+def _rows(
+    path: Path, header: Sequence[Sequence[str]], num_rows: int, num_coords: int
+) -> Iterator[Float64[np.ndarray, "frames num_keypoints coords"]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         for _ in header:
@@ -69,7 +81,7 @@ def iter_rows(
             wanted = min(_ROWS_AT_ONCE, num_rows - start)
             cells = [row[1:] for _, row in zip(range(wanted), rows, strict=False)]
             if len(cells) < wanted:
-                raise DataError(f"{path} has {start + len(cells)} rows, expected {num_rows}")
+                raise ValueError(f"it has {start + len(cells)} rows, expected {num_rows}")
             numbers = np.array([[float(cell or math.nan) for cell in row] for row in cells])
             yield numbers.reshape(wanted, -1, num_coords)
 

@@ -206,6 +206,9 @@ def test_records_are_whole(begun):
     assert record["files"] == {"walk.csv": Path("out/walk.csv").stat().st_size}
     assert record["inputs"]["sources"][0]["num_frames"] == 10
     (begun.parent / "walk.json").write_text("{")
+    with pytest.raises(DataError, match=r"walk\.json, .* Delete it to predict the recording again"):
+        num_kept()
+    (begun.parent / "walk.json").unlink()
     assert num_kept() == 0
 
 
