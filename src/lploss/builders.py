@@ -26,7 +26,7 @@ from lploss.specs import LossSpec, ModelSpec
 if TYPE_CHECKING:
     from lploss.factory import LossFactory
     from lploss.loss import Loss
-    from lploss.reduction import Sync
+    from lploss.reduction import NanPredictions, Sync
 
 
 # Those of the source system, whose losses go with the kind of their output.
@@ -69,6 +69,7 @@ def get_loss_factories(
     *,
     record: bool = True,
     sync: Sync = "auto",
+    nan_predictions: NanPredictions | None = None,
     registry: Registry = default_registry,
 ) -> dict[str, LossFactory]:
     """Build the factories of supervised and of unsupervised losses that a full config asks for.
@@ -84,6 +85,7 @@ def get_loss_factories(
         record: whether the flight recorders run.
         sync: whether losses are shared with the other processes of ``torch.distributed``:
             ``"auto"``, ``True`` or ``False``, see `LossFactory`.
+        nan_predictions: ``"propagate"``, ``"leave_out"`` or ``None``, see `LossFactory`.
         registry: where the losses are looked up.
 
     Returns:
@@ -128,6 +130,7 @@ def get_loss_factories(
             record=record,
             off={name: why for name, why in off.items() if kinds[name] == kind},
             sync=sync,
+            nan_predictions=nan_predictions,
             registry=registry,
             prefer=prefer,
         )

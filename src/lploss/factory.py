@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from io import TextIOBase
 from typing import IO, Any, cast
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 from lploss import reduction
 from lploss.balance import Balance, balance_of
 from lploss.errors import ArgumentValueError, ConfigError, did_you_mean
-from lploss.inputs import InputResolver
+from lploss.inputs import InputResolver, is_prediction
 from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage, parameters_of
 from lploss.recorder import FlightRecorder, LossRecord, print_tables
-from lploss.reduction import Sync
+from lploss.reduction import NanPredictions, Sync
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
 
@@ -41,6 +42,9 @@ class LossFactory(nn.Module):
             ``"auto"``: where there are any and gradients are enabled, so that one process can
             validate on its own; ``True``: wherever a process group is initialised; ``False``:
             never. Handed on to the losses whose constructor names it.
+        nan_predictions: set on all losses: ``"propagate"``, so that a prediction that is not
+            finite makes its losses, the total and their gradients NaN, or ``"leave_out"``; see
+            `lploss.Loss`. ``None``: as each loss says, which is ``"propagate"`` by default.
         registry: where the losses are looked up.
 
     Raises:
@@ -49,7 +53,7 @@ class LossFactory(nn.Module):
         PluginError: a loss cannot be imported.
         ConfigError: a loss is asked for twice, or given under a name that is not its own.
         ArgumentError: a loss has no such argument.
-        ArgumentValueError: ``sync`` is neither ``"auto"`` nor a truth value.
+        ArgumentValueError: ``sync`` or ``nan_predictions`` cannot be used.
 
     Example:
         >>> losses = LossFactory({"temporal": {"log_weight": 5.0}, "rmse": {}})
@@ -74,6 +78,7 @@ class LossFactory(nn.Module):
         record: bool = True,
         off: Mapping[str, str] | None = None,
         sync: Sync = "auto",
+        nan_predictions: NanPredictions | None = None,
         registry: Registry = default_registry,
     ) -> None:
         super().__init__()
@@ -84,6 +89,8 @@ class LossFactory(nn.Module):
                 "losses must be a mapping from names to arguments such as {'temporal': {}}, got "
                 f"{type(losses).__name__}: {losses!r}"
             )
+        if nan_predictions is not None:
+            reduction.checked_nan_predictions(nan_predictions)
         built: dict[str, Loss] = {}
         for name, params in losses.items():
             loss = _built(name, params, prefer, sync, registry)
@@ -96,6 +103,8 @@ class LossFactory(nn.Module):
                     f"the loss {loss.loss_name!r} would be logged as {total_name!r}, which is the "
                     "name of the sum: give another total_name"
                 )
+            if nan_predictions is not None:
+                loss.nan_predictions = nan_predictions
             built[loss.loss_name] = loss
         self.losses = cast("Mapping[str, Loss]", nn.ModuleDict(built))
         self.recorder = FlightRecorder(self.losses, dict(off or {})) if record else None
@@ -106,6 +115,17 @@ class LossFactory(nn.Module):
             if is_required
         }
         self._inputs = InputResolver(required, registry, prefer)
+        # For each loss, the predictions that it sees only through what is derived from them.
+        self._behind = {
+            name: frozenset().union(*map(self._inputs.predictions_behind, loss.inputs))
+            for name, loss in built.items()
+        }
+        self._predictions = dict.fromkeys(
+            name
+            for loss_name, loss in built.items()
+            for name in (*loss.inputs, *sorted(self._behind[loss_name]))
+            if is_prediction(name)
+        )
 
     @classmethod
     def from_config(
@@ -116,6 +136,7 @@ class LossFactory(nn.Module):
         prefer: Mapping[str, str] | None = None,
         record: bool = True,
         sync: Sync = "auto",
+        nan_predictions: NanPredictions | None = None,
         registry: Registry = default_registry,
     ) -> LossFactory:
         """Build the losses of a plain mapping or an OmegaConf node.
@@ -129,6 +150,7 @@ class LossFactory(nn.Module):
             record: whether the flight recorder runs.
             sync: whether losses are shared with the other processes of ``torch.distributed``:
                 ``"auto"``, ``True`` or ``False``, see `LossFactory`.
+            nan_predictions: ``"propagate"``, ``"leave_out"`` or ``None``, see `LossFactory`.
             registry: where the losses are looked up.
 
         Raises:
@@ -146,7 +168,15 @@ class LossFactory(nn.Module):
         built, off = build_losses(
             plain(losses), data_module=data_module, prefer=prefer, sync=sync, registry=registry
         )
-        return cls(built, prefer=prefer, record=record, off=off, sync=sync, registry=registry)
+        return cls(
+            built,
+            prefer=prefer,
+            record=record,
+            off=off,
+            sync=sync,
+            nan_predictions=nan_predictions,
+            registry=registry,
+        )
 
     def forward(
         self,
@@ -167,7 +197,9 @@ class LossFactory(nn.Module):
             **batch: the inputs, by name; what no loss declares is ignored.
 
         Returns:
-            The sum of the weighted losses, and the log entries of all losses and of the sum.
+            The sum of the weighted losses, and the log entries of all losses and of the sum. Where
+            the sum is NaN, so are its gradients for all predictions that a loss uses, unless
+            `nan_predictions` is ``"leave_out"``.
 
         Raises:
             MissingInputError: a required input is absent and cannot be derived.
@@ -189,12 +221,16 @@ class LossFactory(nn.Module):
                 )
         inputs = self._inputs.resolve(batch)
         prefix = f"{stage}_" if stage else ""
-        shared = self._evaluated_together(inputs, stage) if self._shares() else None
+        spoilt = self._spoilt(batch)
+        shared = self._evaluated_together(inputs, stage, spoilt) if self._shares() else None
         total: Tensor | None = None
         logged_total: Tensor | None = None
         logs: list[LogEntry] = []
         for name, loss in self.losses.items():
-            evaluation = loss.evaluate(inputs, stage) if shared is None else shared[name]
+            if shared is None:
+                evaluation = loss.evaluate(inputs, stage, spoilt.get(name))
+            else:
+                evaluation = shared[name]
             weighted = evaluation.weighted
             if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
@@ -215,6 +251,8 @@ class LossFactory(nn.Module):
             total = torch.zeros(())
         logged_total = total.detach() if logged_total is None else logged_total
         logs.append({"name": f"{prefix}{self.total_name}", "value": logged_total.clone()})
+        if any(loss.nan_predictions == "propagate" for loss in self.losses.values()):
+            total = reduction.with_nan_gradients(total, map(batch.get, self._predictions))
         return LossResult(total, logs)
 
     def batch_weights(self, batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
@@ -338,17 +376,39 @@ class LossFactory(nn.Module):
             return False
         return self.sync is True or torch.is_grad_enabled()
 
+    def _spoilt(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Say for each loss with derived inputs whether predictions behind them are not finite.
+
+        Such a loss does not see these predictions, and takes what is derived from them for what
+        cannot be derived from finite ones, such as a point on which parallel rays do not agree.
+        """
+        spoilt: dict[frozenset[str], Tensor] = {}
+        for name, behind in self._behind.items():
+            if self.losses[name].nan_predictions == "leave_out" or behind in spoilt:
+                continue
+            masks = [
+                ~value.detach().isfinite().all()
+                for value in map(batch.get, sorted(behind))
+                if isinstance(value, Tensor)
+            ]
+            if masks:
+                spoilt[behind] = functools.reduce(torch.logical_or, masks)
+        return {name: spoilt[behind] for name, behind in self._behind.items() if behind in spoilt}
+
     def _evaluated_together(
-        self, inputs: Mapping[str, Any], stage: Stage | None
+        self, inputs: Mapping[str, Any], stage: Stage | None, spoilt: Mapping[str, Tensor]
     ) -> dict[str, Evaluation]:
         """Evaluate all losses on the elements of all processes."""
-        measured = {name: loss.measure(inputs) for name, loss in self.losses.items()}
+        measured = {
+            name: loss.measure(inputs, spoilt.get(name)) for name, loss in self.losses.items()
+        }
         scalars = reduction.across_processes(
             [own.scalar for own in measured.values()],
             [
                 reduction.count(own.elementwise, own.valid, self.losses[name].denominator)
                 for name, own in measured.items()
             ],
+            [own.factor for own in measured.values()],
         )
         return {
             name: self.losses[name].conclude(own._replace(scalar=scalar), stage)

@@ -58,6 +58,27 @@ class InputResolver:
                 raise missing_input(self._required[name], name, batch, self._registry, self._prefer)
         return resolved
 
+    def predictions_behind(self, name: str) -> frozenset[str]:
+        """Return the predictions that an input is derived from, directly or through others.
+
+        A prediction is an input whose name contains ``_pred`` and which nothing derives: what a
+        network returned. Inputs that nothing derives have none behind them.
+        """
+        self._load(name)
+        behind: set[str] = set()
+        names = [name]
+        for derived in names:  # grows while it is walked
+            function = self._derivations.get(derived)
+            if function is not None:
+                try:
+                    needs = needs_of(function)
+                except PluginError:
+                    continue  # raised where the input is derived
+                names += [need for need in needs if need not in names]
+            elif derived != name and is_prediction(derived):
+                behind.add(derived)
+        return frozenset(behind)
+
     def _load(self, name: str) -> None:
         """Load how an input is derived, which no compiled graph could do."""
         if name in self._derivations:
@@ -101,6 +122,18 @@ class InputResolver:
                 else None
             )
         return self._derivations[name]
+
+
+def is_prediction(name: str) -> bool:
+    """Return whether an input of this name holds predictions, or what is derived from them.
+
+    Example:
+        >>> is_prediction("heatmaps_pred"), is_prediction("keypoints_pred_3d")
+        (True, True)
+        >>> is_prediction("keypoints_targ")
+        False
+    """
+    return "_pred" in name
 
 
 def missing_input(

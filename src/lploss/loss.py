@@ -32,9 +32,9 @@ from lploss.errors import (
     ShapeError,
     did_you_mean,
 )
-from lploss.inputs import missing_input
+from lploss.inputs import is_prediction, missing_input
 from lploss.properties import Properties
-from lploss.reduction import Denominator, Method
+from lploss.reduction import Denominator, Method, NanPredictions
 from lploss.specs import NAME
 from lploss.validity import Reason, Validity, left_out_and_valid, masks_of
 
@@ -73,13 +73,16 @@ class Measurement(NamedTuple):
         valid: mask of the elements that count; ``None``: all do.
         left_out: for each reason a mask of the elements left out; where several apply to one,
             the first counts.
-        scalar: the unweighted scalar, over the elements of this process.
+        scalar: the unweighted scalar, over the elements of this process; NaN where a prediction
+            is not finite, unless the loss leaves these out.
+        factor: by what the scalar was multiplied for that: NaN or 1; ``None``: by nothing.
     """
 
     elementwise: Tensor
     valid: Tensor | None
     left_out: Mapping[str, Tensor]
     scalar: Tensor
+    factor: Tensor | None = None
 
 
 class Evaluation(NamedTuple):
@@ -114,6 +117,10 @@ class Loss(nn.Module, ABC):
         epsilon: element-wise values up to this one cost nothing; in the unit of the
             element-wise loss, at least 0; one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: ``"propagate"``: the scalar and its gradients are NaN as soon as one
+            element is left out for `Reason.NAN_PREDICTION`, so that a diverged network never looks
+            like a perfect one. ``"leave_out"``: only the other elements count; for data in which
+            NaN means that there is no prediction.
 
     Raises:
         ArgumentError: the constructor has no argument of the given name.
@@ -142,6 +149,7 @@ class Loss(nn.Module, ABC):
         config_paths: for a constructor's parameter, where a full config holds it.
         properties: what changes of its inputs do to the loss; the conformance kit checks it.
         inputs: for each input, whether it is required; from the signatures.
+        nan_predictions: as given to the constructor; it can be set later.
 
     Example:
         >>> class Distance(Loss):
@@ -171,6 +179,7 @@ class Loss(nn.Module, ABC):
     config_paths: ClassVar[Mapping[str, str]] = {}
     properties: ClassVar[Properties] = Properties()
     inputs: ClassVar[Mapping[str, bool]] = {}
+    nan_predictions: NanPredictions = "propagate"
 
     log_weight: Tensor
     epsilon: Tensor
@@ -192,9 +201,16 @@ class Loss(nn.Module, ABC):
         return super().__new__(cls)
 
     def __init__(
-        self, *, epsilon: float | Sequence[float] | Tensor = 0.0, log_weight: float = 0.0
+        self,
+        *,
+        epsilon: float | Sequence[float] | Tensor = 0.0,
+        log_weight: float = 0.0,
+        nan_predictions: NanPredictions = "propagate",
     ) -> None:
         super().__init__()
+        self.nan_predictions = reduction.checked_nan_predictions(
+            nan_predictions, f"loss {'/'.join(self.loss_names)!r}: "
+        )
         self.register_buffer("epsilon", self._checked_epsilon(epsilon))
         self.register_buffer(
             "log_weight", torch.tensor(float(self._number("log_weight", log_weight)))
@@ -367,7 +383,8 @@ class Loss(nn.Module, ABC):
             **inputs: the batch; what the loss does not declare is ignored.
 
         Returns:
-            The weighted scalar, and the log entries.
+            The weighted scalar, and the log entries. Where the scalar is NaN, so are its gradients
+            for all inputs named ``*_pred*``, unless `nan_predictions` is ``"leave_out"``.
 
         Raises:
             MissingInputError: a required input is absent.
@@ -375,7 +392,11 @@ class Loss(nn.Module, ABC):
             ShapeError: an input has other axes than declared.
         """
         evaluation = self.evaluate(inputs, stage)
-        return LossResult(evaluation.weighted, evaluation.logs)
+        weighted = evaluation.weighted
+        if self.nan_predictions == "propagate":
+            predictions = [inputs.get(name) for name in self.inputs if is_prediction(name)]
+            weighted = reduction.with_nan_gradients(weighted, predictions)
+        return LossResult(weighted, evaluation.logs)
 
     @final
     def elementwise(self, **inputs: Any) -> Tensor:
@@ -425,20 +446,46 @@ class Loss(nn.Module, ABC):
             return reduction.count(is_labelled, is_labelled, self.denominator)
 
     @final
-    def evaluate(self, batch: Mapping[str, Any], stage: Stage | None = None) -> Evaluation:
-        """Run all steps and return everything that they yield; `forward` is thin over this."""
-        return self.conclude(self.measure(batch), stage)
+    def evaluate(
+        self, batch: Mapping[str, Any], stage: Stage | None = None, spoilt: Tensor | None = None
+    ) -> Evaluation:
+        """Run all steps and return everything that they yield; `forward` is thin over this.
+
+        Args:
+            batch: the inputs, by name.
+            stage: as in `forward`.
+            spoilt: as in `measure`.
+        """
+        return self.conclude(self.measure(batch, spoilt), stage)
 
     @final
-    def measure(self, batch: Mapping[str, Any]) -> Measurement:
-        """Run steps 1 to 4: what can be done without the other processes of a training."""
+    def measure(self, batch: Mapping[str, Any], spoilt: Tensor | None = None) -> Measurement:
+        """Run steps 1 to 4: what can be done without the other processes of a training.
+
+        Args:
+            batch: the inputs, by name.
+            spoilt: a scalar that says whether an input was derived from predictions that are not
+                finite: all elements are then left out as NaN predictions.
+        """
         loss, valid, left_out = self._steps_1_to_3(batch)
-        return Measurement(loss, valid, left_out, self.reduce_loss(loss, valid))
+        scalar = self.reduce_loss(loss, valid)
+        if self.nan_predictions == "leave_out":
+            return Measurement(loss, valid, left_out, scalar)
+        nan_prediction = left_out.get(Reason.NAN_PREDICTION)
+        if spoilt is not None:
+            spoilt = spoilt.to(loss.device).expand(loss.shape)
+            nan_prediction = spoilt if nan_prediction is None else nan_prediction | spoilt
+            left_out = {**left_out, Reason.NAN_PREDICTION: nan_prediction}
+            valid = ~spoilt if valid is None else valid & ~spoilt
+        if nan_prediction is None:
+            return Measurement(loss, valid, left_out, scalar)
+        factor = reduction.nan_or_one(nan_prediction)
+        return Measurement(loss, valid, left_out, scalar * factor, factor)
 
     @final
     def conclude(self, measured: Measurement, stage: Stage | None = None) -> Evaluation:
         """Run what follows step 4, on the scalar of this process or of all: log and weigh."""
-        loss, valid, left_out, scalar = measured
+        loss, valid, left_out, scalar, _ = measured
         logs = self.log_loss(scalar, stage)
         return Evaluation(loss, valid, left_out, scalar, self.weight * scalar, logs)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from lploss.errors import ArgumentValueError
 Denominator = Literal["valid", "all"]
 Method = Literal["mean", "sum"]
 Sync = Literal["auto"] | bool
+NanPredictions = Literal["propagate", "leave_out"]
 
 
 def masked_sum(loss: Tensor, valid: Tensor | None) -> Tensor:
@@ -49,6 +51,85 @@ def mean_of(total: Tensor, number: Tensor | int) -> Tensor:
     return total / (number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1))
 
 
+def nan_or_one(is_nan: Tensor) -> Tensor:
+    """Return a scalar of NaN where any entry is true, else of 1, without waiting for the device.
+
+    Example:
+        >>> nan_or_one(torch.tensor([False, True])), nan_or_one(torch.tensor([False]))
+        (tensor(nan), tensor(1.))
+    """
+    return torch.where(is_nan.any(), math.nan, 1.0)
+
+
+def with_nan_gradients(total: Tensor, predictions: Iterable[Any]) -> Tensor:
+    """Return the total such that, where it is NaN, its gradients for the predictions are NaN.
+
+    The gradient of a masked element is an exact zero, whatever it is multiplied by, so without this
+    a network could be told that NaN predictions need no change. Where the total is not NaN, no
+    gradient changes.
+
+    Args:
+        total: a scalar.
+        predictions: what the network predicted; only tensors that require a gradient matter.
+
+    Example:
+        >>> pred = torch.zeros(2, requires_grad=True)
+        >>> total = with_nan_gradients(pred[0] * float("nan"), [pred])
+        >>> torch.autograd.grad(total, pred)
+        (tensor([nan, nan]),)
+    """
+    if not total.requires_grad:
+        return total
+    leaves = [p for p in predictions if isinstance(p, Tensor) and p.requires_grad]
+    return _NanGradients.apply(total, *leaves) if leaves else total
+
+
+class _NanGradients(torch.autograd.Function):
+    """Its first argument; the others get a gradient of NaN where that is NaN, else of 0."""
+
+    @staticmethod
+    def forward(total: Tensor, *predictions: Tensor) -> Tensor:
+        return total.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        total, *predictions = inputs
+        ctx.save_for_backward(total)
+        ctx.predictions = [(p.shape, p.dtype, p.device) for p in predictions]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        (total,) = ctx.saved_tensors
+        spoilt = torch.where(total.isnan(), math.nan, 0.0)
+        # Expanded, so that no memory is written here.
+        others = [
+            spoilt.to(device, dtype).expand(shape) for shape, dtype, device in ctx.predictions
+        ]
+        return grad, *others
+
+
+def checked_nan_predictions(value: Any, whose: str = "") -> NanPredictions:
+    """Return a value that says what a loss does with predictions that are not finite.
+
+    Args:
+        value: what was given.
+        whose: start of the error's message.
+
+    Raises:
+        ArgumentValueError: it is neither ``"propagate"`` nor ``"leave_out"``.
+
+    Example:
+        >>> checked_nan_predictions("leave_out")
+        'leave_out'
+    """
+    if value not in ("propagate", "leave_out"):
+        raise ArgumentValueError(
+            f"{whose}nan_predictions must be 'propagate' or 'leave_out', got {value!r}"
+        )
+    choice: NanPredictions = value
+    return choice
+
+
 def checked_sync(value: Any, whose: str = "") -> Sync:
     """Return a value that says when to synchronise.
 
@@ -80,7 +161,11 @@ def has_processes(sync: Sync) -> bool:
     return sync is True or dist.get_world_size() > 1
 
 
-def across_processes(means: Sequence[Tensor], numbers: Sequence[Tensor | int]) -> list[Tensor]:
+def across_processes(
+    means: Sequence[Tensor],
+    numbers: Sequence[Tensor | int],
+    factors: Sequence[Tensor | None] | None = None,
+) -> list[Tensor]:
     """Turn means over this process's elements into means over those of all processes.
 
     All processes must call this with as many means. It is one all-reduce for all of them, and does
@@ -89,9 +174,12 @@ def across_processes(means: Sequence[Tensor], numbers: Sequence[Tensor | int]) -
     Args:
         means: means of this process; one over nothing may be anything.
         numbers: by how many elements each of them divides.
+        factors: for each of them NaN where this process has predictions that are not finite, else
+            1 or ``None``. It reaches all processes, also where this one has no elements.
 
     Returns:
-        For each a scalar with the value of the mean over all processes. Its gradient is that of
+        For each a scalar with the value of the mean over all processes. Where that is NaN, so is
+        its gradient, in all processes. Else its gradient is that of
         this process's part of that mean, times the number of processes: averaged over the
         processes, as ``DistributedDataParallel`` does, it is the gradient of the mean.
     """
@@ -109,19 +197,28 @@ def across_processes(means: Sequence[Tensor], numbers: Sequence[Tensor | int]) -
     )
     counts = number > 0
     # What a process without elements calls their mean must not reach the others, not even NaN.
-    together = torch.cat([torch.where(counts, local * number, 0.0), number])
+    sums = torch.where(counts, local * number, 0.0)
+    if factors is not None and any(factor is not None for factor in factors):
+        sums = sums * torch.stack(
+            [
+                sums.new_ones(()) if factor is None else factor.to(device, dtype)
+                for factor in factors
+            ]
+        )
+    together = torch.cat([sums, number])
     dist.all_reduce(together)
     sums, total = together.chunk(2)
     total = total.clamp(min=1)
     values = sums / total
-    factors = dist.get_world_size() * number / total
+    shares = dist.get_world_size() * number / total
+    spoilt = torch.where(values.isnan(), values, 1.0)
     shared = []
-    for mean, has_any, value, factor in zip(means, counts, values, factors, strict=True):
-        part = torch.where(has_any.to(mean.device), mean * factor.to(mean), 0.0)
+    for mean, has_any, value, share, nan in zip(means, counts, values, shares, spoilt, strict=True):
+        part = torch.where(has_any.to(mean.device), mean * share.to(mean), 0.0)
         # The value comes from the sum alone, so that it is the same in all processes to the bit.
         # Zero, with the gradient of the part; infinity less itself would be NaN.
         slope = torch.where(part.isfinite(), part - part.detach(), 0.0)
-        shared.append(value.to(mean) + slope)
+        shared.append((value.to(mean) + slope) * nan.to(mean))
     return shared
 
 

@@ -44,8 +44,13 @@ def left_out_and_valid(validity: Validity) -> tuple[Mapping[str, Tensor], Tensor
 
 
 def exclusive(left_out: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield reasons and masks, with each element under the first reason that leaves it out."""
+    """Yield reasons and masks, with each element under the first reason that leaves it out.
+
+    ``Reason.NAN_PREDICTION`` goes before all others, whatever the order of the mapping: a single
+    such element makes the loss NaN, so it must be counted.
+    """
     rest: Tensor | None = None
-    for reason, mask in left_out.items():
+    for reason in sorted(left_out, key=lambda reason: reason != Reason.NAN_PREDICTION):
+        mask = left_out[reason]
         yield reason, mask if rest is None else mask & rest
         rest = ~mask if rest is None else rest & ~mask

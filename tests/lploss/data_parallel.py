@@ -207,6 +207,22 @@ def validation(batch: Batch) -> dict[str, Any]:
     return found
 
 
+def errors_and_gradients(
+    cases: dict[str, tuple[str, dict[str, Any]]],
+) -> dict[str, tuple[float, list[list[float]], int]]:
+    """Return for each case the loss, its gradient for the predictions, and how often it reduced."""
+    found = {}
+    for name, (mode, given) in cases.items():
+        batch = {key: torch.as_tensor(value) for key, value in given.items()}
+        pred = batch["keypoints_pred"].requires_grad_()
+        losses = LossFactory({"regression": {}}, nan_predictions=mode)
+        with counted_all_reduces() as sizes:
+            total = losses(**batch).loss
+        (slope,) = torch.autograd.grad(total, pred)
+        found[name] = (total.item(), slope.tolist(), len(sizes))
+    return found
+
+
 def compiled_step(batch: Batch) -> dict[str, Tensor]:
     """Take one step with both factories as compiled graphs."""
     torch.manual_seed(0)

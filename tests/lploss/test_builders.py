@@ -236,7 +236,7 @@ def test_a_log_weight_of_null_turns_a_loss_off(stubs):
             {"losses": {"motion": {"epsilom": 1}}},
             ConfigError,
             "losses.motion: the loss has no argument 'epsilom'. Did you mean 'epsilon'? "
-            "It has: epsilon, log_weight.",
+            "It has: epsilon, log_weight, nan_predictions.",
         ),
         (
             {"losses": {"labels": 3}},
@@ -247,7 +247,8 @@ def test_a_log_weight_of_null_turns_a_loss_off(stubs):
             {"model": {"losses_to_use": ["subspace"]}},
             ConfigError,
             "losses.subspace: the loss must be given 'matches' (or data.mirrored_column_matches in "
-            "the config). It has: matches, names, data_module, epsilon, log_weight.",
+            "the config). It has: matches, names, data_module, epsilon, log_weight, "
+            "nan_predictions.",
         ),
         (
             {"model": {"losses_to_use": "${data.keypoints}"}},

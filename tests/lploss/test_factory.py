@@ -189,7 +189,7 @@ def test_preferences_decide_between_providers(site):
             {"temporal": {"epsilom": 1.0}},
             ArgumentError,
             "loss 'temporal' has no argument 'epsilom'. Did you mean 'epsilon'? "
-            "It has: epsilon, prob_threshold, log_weight.",
+            "It has: epsilon, prob_threshold, log_weight, nan_predictions.",
         ),
         (
             {"temporal": {"prob_threshold": 5.0}},
@@ -240,7 +240,7 @@ def test_a_config_decides_whether_anything_is_recorded():
         (
             {"temporal": {"epsilom": 1.0}},
             "losses.temporal: the loss has no argument 'epsilom'. Did you mean 'epsilon'? "
-            "It has: epsilon, prob_threshold, log_weight.",
+            "It has: epsilon, prob_threshold, log_weight, nan_predictions.",
         ),
         (
             {"temporal": {"epsilon": "far"}},
@@ -259,7 +259,7 @@ def test_a_config_decides_whether_anything_is_recorded():
         (
             {"temporal": {3: 4}},
             "losses.temporal: the loss has no argument 3. It has: epsilon, prob_threshold, "
-            "log_weight.",
+            "log_weight, nan_predictions.",
         ),
     ],
 )

@@ -66,6 +66,7 @@ class Impatient(Whole):
 
 
 def factory(*losses, **options):
+    options = {"nan_predictions": "leave_out", **options}
     return LossFactory({cls.loss_name: cls(log_weight=1.0) for cls in losses}, **options)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lploss.errors import PluginError
+from lploss.inputs import is_prediction
 from lploss.testing.axis_sizes import axis_sizes, shape_of
 from lploss.testing.subject import LossInput, takes
 
@@ -61,6 +62,14 @@ class Example:
     batch: dict[str, Tensor]
     sizes: Mapping[str, int]
     inputs: Mapping[str, LossInput]
+
+    @property
+    def has_nan_predictions(self) -> bool:
+        """Whether a prediction is not finite."""
+        return any(
+            is_prediction(name) and not bool(value.isfinite().all())
+            for name, value in self.batch.items()
+        )
 
     def to(self, *to: Any) -> Example:
         """Return the example in another precision or on another device."""

@@ -20,6 +20,7 @@ from torch import Tensor
 import lploss
 from lploss.errors import LplossError, first_line
 from lploss.loss import Loss
+from lploss.reduction import NanPredictions
 from lploss.testing.batches import Example, Wish, examples
 from lploss.testing.subject import LossInput, Subject
 
@@ -94,6 +95,7 @@ class Case:
         example: the example that was tried last.
         other: the example that it is compared with, by checks that compare two.
         script: Python that shows the failure, where a check knows better than its `Check`.
+        nan_predictions: mode of the loss that was tried last.
     """
 
     subject: Subject
@@ -105,6 +107,7 @@ class Case:
     example: Example | None = field(default=None, init=False)
     other: Example | None = field(default=None, init=False)
     script: str | None = field(default=None, init=False)
+    nan_predictions: NanPredictions = field(default="leave_out", init=False)
 
     def for_each(
         self,
@@ -164,6 +167,12 @@ class Case:
     def required(self) -> Mapping[str, LossInput]:
         """The inputs that the loss must have."""
         return {name: i for name, i in self.inputs.items() if i.is_required}
+
+    def propagating(self) -> Loss:
+        """Return a copy of the loss that is NaN where a prediction is not finite."""
+        other = copy.deepcopy(self.loss)
+        self.nan_predictions = other.nan_predictions = "propagate"
+        return other
 
     def copy(self, **buffers: Tensor | float) -> Loss:
         """Return a copy of the loss with other values in its buffers."""

@@ -70,6 +70,8 @@ class Conformance:
         self._minimum, self._shrinks = minimum, shrinks
         self._subject = Subject.of(target, registry)
         self._loss: Loss = self._subject.built()
+        # Examples have gaps in predictions, too; check_nan_predictions tries the other mode.
+        self._loss.nan_predictions = "leave_out"
         self._inputs: Mapping[str, LossInput] = self._subject.inputs()
         self._records: dict[str, CheckRecord] = {}
         self._demand_examples()
@@ -146,7 +148,10 @@ class Conformance:
             what = "one batch failed and, tried again, passed: the loss is not deterministic"
         else:
             what = what_failed(error)
-        script = script_of(self._subject.code, case.example, case.script or check.shows, case.other)
+        code = self._subject.code
+        if case.example is not None and case.example.has_nan_predictions:
+            code = (*code, f'loss.nan_predictions = "{case.nan_predictions}"')
+        script = script_of(code, case.example, case.script or check.shows, case.other)
         return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
 
     @staticmethod

@@ -21,7 +21,7 @@ from lploss.errors import (
     PluginError,
     UnknownInputError,
 )
-from lploss.inputs import needs_of
+from lploss.inputs import is_prediction, needs_of
 from lploss.loss import Loss, is_target
 from lploss.registry import Entry, Registry, default_registry
 from lploss.specs import InputSpec, LossSpec
@@ -68,6 +68,12 @@ class LossInput:
         kinds = ((torch.bool,), integers, (torch.uint8, torch.uint16, torch.uint32, torch.uint64))
         accepted = [[dtype for dtype in kind if dtype in self.dtypes] for kind in kinds]
         return tuple(dtypes[0] for dtypes in accepted if dtypes) or tuple(self.dtypes)[:1]
+
+    @property
+    def is_from_network(self) -> bool:
+        """Whether it is a prediction as a network returned it, and not derived from one."""
+        is_derived = self.spec is not None and self.spec.derived_by is not None
+        return is_prediction(self.name) and not is_derived
 
     @property
     def has_batch(self) -> bool:

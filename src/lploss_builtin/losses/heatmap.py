@@ -43,6 +43,8 @@ class HeatmapMSELoss(_HeatmapLoss):
         epsilon: maps whose squared error is at most this cost nothing; at least 0,
             probability²; one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, num_keypoints)``, probability². It can be differentiated once.
@@ -82,6 +84,8 @@ class HeatmapKLLoss(_HeatmapLoss):
         epsilon: maps whose divergence is at most this cost nothing; at least 0, nats;
             one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, num_keypoints)``, nats.
@@ -120,6 +124,8 @@ class HeatmapJSLoss(_HeatmapLoss):
         epsilon: maps whose divergence is at most this cost nothing; 0 to ln 2, nats;
             one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, num_keypoints)``, nats, at most ln 2.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lploss import Loss, Properties, Reason
 from lploss.errors import ArgumentValueError
+from lploss.reduction import NanPredictions
 from lploss.validity import Validity
 from lploss_builtin.ops import gaussians, heatmaps, keypoints
 from lploss_builtin.ops.precision import at_least_float32
@@ -35,6 +36,8 @@ class PairwiseProjectionsLoss(Loss):
         unit_scale: distances are divided by it: a length in calibration units, above 0;
             ``"auto"``: the median distance between two keypoints of a target, over the batch;
             ``None``: 1.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, cam_pairs, num_keypoints)``, in calibration units or free of them.
@@ -72,8 +75,9 @@ class PairwiseProjectionsLoss(Loss):
         epsilon: float | Sequence[float] = 0.0,
         log_weight: float = 0.0,
         unit_scale: float | Literal["auto"] | None = None,
+        nan_predictions: NanPredictions = "propagate",
     ) -> None:
-        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        super().__init__(epsilon=epsilon, log_weight=log_weight, nan_predictions=nan_predictions)
         given: Any = unit_scale
         if given not in (None, "auto"):
             is_length = isinstance(given, Real) and not isinstance(given, bool)
@@ -132,6 +136,8 @@ class ReprojectionHeatmapLoss(Loss):
         downsample_factor: the model's input image is 2 to this power times as large as the
             heatmaps; an integer of at least 0.
         sigma: standard deviation of the Gaussians, above 0, heatmap px.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, views_x_num_keypoints)``, probability². It can be differentiated
@@ -166,8 +172,9 @@ class ReprojectionHeatmapLoss(Loss):
         log_weight: float = 0.0,
         downsample_factor: int = 2,
         sigma: float = 1.25,
+        nan_predictions: NanPredictions = "propagate",
     ) -> None:
-        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        super().__init__(epsilon=epsilon, log_weight=log_weight, nan_predictions=nan_predictions)
         factor = self._number("downsample_factor", downsample_factor, 0.0)
         self.downsample_factor, self.sigma = int(factor), self._number("sigma", sigma, 0.0)
         if factor != self.downsample_factor:
@@ -226,6 +233,8 @@ class MultiviewReprojectionLoss(Loss):
         prob_threshold: confidences below this one leave a view's keypoint out of the loss; 0 to
             1.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, views_x_num_keypoints)``, px.
@@ -256,8 +265,9 @@ class MultiviewReprojectionLoss(Loss):
         epsilon: float | Sequence[float] = 0.0,
         prob_threshold: float = 0.0,
         log_weight: float = 0.0,
+        nan_predictions: NanPredictions = "propagate",
     ) -> None:
-        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        super().__init__(epsilon=epsilon, log_weight=log_weight, nan_predictions=nan_predictions)
         self.prob_threshold = self._number("prob_threshold", prob_threshold, 0.0, 1.0)
 
     def remove_nans(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
-from lploss.reduction import Sync, checked_sync
+from lploss.reduction import NanPredictions, Sync, checked_sync
 from lploss.validity import Validity
 from lploss_builtin.data.calibration import read_calibration
 from lploss_builtin.data.labels import LabelledKeypoints, labels_of_all
@@ -127,6 +127,8 @@ class PCALoss(Loss):
         sync: whether the fit is to the labels of all processes of ``torch.distributed``, where
             there are several: ``"auto"`` and ``True``; all of them must then build the loss, those
             without labels too. A factory hands its own ``sync`` on.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, num_keypoints_used)``, px; for ``pca_multiview`` all keypoints
@@ -198,8 +200,13 @@ class PCALoss(Loss):
         view_names: Sequence[str] | None = None,
         max_deviation: float = 5.0,
         sync: Sync = False,
+        nan_predictions: NanPredictions = "propagate",
     ) -> None:
-        super().__init__(epsilon=0.0 if epsilon is None else epsilon, log_weight=log_weight)
+        super().__init__(
+            epsilon=0.0 if epsilon is None else epsilon,
+            log_weight=log_weight,
+            nan_predictions=nan_predictions,
+        )
         if loss_name not in self.loss_names:
             raise ArgumentValueError(
                 f"loss_name must be {' or '.join(map(repr, self.loss_names))}, got {loss_name!r}"

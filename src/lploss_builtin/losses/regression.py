@@ -24,6 +24,8 @@ class RegressionLoss(Loss):
         epsilon: keypoints whose squared error is at most this cost nothing; at least 0, px²;
             one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, num_keypoints)``, px².
@@ -80,6 +82,8 @@ class RMSELoss(RegressionLoss):
         epsilon: keypoints whose error is at most this cost nothing; at least 0, px;
             one number, or one a keypoint.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch, num_keypoints)``, px.

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lploss import Loss, Properties, Reason
+from lploss.reduction import NanPredictions
 from lploss.validity import Validity
 from lploss_builtin.ops import heatmaps, keypoints
 
@@ -29,8 +30,9 @@ class _TemporalLoss(Loss):
         epsilon: float | Sequence[float] = 0.0,
         prob_threshold: float = 0.0,
         log_weight: float = 0.0,
+        nan_predictions: NanPredictions = "propagate",
     ) -> None:
-        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        super().__init__(epsilon=epsilon, log_weight=log_weight, nan_predictions=nan_predictions)
         self.prob_threshold = self._number("prob_threshold", prob_threshold, 0.0, 1.0)
 
     def _left_out(
@@ -60,6 +62,8 @@ class TemporalLoss(_TemporalLoss):
             a keypoint.
         prob_threshold: confidences below this one leave the step out; 0 to 1.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch - 1, num_keypoints)``, px.
@@ -113,6 +117,8 @@ class TemporalHeatmapMSELoss(_TemporalLoss):
             probability²; one number, or one a keypoint.
         prob_threshold: confidences below this one leave the step out; 0 to 1.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch - 1, num_keypoints)``, probability². It can be differentiated once.
@@ -160,6 +166,8 @@ class TemporalHeatmapKLLoss(_TemporalLoss):
             number, or one a keypoint.
         prob_threshold: confidences below this one leave the step out; 0 to 1.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
+        nan_predictions: what a prediction that is not finite does: ``"propagate"`` makes the
+            loss NaN, ``"leave_out"`` leaves its elements out; see `lploss.Loss`.
 
     Returns:
         Element-wise ``(batch - 1, num_keypoints)``, nats.

@@ -48,7 +48,7 @@ def check_nothing_valid(case: Case) -> None:
             value = math.nan if case.inputs[name].missing == "nan" else 0.0
             batch = {**example.batch, name: torch.full_like(example.batch[name], value)}
             case.example = example.with_batch(batch)
-            _demand_nothing(case.loss, case.example, f"all of {name} is missing")
+            _demand_nothing(case, case.example, f"all of {name} is missing")
 
     case.for_each(body, Wish(gaps=(Gaps.NONE, Gaps.ITEMS)), at_most=12)
 
@@ -63,7 +63,7 @@ def check_empty_batch(case: Case) -> None:
     demand_batch(case)
 
     def body(example: Example) -> None:
-        _demand_nothing(case.loss, example, "the batch is empty")
+        _demand_nothing(case, example, "the batch is empty")
 
     case.for_each(body, Wish(sizes={"batch": 0}), at_most=8)
 
@@ -81,7 +81,7 @@ def check_one_frame(case: Case) -> None:
 
     def body(example: Example) -> None:
         if before:
-            _demand_nothing(case.loss, example, "there is no frame with all those before it")
+            _demand_nothing(case, example, "there is no frame with all those before it")
         value, gradients = gradients_of(case.loss, example)
         if not value.isfinite() or not all(g.isfinite().all() for g in gradients.values()):
             fail(f"one frame must give a finite loss and finite gradients, gave {show(value)}")
@@ -91,15 +91,93 @@ def check_one_frame(case: Case) -> None:
         case.for_each(body, wish, at_most=10)
 
 
-def _demand_nothing(loss: Loss, example: Example, where: str) -> None:
-    value, gradients = gradients_of(loss, example)
-    if value.shape != () or value.item() != 0.0:
-        fail(f"where {where}, the loss must be exactly 0, it is {show(value)}")
-    for name, gradient in gradients.items():
-        if gradient.numel() and gradient.abs().max().item() != 0.0:
+def _demand_nothing(case: Case, example: Example, where: str) -> None:
+    """Demand a loss of 0 in both modes; in the second one, unless a prediction is not finite."""
+    for loss in (case.loss, None if example.has_nan_predictions else case.propagating()):
+        if loss is None:
+            continue
+        value, gradients = gradients_of(loss, example)
+        if value.shape != () or value.item() != 0.0:
+            fail(f"where {where}, the loss must be exactly 0, it is {show(value)}")
+        for name, gradient in gradients.items():
+            if gradient.numel() and gradient.abs().max().item() != 0.0:
+                fail(
+                    f"where {where}, the gradient for {name} must be exactly 0, it is "
+                    f"{show(gradient)}"
+                )
+
+
+@check(
+    why="A network that has diverged predicts NaN; a loss that leaves NaN out, and is finite or "
+    "even 0, keeps every guard of a trainer from seeing it.",
+    mend="In remove_nans, return masks by reason instead of one mask of what counts, with "
+    "Reason.NAN_PREDICTION for the elements that a prediction which is not finite spoils.",
+    shows=_SHOWS,
+)
+def check_nan_predictions(case: Case) -> None:
+    loss = case.propagating()
+    before = loss.num_previous_frames
+
+    def body(example: Example) -> None:
+        predictions = [n for n in example.batch if case.inputs[n].is_from_network]
+        if not predictions:
+            raise NotApplicable("no input is a prediction of a network")
+        expected, value = scalar_of(case.loss, example), scalar_of(loss, example)
+        if not is_close(value, expected):
             fail(
-                f"where {where}, the gradient for {name} must be exactly 0, it is {show(gradient)}"
+                'with nan_predictions="propagate" the loss of finite predictions is '
+                f'{show(value)}, with "leave_out" it is {show(expected)}'
             )
+        for name in predictions:
+            tensor = example.batch[name]
+            if (
+                not tensor.is_floating_point()
+                or not loss.evaluate(example.batch).elementwise.numel()
+            ):
+                continue
+            case.example = example.with_batch(
+                {**example.batch, name: torch.full_like(tensor, math.nan)}
+            )
+            _demand_nan(loss, case.example, name, f"all of {name} is NaN")
+            spoilt = _with_one_nan(case.loss, example, name)
+            if spoilt is not None:
+                case.example = spoilt
+                _demand_nan(loss, spoilt, name, f"one entry of {name} is NaN")
+
+    case.for_each(
+        body,
+        replace(GENERIC, sizes={"batch": before + 2}, optional=True),
+        at_most=6,
+    )
+
+
+def _demand_nan(loss: Loss, example: Example, name: str, where: str) -> None:
+    value, gradients = gradients_of(loss, example)
+    if not bool(value.isnan()):
+        fail(
+            f"where {where}, the loss must be NaN, it is {show(value)}: a network that diverged "
+            "would not be noticed"
+        )
+    gradient = gradients.get(name)
+    if gradient is not None and not bool(gradient.isnan().all()):
+        fail(f"where {where}, the gradient for it must be NaN, it is {show(gradient)}")
+
+
+def _with_one_nan(loss: Loss, example: Example, name: str) -> Example | None:
+    """Return the example with NaN at the first entry of a prediction on which the loss depends."""
+    tensor = example.batch[name]
+    clean = loss.evaluate(example.batch).elementwise
+    places = range(0, tensor.numel(), max(1, tensor.numel() // 8))
+    for place in places:
+        for number in (1e4, math.nan):
+            changed = tensor.clone()
+            changed.view(-1)[place] = number
+            batch = {**example.batch, name: changed}
+            if math.isfinite(number) and torch.equal(loss.evaluate(batch).elementwise, clean):
+                break
+        else:
+            return example.with_batch(batch)
+    return None
 
 
 @check(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lploss import Properties, reduction
+from lploss import Properties, Reason, reduction
+from lploss.validity import left_out_and_valid
 from lploss_builtin.ops.keypoints import is_present
 from tests.lploss.testing.faulty.fault import TRIED, because, faulty
-from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, Step
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError, Maps, Step
 
 _MEAN_OF_NOTHING = because(
     "nothing is valid there now and then",
@@ -20,7 +21,11 @@ _MEAN_OF_NOTHING = because(
 
 @faulty(
     "check_nothing_valid",
-    also=because("where some are missing, too", "check_missing_does_not_dilute"),
+    also=because(
+        "where some are missing, or none is there, too",
+        "check_missing_does_not_dilute",
+        "check_nan_predictions",
+    ),
 )
 class PullsToTheCorner(Distance):
     """Takes what is not labelled for a label in the corner of the image."""
@@ -115,12 +120,16 @@ class AloneFromTheCorner(Step):
         return super().compute_loss(keypoints_pred)
 
 
-@faulty("check_missing_does_not_dilute")
+@faulty(
+    "check_missing_does_not_dilute",
+    also=because("a prediction that is missing is perfect, too", "check_nan_predictions"),
+)
 class TakesGapsForPerfect(Distance):
     """Takes what is missing for a perfect prediction."""
 
     def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
-        cleaned, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        cleaned, left_out = super().remove_nans(keypoints_targ, keypoints_pred)
+        _, valid = left_out_and_valid(left_out)
         is_there = valid.repeat_interleave(2, dim=1)
         return {name: torch.where(is_there, value, 0.0) for name, value in cleaned.items()}, None
 
@@ -156,3 +165,50 @@ class SumsWhatDoesNotCount(Distance):
         if method == "sum":
             return loss.sum()
         return reduction.mean_of(loss.sum(), reduction.count(loss, valid))
+
+
+@faulty("check_nan_predictions")
+class MaskWithoutReasons(Distance):
+    """Says what counts, and not why the rest does not."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, left_out = super().remove_nans(keypoints_targ, keypoints_pred)
+        return cleaned, left_out_and_valid(left_out)[1]
+
+
+@faulty("check_nan_predictions")
+class NaNTakenForLowConfidence(Step):
+    """Leaves NaN predictions out as if the network were merely unsure."""
+
+    def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, left_out = super().remove_nans(keypoints_pred)
+        return cleaned, {Reason.LOW_CONFIDENCE: left_out[Reason.NAN_PREDICTION]}
+
+
+@faulty(
+    "check_nan_predictions",
+    also=because(
+        "where predictions are missing, it compares zeros",
+        "check_missing_does_not_dilute",
+        "check_nothing_valid",
+    ),
+)
+class ReplacesNaNWithoutMask(MapError):
+    """Takes NaN in a predicted map for zero, and lets the map count."""
+
+    def remove_nans(self, heatmaps_targ: Maps, heatmaps_pred: Maps) -> Cleaned:
+        cleaned, left_out = super().remove_nans(heatmaps_targ, heatmaps_pred)
+        return cleaned, {"not labelled": left_out["not labelled"]}
+
+
+@faulty("check_nan_predictions")
+class OnlyWholePredictions(Distance):
+    """Notices a network that predicts nothing but NaN, and not one that predicts some."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, left_out = super().remove_nans(keypoints_targ, keypoints_pred)
+        spoilt = left_out[Reason.NAN_PREDICTION]
+        return cleaned, {
+            Reason.NOT_LABELLED: left_out[Reason.NOT_LABELLED] | spoilt,
+            Reason.NAN_PREDICTION: spoilt.all().expand_as(spoilt),
+        }

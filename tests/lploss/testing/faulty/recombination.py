@@ -72,8 +72,8 @@ class Acceleration(Step):
     """Looks at two frames before its own, and says that it looks at one."""
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
-        cleaned, valid = super().remove_nans(keypoints_pred)
-        return cleaned, valid[1:] & valid[:-1]
+        cleaned, left_out = super().remove_nans(keypoints_pred)
+        return cleaned, {why: mask[1:] | mask[:-1] for why, mask in left_out.items()}
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         return torch.linalg.vector_norm(split_xy(keypoints_pred).diff(n=2, dim=0), dim=-1)
@@ -113,9 +113,8 @@ class AccelerationBesideTheOthers(Step):
     properties = Properties()
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
-        cleaned, valid = super().remove_nans(keypoints_pred)
-        assert valid is not None
-        return cleaned, valid[1:] & valid[:-1]
+        cleaned, left_out = super().remove_nans(keypoints_pred)
+        return cleaned, {why: mask[1:] | mask[:-1] for why, mask in left_out.items()}
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         velocity = split_xy(keypoints_pred).diff(dim=0)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss import Loss, Properties
+from lploss import Loss, Properties, Reason
 from lploss.validity import Validity
-from lploss_builtin.ops.keypoints import is_present, split_xy, without_gaps
+from lploss_builtin.ops.keypoints import is_present, split_xy, with_previous, without_gaps
 
 Cleaned: TypeAlias = tuple[Mapping[str, Tensor], Validity]
 Keypoints: TypeAlias = Float[Tensor, "batch two_x_num_keypoints"]
@@ -31,7 +31,10 @@ class Distance(Loss):
         return {
             "keypoints_targ": without_gaps(keypoints_targ),
             "keypoints_pred": without_gaps(keypoints_pred),
-        }, is_present(keypoints_targ) & is_present(keypoints_pred)
+        }, {
+            Reason.NOT_LABELLED: ~is_present(keypoints_targ),
+            Reason.NAN_PREDICTION: ~is_present(keypoints_pred),
+        }
 
     def compute_loss(
         self, keypoints_targ: Keypoints, keypoints_pred: Keypoints
@@ -65,8 +68,8 @@ class Step(Loss):
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
-        is_there = is_present(keypoints_pred)
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, is_there[1:] & is_there[:-1]
+        left_out = {Reason.NAN_PREDICTION: with_previous(~is_present(keypoints_pred))}
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, left_out
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         return torch.linalg.vector_norm(split_xy(keypoints_pred).diff(dim=0), dim=-1)

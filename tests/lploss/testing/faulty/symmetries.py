@@ -31,8 +31,8 @@ class FromTheLast(Distance):
     """Returns the elements from the last keypoint to the first."""
 
     def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
-        cleaned, valid = super().remove_nans(keypoints_targ, keypoints_pred)
-        return cleaned, valid.flip(-1)
+        cleaned, left_out = super().remove_nans(keypoints_targ, keypoints_pred)
+        return cleaned, {why: mask.flip(-1) for why, mask in left_out.items()}
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:
         return super().between(targ, pred).flip(-1)

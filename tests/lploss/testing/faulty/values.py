@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lploss import Properties
+from lploss.validity import left_out_and_valid
 from lploss_builtin.ops.keypoints import split_xy
 from tests.lploss.testing.faulty.fault import COMPARED, because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError
@@ -129,12 +130,16 @@ class WithinTolerance(Distance):
         return torch.relu(super().between(targ, pred) / 256.0 - 20.0)
 
 
-@faulty("check_costs_something")
+@faulty(
+    "check_costs_something",
+    also=because("of NaN predictions, too, only the zeros count", "check_nan_predictions"),
+)
 class MaskTheWrongWayRound(Distance):
     """Leaves out what is labelled, and counts what is not: replaced by zeros, it costs nothing."""
 
     def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
-        inputs, valid = super().remove_nans(keypoints_targ, keypoints_pred)
+        inputs, left_out = super().remove_nans(keypoints_targ, keypoints_pred)
+        _, valid = left_out_and_valid(left_out)
         spoilt = ~valid[..., None]
         cleaned = {
             name: torch.where(spoilt, 0.0, split_xy(value)).flatten(1)
