@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from lploss.config import load_config, plain, value_at
+from lploss.config import load_config, plain, unknown_key, value_at
 from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
     ConfigError,
     DataError,
     FitError,
+    LossDefinitionError,
     MissingArgumentError,
     did_you_mean,
 )
@@ -183,6 +184,7 @@ def build_losses(
             must be given and is not.
         ArgumentValueError: ``sync`` is neither ``"auto"`` nor a truth value.
         UnknownLossError: nobody provides a name.
+        LossDefinitionError: a loss's `config_paths` lead to a key that no config has.
     """
     from lploss.loss import missing_arguments, parameters_of
     from lploss.reduction import checked_sync
@@ -202,6 +204,10 @@ def build_losses(
             off[name] = "log_weight is null"
             continue
         for parameter, path in cls.config_paths.items():
+            if problem := unknown_key(path):
+                raise LossDefinitionError(
+                    f"{cls.__qualname__}.config_paths[{parameter!r}] is {path!r}: {problem}"
+                )
             if config is not None and parameter not in params:
                 value = value_at(config, path)
                 if value is not None:

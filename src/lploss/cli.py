@@ -256,7 +256,11 @@ def show(
 @app.command()
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="The losses; all unless given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]... [KEY=VALUE]...",
+            help="The losses; all unless given. Of one loss, arguments to check it with.",
+        ),
     ] = None,
     distribution: Annotated[
         str | None, typer.Option(metavar="D", help="The losses of this distribution only.")
@@ -271,12 +275,18 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check that losses do all that they must to work in any trainer."""
-    from lploss.testing.command import check_losses, names_to_check
+    from lploss.testing.command import check_losses, names_and_arguments, names_to_check
 
-    asked = names_to_check(names or (), distribution, default_registry)
+    given, arguments = names_and_arguments(names or ())
+    asked = names_to_check(given, distribution, default_registry)
     reports = []
     for report in check_losses(
-        asked, num_examples=examples, seed=seed, only=only or (), registry=default_registry
+        asked,
+        num_examples=examples,
+        seed=seed,
+        only=only or (),
+        registry=default_registry,
+        arguments=arguments,
     ):
         reports.append(report)
         if not as_json:

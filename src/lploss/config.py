@@ -364,6 +364,26 @@ def plain(node: Any) -> Any:
         raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
 
 
+def unknown_key(path: str) -> str | None:
+    """Return what is wrong with a dotted path, or ``None`` where the schema has such a key.
+
+    Example:
+        >>> unknown_key("data.keypoint_nams")
+        "there is no key 'keypoint_nams' in section 'data'. Did you mean 'keypoint_names'?"
+    """
+    annotation: Any = Config
+    section = ""
+    for part in path.split("."):
+        if annotation is Any or get_origin(annotation) is dict or annotation is dict:
+            return None
+        known = _hints(cast(type, annotation)) if is_dataclass(annotation) else {}
+        if part not in known:
+            where = f"section {section!r}" if section else "the config"
+            return f"there is no key {part!r} in {where}.{did_you_mean(part, known)}"
+        annotation, section = known[part], f"{section}.{part}" if section else part
+    return None
+
+
 def value_at(config: DictConfig, path: str) -> Any:
     """Return what stands at a dotted path, as plain Python; ``None`` where nothing does."""
     try:

@@ -272,6 +272,13 @@ class Loss(nn.Module, ABC):
                     f"{cls.__qualname__}.metric_without must hold names of optional inputs of the "
                     f"loss, got {name!r}"
                 )
+        for parameter in cls.config_paths:
+            if parameter not in parameters_of(cls):
+                raise LossDefinitionError(
+                    f"{cls.__qualname__}.config_paths must name parameters of the constructor, got "
+                    f"{parameter!r}.{did_you_mean(str(parameter), parameters_of(cls))} It has: "
+                    f"{', '.join(parameters_of(cls))}."
+                )
         if not cls._says_annealed:
             cls.annealed = cls.kind == "unsupervised"
         # Else inspect and help would show the arguments of __new__, which only checks their names.
@@ -302,6 +309,23 @@ class Loss(nn.Module, ABC):
             **params: arguments of the constructor that must be these.
         """
         return cls.create(name, **params)
+
+    @classmethod
+    def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return arguments with which `example` takes other paths through the loss.
+
+        The conformance kit checks the example, and one more for each of these. A class whose
+        constructor has options that change what is computed names a value of each here.
+
+        Args:
+            name: one of `loss_names`.
+
+        Example:
+            >>> import lploss
+            >>> lploss.load_loss("temporal").variants("temporal")
+            [{'prob_threshold': 0.5}]
+        """
+        return []
 
     @property
     def axis_sizes(self) -> Mapping[str, int]:
@@ -537,9 +561,10 @@ class Loss(nn.Module, ABC):
             )
         for mask in masks_of(validity):
             if mask.shape != loss.shape or mask.dtype is not torch.bool:
+                self._check_annotation(loss, given)
                 raise LossDefinitionError(
                     f"loss {self.loss_name!r}: remove_nans must return boolean masks in the "
-                    f"shape of the element-wise loss {tuple(loss.shape)}, got {mask.dtype} of "
+                    f"shape of what compute_loss returns, {tuple(loss.shape)}, got {mask.dtype} of "
                     f"shape {tuple(mask.shape)}"
                 )
         left_out, valid = left_out_and_valid(validity)
@@ -579,6 +604,18 @@ class Loss(nn.Module, ABC):
             return None
         zero = torch.zeros((), dtype=there[0].dtype, device=there[0].device)
         return {name: zero.expand(self._axes[name].shape(sizes)) for name in absent}
+
+    def _check_annotation(self, loss: Tensor, given: Mapping[str, Any]) -> None:
+        """Check what compute_loss returned against its annotation."""
+        sizes = dict(self.axis_sizes)
+        try:
+            for name, axes in self._axes.items():
+                if name in given:
+                    axes.check(self.loss_name, name, given[name], sizes)
+            if "return" in self._axes:
+                self._axes["return"].check(self.loss_name, "the element-wise loss", loss, sizes)
+        except ShapeError as error:
+            raise LossDefinitionError(f"compute_loss contradicts its annotation: {error}") from None
 
     def _with_demands(self, error: ShapeError) -> ShapeError:
         if not self.axis_sizes:

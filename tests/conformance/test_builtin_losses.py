@@ -21,25 +21,26 @@ _TARGET = "check_zero_at_target"
 _VIEWS = "check_view_order"
 _KEYPOINTS = ("check_keypoint_order", "check_duplicated_keypoints")
 _GEOMETRY = ("check_translation", "check_rotation", "check_scaling")
+_PATHS = "check_config_paths"
 _DERIVED = "check_derivations"
 _CONSTANTS = "check_constants"
 _SHUFFLED = ("check_duplicated_batch", "check_batch_order", "check_missing_does_not_dilute")
 
 #: What does not apply, by loss. A check that quietly stops applying is noticed here.
 NOT_APPLICABLE = {
-    "heatmap_js": {_DERIVED, _VIEWS, *_GEOMETRY},
-    "heatmap_kl": {_DERIVED, _VIEWS, *_GEOMETRY},
-    "heatmap_mse": {_DERIVED, _VIEWS, *_GEOMETRY},
-    "multiview_reprojection": {_TARGET, _VIEWS},
+    "heatmap_js": {_DERIVED, _PATHS, _VIEWS, *_GEOMETRY},
+    "heatmap_kl": {_DERIVED, _PATHS, _VIEWS, *_GEOMETRY},
+    "heatmap_mse": {_DERIVED, _PATHS, _VIEWS, *_GEOMETRY},
+    "multiview_reprojection": {_PATHS, _TARGET, _VIEWS},
     "pca_multiview": {_CONSTANTS, _DERIVED, _TARGET, *_KEYPOINTS, _VIEWS, *_GEOMETRY},
     "pca_singleview": {_CONSTANTS, _DERIVED, _TARGET, *_KEYPOINTS, _VIEWS, *_GEOMETRY},
-    "regression": {_DERIVED, _VIEWS},
-    "rmse": {_DERIVED, _VIEWS},
-    "supervised_pairwise_projections": set(),
+    "regression": {_DERIVED, _PATHS, _VIEWS},
+    "rmse": {_DERIVED, _PATHS, _VIEWS},
+    "supervised_pairwise_projections": {_PATHS},
     "supervised_reprojection_heatmap_mse": {_TARGET, *_GEOMETRY},
-    "temporal": {_CONSTANTS, _DERIVED, _TARGET, *_SHUFFLED, _VIEWS},
-    "temporal_heatmap_kl": {_CONSTANTS, _DERIVED, _TARGET, *_SHUFFLED, _VIEWS, *_GEOMETRY},
-    "temporal_heatmap_mse": {_CONSTANTS, _DERIVED, _TARGET, *_SHUFFLED, _VIEWS, *_GEOMETRY},
+    "temporal": {_CONSTANTS, _DERIVED, _PATHS, _TARGET, *_SHUFFLED, _VIEWS},
+    "temporal_heatmap_kl": {_CONSTANTS, _DERIVED, _PATHS, _TARGET, *_SHUFFLED, _VIEWS, *_GEOMETRY},
+    "temporal_heatmap_mse": {_CONSTANTS, _DERIVED, _PATHS, _TARGET, *_SHUFFLED, _VIEWS, *_GEOMETRY},
 }
 
 

@@ -16,14 +16,17 @@ from lploss import (
     load_config,
 )
 from lploss.builders import LossClasses
+from lploss.config import unknown_key
 from lploss.errors import (
     AmbiguousNameError,
     ArgumentError,
     ConfigError,
     FitError,
+    LossDefinitionError,
     MissingArgumentError,
     PluginError,
 )
+from lploss.specs import LossSpec
 
 
 def test_classes_are_imported_when_they_are_looked_up(site):
@@ -188,6 +191,33 @@ def test_a_loss_takes_what_it_needs_from_the_whole_config(stubs):
     config["losses"] = {"subspace": {"matches": [[4], [5]], "names": ["nose"]}}
     loss = get_loss_factories(config, registry=stubs)["unsupervised"].losses["subspace"]
     assert (loss.matches, loss.names, loss.data_module) == ([[4], [5]], ["nose"], None)
+
+
+def test_a_misspelled_path_of_a_loss_is_no_absent_value(stubs, monkeypatch):
+    subspace = stubs.load(LossSpec, "subspace")
+    monkeypatch.setattr(subspace, "config_paths", {"matches": "data.mirored_column_matches"})
+    with pytest.raises(LossDefinitionError) as caught:
+        get_loss_factories({"model": {"losses_to_use": ["subspace"]}}, registry=stubs)
+    assert str(caught.value) == (
+        "Subspace.config_paths['matches'] is 'data.mirored_column_matches': there is no key "
+        "'mirored_column_matches' in section 'data'. Did you mean 'mirrored_column_matches'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("data.keypoint_names", None),
+        ("data.image_orig_dims.height", None),
+        ("losses.bone_length.bones", None),
+        ("data.csv_file.top", None),  # any form
+        ("dataa.keypoint_names", "there is no key 'dataa' in the config. Did you mean 'data'"),
+        ("data.keypoint_names.first", "there is no key 'first' in section 'data.keypoint_names'."),
+    ],
+)
+def test_paths_are_looked_up_in_the_schema(path, problem):
+    found = unknown_key(path)
+    assert found is None if problem is None else str(found).startswith(problem)
 
 
 def test_a_log_weight_of_null_turns_a_loss_off(stubs):

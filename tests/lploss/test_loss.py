@@ -225,6 +225,25 @@ def test_a_batch_of_another_dtype_is_refused_and_the_loss_is_named():
     )
 
 
+def test_config_paths_name_parameters_of_the_constructor():
+    with pytest.raises(LossDefinitionError) as caught:
+
+        class Bones(Loss):
+            loss_name, kind = "bones", "unsupervised"
+            config_paths = {"keypoint_nams": "data.keypoint_names"}  # noqa: RUF012
+
+            def __init__(self, keypoint_names=(), *, epsilon=0.0, log_weight=0.0):
+                super().__init__(epsilon=epsilon, log_weight=log_weight)
+
+            def compute_loss(self, keypoints_pred):
+                return keypoints_pred.abs()
+
+    assert "Bones.config_paths must name parameters of the constructor, got 'keypoint_nams'. " in (
+        str(caught.value)
+    )
+    assert "Did you mean 'keypoint_names'?" in str(caught.value)
+
+
 def test_targets_get_no_gradient():
     targ, pred = (tensor.clone().requires_grad_() for tensor in (TARG, PRED))
     Distance()(keypoints_targ=targ, keypoints_pred=pred).loss.backward()
@@ -666,8 +685,8 @@ def test_a_class_that_breaks_the_contract_is_refused_where_it_is_created(attribu
         (
             lambda self, keypoints_pred: ({}, torch.ones(2, dtype=torch.bool)),
             identity,
-            "remove_nans must return boolean masks in the shape of the element-wise loss (2, 2), "
-            "got torch.bool of shape (2,)",
+            "remove_nans must return boolean masks in the shape of what compute_loss returns, "
+            "(2, 2), got torch.bool of shape (2,)",
         ),
         (
             lambda self, keypoints_pred: (
@@ -675,14 +694,14 @@ def test_a_class_that_breaks_the_contract_is_refused_where_it_is_created(attribu
                 {"a": torch.zeros(1, 2, dtype=torch.bool), "b": keypoints_pred > 0},
             ),
             identity,
-            "remove_nans must return boolean masks in the shape of the element-wise loss (2, 2), "
-            "got torch.bool of shape (1, 2)",
+            "remove_nans must return boolean masks in the shape of what compute_loss returns, "
+            "(2, 2), got torch.bool of shape (1, 2)",
         ),
         (
             lambda self, keypoints_pred: ({}, keypoints_pred),
             identity,
-            "remove_nans must return boolean masks in the shape of the element-wise loss (2, 2), "
-            "got torch.float32 of shape (2, 2)",
+            "remove_nans must return boolean masks in the shape of what compute_loss returns, "
+            "(2, 2), got torch.float32 of shape (2, 2)",
         ),
         (
             lambda self, keypoints_pred: ({"keypoint_pred": keypoints_pred}, None),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from lploss.discovery import normalise
-from lploss.errors import LplossError, UnknownLossError
+from lploss.errors import ArgumentError, ArgumentValueError, LplossError, UnknownLossError
 from lploss.registry import Registry
 from lploss.specs import LossSpec
 from lploss.testing.check import CHECKS, origin_of
@@ -64,6 +65,29 @@ def names_to_check(names: Sequence[str], distribution: str | None, registry: Reg
     return list(dict.fromkeys(entry.qualified_name for entry in own))
 
 
+def names_and_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of losses, and the arguments of the form ``key=value``, as YAML reads them.
+
+    Raises:
+        ArgumentError: there are arguments, and not one name to go with them.
+    """
+    names = [text for text in given if "=" not in text]
+    arguments = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if equals:
+            try:
+                arguments[key] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise ArgumentError(f"{text!r} cannot be read as key=value: {error}") from error
+    if arguments and len(names) != 1:
+        raise ArgumentError(
+            f"arguments ({', '.join(arguments)}) go with the name of one loss, got "
+            f"{', '.join(names) or 'none'}"
+        )
+    return names, arguments
+
+
 def check_losses(
     names: Sequence[str],
     *,
@@ -71,6 +95,7 @@ def check_losses(
     seed: int,
     only: Sequence[str],
     registry: Registry,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Iterator[ConformanceReport | Uncheckable]:
     """Check losses one after the other, showing on a terminal where it is."""
     with Console(stderr=True).status("") as status:
@@ -83,8 +108,11 @@ def check_losses(
                     seed=seed,
                     minimum=0 if only else MINIMUM,
                     registry=registry,
+                    arguments=arguments,
                 )
             except LplossError as error:
+                if arguments and isinstance(error, ArgumentError | ArgumentValueError):
+                    raise
                 yield Uncheckable(name, f"{error}{origin_of(error)}")
                 continue
             for check in only or CHECKS:

@@ -6,6 +6,7 @@ import copy
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from hypothesis.errors import Flaky
 
@@ -21,7 +22,7 @@ from lploss.registry import Registry, default_registry
 from lploss.testing import global_state
 from lploss.testing.batches import Wish
 from lploss.testing.check import CHECKS, Case, Check, NotApplicable, origin_of, what_failed
-from lploss.testing.report import CheckRecord, ConformanceReport
+from lploss.testing.report import DEFINITION, CheckRecord, ConformanceReport
 from lploss.testing.reproduce import script_of
 from lploss.testing.subject import LossInput, Subject, Target
 
@@ -29,8 +30,28 @@ NUM_EXAMPLES = 25
 MINIMUM = 20
 
 
+# What these find does not depend on the arguments of a loss; that a batch can be put together
+# from its parts, check_split_batch tells of each variant, too, without starting processes.
+_OF_THE_CLASS = (
+    "check_config_paths",
+    "check_derivations",
+    "check_manifest_light",
+    "check_two_processes",
+)
+
+
+class _Variant(NamedTuple):
+    """A loss to check: the example of a class, or one of its variants."""
+
+    subject: Subject
+    loss: Loss
+    inputs: Mapping[str, LossInput]
+
+
 class Conformance:
-    """The checks of one loss, each run when it is asked for, once.
+    """The checks of one loss and its variants, each run when it is asked for, once.
+
+    If `check_definition` fails, no other check is run.
 
     Args:
         target: a loss, its class, its name, or a function without arguments that returns one.
@@ -40,6 +61,7 @@ class Conformance:
         minimum: how many checks must run.
         shrinks: whether a failing example is made as small as possible.
         registry: where names are looked up.
+        arguments: of the example, which alone is checked then; for a name or a class.
 
     Raises:
         LplossError: there is no such loss, or it cannot be built, or no example can be drawn, or
@@ -56,6 +78,7 @@ class Conformance:
         minimum: int = MINIMUM,
         shrinks: bool = True,
         registry: Registry = default_registry,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         if num_examples < 1:
             raise ArgumentValueError(f"examples must be at least 1, got {num_examples}")
@@ -68,13 +91,15 @@ class Conformance:
                 )
         self._num_examples, self._seed = num_examples, seed
         self._minimum, self._shrinks = minimum, shrinks
-        self._subject = Subject.of(target, registry)
-        self._loss: Loss = self._subject.built()
-        # Examples have gaps in predictions, too; check_nan_predictions tries the other mode.
-        self._loss.nan_predictions = "leave_out"
-        self._inputs: Mapping[str, LossInput] = self._subject.inputs()
+        self._subject = Subject.of(target, registry, arguments)
+        subjects = [self._subject, *self._subject.variants()]
+        self._variants = [_Variant(s, s.built(), s.inputs()) for s in subjects]
+        for variant in self._variants:
+            # Examples have gaps in predictions, too; check_nan_predictions tries the other mode.
+            variant.loss.nan_predictions = "leave_out"
         self._records: dict[str, CheckRecord] = {}
-        self._demand_examples()
+        for variant in self._variants:
+            self._demand_examples(variant)
 
     def record(self, name: str) -> CheckRecord:
         """Return what a check found; runs it the first time.
@@ -85,7 +110,7 @@ class Conformance:
         _check_name(name)
         if name not in self._records:
             started = time.perf_counter()
-            record = self._run(CHECKS[name])
+            record = self._run_all(CHECKS[name])
             if name in self._expected:
                 record = self._as_expected(record, self._expected[name])
             self._records[name] = record._replace(seconds=time.perf_counter() - started)
@@ -100,18 +125,25 @@ class Conformance:
         names = list(CHECKS) if checks is None else list(checks)
         for name in names:
             _check_name(name)
+        records = list(map(self.record, names))
+        if self._is_stopped() and DEFINITION not in names:
+            records.insert(0, self.record(DEFINITION))
         return ConformanceReport(
             self._subject.name,
-            tuple(map(self.record, names)),
+            tuple(records),
             self._minimum,
             self._num_examples,
             self._seed,
         )
 
-    def _demand_examples(self) -> None:
+    def _is_stopped(self) -> bool:
+        return DEFINITION in CHECKS and self.record(DEFINITION).status == "failed"
+
+    def _demand_examples(self, variant: _Variant) -> None:
         """Demand that examples can be drawn: else no check could tell anything of the loss."""
+        case = self._case(variant, variant.loss)
         try:
-            self._case(self._loss).for_each(lambda example: None, Wish(optional=True), at_most=1)
+            case.for_each(lambda example: None, Wish(optional=True), at_most=1)
         except LplossError:
             raise
         except Exception as error:
@@ -120,17 +152,32 @@ class Conformance:
                 f"{first_line(error)}{origin_of(error)}"
             ) from error
 
-    def _case(self, loss: Loss) -> Case:
+    def _case(self, variant: _Variant, loss: Loss) -> Case:
         return Case(
-            self._subject, loss, self._inputs, self._num_examples, self._seed, self._shrinks
+            variant.subject, loss, variant.inputs, self._num_examples, self._seed, self._shrinks
         )
 
-    def _run(self, check: Check) -> CheckRecord:
+    def _run_all(self, check: Check) -> CheckRecord:
+        """Run a check on the example, and on its variants until one fails."""
+        if check.name != DEFINITION and self._is_stopped():
+            return CheckRecord(check.name, "not_applicable", f"not run: {DEFINITION} failed")
+        variants = self._variants[:1] if check.name in _OF_THE_CLASS else self._variants
+        records = []
+        for variant in variants:
+            record = self._run(check, variant)
+            if record.status == "failed":
+                label = variant.subject.label
+                message = f"with {label}: {record.message}" if label else record.message
+                return record._replace(message=message)
+            records.append(record)
+        return next((record for record in records if record.was_run), records[0])
+
+    def _run(self, check: Check, variant: _Variant) -> CheckRecord:
         try:
-            loss = copy.deepcopy(self._loss)
+            loss = copy.deepcopy(variant.loss)
         except Exception:
-            loss = self._loss  # check_copies tells
-        case = self._case(loss)
+            loss = variant.loss  # check_copies tells
+        case = self._case(variant, loss)
         try:
             # What a loss leaves behind must not spoil the checks that follow.
             with global_state.kept(), warnings.catch_warnings():
@@ -148,7 +195,7 @@ class Conformance:
             what = "one batch failed and, tried again, passed: the loss is not deterministic"
         else:
             what = what_failed(error)
-        code = self._subject.code
+        code = case.subject.code
         if case.example is not None and case.example.has_nan_predictions:
             code = (*code, f'loss.nan_predictions = "{case.nan_predictions}"')
         script = script_of(code, case.example, case.script or check.shows, case.other)
@@ -181,10 +228,12 @@ def check_loss(
     minimum: int | None = None,
     shrink: bool = True,
     registry: Registry = default_registry,
+    arguments: Mapping[str, Any] | None = None,
 ) -> ConformanceReport:
     """Check all that a loss must do to work in any trainer.
 
     Examples are drawn from the axes and meanings of the loss's inputs, so no test data are needed.
+    A name or a class is checked as its `example`, and then with each of its `variants`.
 
     Args:
         loss: a loss, its class, its name (or ``distribution/name``), or a function without
@@ -198,6 +247,8 @@ def check_loss(
             else none.
         shrink: whether a failing example is made as small as possible, which takes time.
         registry: where names are looked up.
+        arguments: arguments of the loss's constructor; only the loss with these is checked, and
+            none of its variants. They go with a name or a class.
 
     Returns:
         The report: ``.ok``, and ``.records`` of ``(check, status, message, seconds)``.
@@ -224,6 +275,7 @@ def check_loss(
         minimum=minimum,
         shrinks=shrink,
         registry=registry,
+        arguments=arguments,
     )
     return conformance.report(checks)
 

@@ -12,6 +12,10 @@ Status: TypeAlias = Literal["passed", "failed", "not_applicable", "expected_fail
 _STYLES: Mapping[str, str] = {"failed": "bold red", "passed": "green", "not_applicable": "dim"}
 
 
+#: The check without which no other one is run.
+DEFINITION = "check_definition"
+
+
 class CheckRecord(NamedTuple):
     """What one check found.
 
@@ -72,7 +76,8 @@ class ConformanceReport:
     @property
     def too_few(self) -> str | None:
         """What is wrong where fewer checks were run than the minimum."""
-        if self.num_run >= self.minimum:
+        stopped = any(r.check == DEFINITION and r.status == "failed" for r in self.records)
+        if stopped or self.num_run >= self.minimum:
             return None
         return (
             f"only {self.num_run} checks were run, fewer than the minimum of {self.minimum}: a "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, NamedTuple, TypeAlias
 
@@ -143,6 +143,8 @@ class Subject:
         entry: its spec and plugin; ``None`` for a loss that no plugin provides.
         code: Python that builds it.
         registry: where its inputs are looked up.
+        plain: the name by which its class builds it; ``None``: it was handed over as it is.
+        params: arguments that its example is built with.
     """
 
     name: str
@@ -151,10 +153,32 @@ class Subject:
     code: tuple[str, ...]
     entry: Entry[LossSpec] | None = None
     registry: Registry = field(default=default_registry, repr=False)
+    plain: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_of_class(self) -> bool:
+        """Whether its class builds it: only then are all of its arguments known."""
+        return self.plain is not None
+
+    @property
+    def label(self) -> str:
+        """The arguments of its example, for people to read."""
+        return ", ".join(f"{name}={_short(value)}" for name, value in self.params.items())
 
     @classmethod
-    def of(cls, target: Target, registry: Registry = default_registry) -> Subject:
+    def of(
+        cls,
+        target: Target,
+        registry: Registry = default_registry,
+        params: Mapping[str, Any] | None = None,
+    ) -> Subject:
         """Return the subject that a target stands for.
+
+        Args:
+            target: what is checked.
+            registry: where its inputs are looked up.
+            params: arguments of its example, for a name or a class.
 
         Raises:
             LplossError: there is no such loss, or it cannot be built.
@@ -162,7 +186,7 @@ class Subject:
         if isinstance(target, str):
             entry = registry.find(LossSpec, target)
             loaded: type[Loss] = registry.load(LossSpec, target)
-            return cls._of_class(loaded, entry.spec.name, target, entry, registry)
+            return cls._of_class(loaded, entry.spec.name, target, entry, registry, params)
         if isinstance(target, type) and issubclass(target, Loss):
             if inspect.isabstract(target):
                 raise LossDefinitionError(
@@ -175,7 +199,13 @@ class Subject:
                     "check them by name"
                 )
             name = target.loss_names[0]
-            return cls._of_class(target, name, name, _entry_of(target, name, registry), registry)
+            entry_of = _entry_of(target, name, registry)
+            return cls._of_class(target, name, name, entry_of, registry, params)
+        if params:
+            raise ArgumentError(
+                f"arguments ({', '.join(params)}) go with the name or the class of a loss; "
+                f"{target!r} is built already"
+            )
         if isinstance(target, Loss):
             original = target
             return cls(
@@ -202,7 +232,14 @@ class Subject:
         code = subject.code
         if "<" not in function:  # else nothing can import it
             code = (_import_of(target), f"loss = {function}()")
-        return cls(subject.name, subject.cls, subject.build, code, subject.entry, registry)
+
+        def build(**params: Any) -> Loss:
+            if params:
+                return subject.build(**params)
+            loss: Any = target() if is_function else built
+            return copy.deepcopy(built) if loss is built else loss
+
+        return replace(subject, build=build, code=code)
 
     @classmethod
     def _of_class(
@@ -212,20 +249,33 @@ class Subject:
         name: str,
         entry: Entry[LossSpec] | None,
         registry: Registry,
+        params: Mapping[str, Any] | None = None,
     ) -> Subject:
-        def build(**params: Any) -> Loss:
-            return loaded.example(plain, **params)
+        fixed = dict(params or {})
 
-        example = f"{loaded.__qualname__}.example({plain!r})"
+        def build(**params: Any) -> Loss:
+            return loaded.example(plain, **{**fixed, **params})
+
+        arguments = "".join(f", {key}={_short(value)}" for key, value in fixed.items())
+        example = f"{loaded.__qualname__}.example({plain!r}{arguments})"
         code: tuple[str, ...]
         if entry is not None:
             found = f"lploss.load_loss({entry.qualified_name!r})"
-            code = ("import lploss", f"loss = {found}.example({plain!r})")
+            code = ("import lploss", f"loss = {found}.example({plain!r}{arguments})")
         elif "<" in loaded.__qualname__:  # nothing can import it
             code = (f"loss = ...  # {example}",)
         else:
             code = (_import_of(loaded), f"loss = {example}")
-        return cls(name, loaded, build, code, entry, registry)
+        return cls(name, loaded, build, code, entry, registry, plain, fixed)
+
+    def variants(self) -> list[Subject]:
+        """Return the loss with each of the arguments that its class calls a variant."""
+        if self.plain is None or self.params:
+            return []
+        return [
+            self._of_class(self.cls, self.plain, self.name, self.entry, self.registry, params)
+            for params in self.cls.variants(self.plain)
+        ]
 
     def built(self) -> Loss:
         """Build the loss, or say what it takes to do so.
@@ -349,6 +399,11 @@ def _entry_of(cls: type[Loss], name: str, registry: Registry) -> Entry[LossSpec]
 
 def _import_of(target: Callable[..., Any]) -> str:
     return f"from {target.__module__} import {target.__qualname__.partition('.')[0]}"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 and not text.startswith("<") else "..."
 
 
 def _one_line(loss: Loss) -> str:

@@ -88,6 +88,11 @@ class PairwiseProjectionsLoss(Loss):
                 )
         self.unit_scale = unit_scale
 
+    @classmethod
+    def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return arguments that take other paths through the loss."""
+        return [{"unit_scale": "auto"}, {"unit_scale": 2.5}]
+
     def remove_nans(
         self,
         keypoints_targ_3d: Float[Tensor, "batch num_keypoints 3"],
@@ -187,6 +192,11 @@ class ReprojectionHeatmapLoss(Loss):
                 f"loss {self.loss_name!r}: sigma must be above 0, got {sigma!r}"
             )
 
+    @classmethod
+    def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return arguments that take other paths through the loss."""
+        return [{"downsample_factor": 1, "sigma": 2.0}]
+
     def remove_nans(
         self,
         heatmaps_targ: Float[Tensor, "batch views_x_num_keypoints heatmap_height heatmap_width"],
@@ -269,6 +279,11 @@ class MultiviewReprojectionLoss(Loss):
     ) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight, nan_predictions=nan_predictions)
         self.prob_threshold = self._number("prob_threshold", prob_threshold, 0.0, 1.0)
+
+    @classmethod
+    def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return arguments that take other paths through the loss."""
+        return [{"prob_threshold": 0.5}]
 
     def remove_nans(
         self,

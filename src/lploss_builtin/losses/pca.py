@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -280,6 +281,31 @@ class PCALoss(Loss):
         fitted = {"data_module": poses, "mirrored_column_matches": [[0, 1], [2, 3]]}
         return cls.create(name, **{"epsilon": 0.0, **fitted, **params})
 
+    @classmethod
+    def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return arguments for each way of centring, of choosing columns, and of fitting."""
+        if name == "pca_singleview":
+            return [
+                {"centering_method": "mean", "components_to_keep": 2},
+                {"centering_method": "median", "columns_for_singleview_pca": [0, 2, 3]},
+            ]
+        # Two cameras far away, at a right angle.
+        intrinsics = torch.tensor([[1e5, 0.0, 128.0], [0.0, 1e5, 128.0], [0.0, 0.0, 1.0]])
+        ahead = torch.eye(3, 4)
+        aside = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
+        ahead[2, 3] = aside[2, 3] = 1000.0
+        cameras = Cameras(
+            intrinsics.expand(2, 3, 3),
+            torch.stack([ahead, aside]),
+            image_sizes=2 * ((256, 256),),
+        )
+        matches = [[0], [0]]  # without labels, batches may have any number of keypoints
+        calibrated = {"calibration": cameras, "mirrored_column_matches": matches}
+        return [
+            {"data_module": None, **calibrated},
+            {"epsilon": None, "empirical_epsilon_percentile": 50.0},
+        ]
+
     @property
     def axis_sizes(self) -> Mapping[str, int]:
         """The number of keypoints of the labels."""
@@ -334,7 +360,10 @@ class PCALoss(Loss):
         if self.centering_method == "mean":
             return self._without_mean(rows)
         points = keypoints.split_xy(rows)
-        centre = points.quantile(0.5, dim=1, keepdim=True)
+        # Not Tensor.quantile, which refuses a batch of no frames.
+        ordered = points.sort(dim=1).values
+        middle = (points.shape[1] - 1) / 2
+        centre = ordered[:, [math.floor(middle), math.ceil(middle)]].mean(dim=1, keepdim=True)
         return rearrange(points - centre, "batch k xy -> batch (k xy)")
 
     def _errors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -34,6 +35,11 @@ class _TemporalLoss(Loss):
     ) -> None:
         super().__init__(epsilon=epsilon, log_weight=log_weight, nan_predictions=nan_predictions)
         self.prob_threshold = self._number("prob_threshold", prob_threshold, 0.0, 1.0)
+
+    @classmethod
+    def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return arguments that take other paths through the loss."""
+        return [{"prob_threshold": 0.5}]
 
     def _left_out(
         self,

@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lploss import UnknownLossError, cli
+from lploss.errors import ArgumentError
 from lploss.registry import default_registry
-from lploss.testing.command import names_to_check
+from lploss.testing.command import names_and_arguments, names_to_check
 
 QUICK = ("--only", "check_logs", "--only", "check_weight_once", "--examples", "2")
 
@@ -75,3 +76,28 @@ def test_all_losses_of_a_distribution_are_asked_for_by_its_name():
         names_to_check((), "acme", default_registry)
     assert str(caught.value) == "the distribution 'acme' has no loss. These have: lploss."
     assert names_to_check(["rmse", "rmse"], "lploss", default_registry) == ["lploss/rmse"]
+
+
+def test_arguments_are_read_as_a_config_reads_them():
+    given = ["temporal", "epsilon=20", "prob_threshold=0.5", "names=[nose, tail]", "method=null"]
+    assert names_and_arguments(given) == (
+        ["temporal"],
+        {"epsilon": 20, "prob_threshold": 0.5, "names": ["nose", "tail"], "method": None},
+    )
+    for wrong in (["epsilon=20"], ["temporal", "rmse", "epsilon=20"]):
+        with pytest.raises(ArgumentError, match=r"arguments \(epsilon\) go with the name of one"):
+            names_and_arguments(wrong)
+    with pytest.raises(ArgumentError, match=r"'names=\[nose' cannot be read as key=value"):
+        names_and_arguments(["temporal", "names=[nose"])
+
+
+def test_a_loss_is_checked_with_the_arguments_that_are_given():
+    done = check("temporal", "prob_threshold=0.5", *QUICK)
+    assert (done.exit_code, "2 passed" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("argument", ["prob_treshold=0.5", "prob_threshold=2"])
+def test_arguments_that_the_loss_refuses_are_wrong_usage(argument, capsys):
+    done = check("temporal", argument, *QUICK)
+    assert done.exit_code == 2
+    assert argument.partition("=")[0] in done.output

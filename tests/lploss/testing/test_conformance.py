@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lploss import Loss, Properties
 from lploss.errors import (
+    ArgumentError,
     ArgumentValueError,
     LossDefinitionError,
     UnknownLossError,
@@ -115,6 +116,7 @@ def test_a_sound_loss_passes_what_applies(few_checks: None) -> None:
     assert [record.check for record in report.records] == list(conformance_module.CHECKS)
     assert {record.status for record in report.records} == {"passed", "not_applicable"}
     assert {record.check for record in report.records if not record.was_run} == {
+        "check_config_paths",
         "check_constants",
         "check_derivations",
         "check_duplicated_keypoints",
@@ -164,7 +166,11 @@ def test_a_loss_may_be_any_that_can_be_built(site: Site) -> None:
         check_loss("acme_distance", registry=site.registry())
 
 
-def test_as_many_examples_as_asked_for_are_tried_from_the_seed() -> None:
+def test_as_many_examples_as_asked_for_are_tried_from_the_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conformance_module, "CHECKS", {"check_scalar": CHECKS["check_scalar"]})
+
     class Counting(Drift):
         loss_name = "counting"
         seen: list[tuple[float, ...]] = []  # noqa: RUF012  # for all copies of the loss
@@ -261,6 +267,75 @@ def test_a_loss_that_cannot_be_built_is_an_error_and_no_report() -> None:
         check_loss(NeedsLengths)
 
 
+# ---------------------------------------------------------------- variants
+
+
+class Optional(Drift):
+    """Has a bug that one option alone shows."""
+
+    loss_name = "optional"
+
+    def __init__(self, *, rooted=False, scale=1.0, epsilon=0.0, log_weight=0.0):
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.rooted, self.scale = rooted, self._number("scale", scale)
+
+    def compute_loss(self, keypoints_pred):
+        size = self.scale * keypoints_pred.abs()
+        return (size - size.detach()).sqrt() if self.rooted else size
+
+
+class WithVariants(Optional):
+    """Names the options."""
+
+    loss_name = "with_variants"
+
+    @classmethod
+    def variants(cls, name):
+        return [{"scale": 2.0}, {"rooted": True}]
+
+
+def test_a_bug_of_a_variant_is_found_and_its_arguments_are_named() -> None:
+    check = "check_gradients_finite"
+    assert only(Optional, check).status == "passed"
+    record = only(WithVariants, check)
+    assert record.status == "failed"
+    assert record.message.startswith("with rooted=True: the gradient for keypoints_pred must be")
+    assert ".example('with_variants', rooted=True)" in record.message
+    assert only(WithVariants(), check).status == "passed"
+
+
+def test_only_the_arguments_that_are_given_are_checked() -> None:
+    check = "check_gradients_finite"
+    assert only(WithVariants, check, arguments={"scale": 3.0}).status == "passed"
+    assert only(Optional, check, arguments={"rooted": True}).status == "failed"
+    with pytest.raises(ArgumentError, match=r"arguments \(scale\) go with the name or the class"):
+        check_loss(Optional(), checks=[check], arguments={"scale": 3.0})
+
+
+class Refitted(Drift):
+    """Is fitted to labels, and computes by an argument that no checkpoint holds."""
+
+    loss_name = "refitted"
+
+    def __init__(self, data_module=None, *, power=1, epsilon=0.0, log_weight=0.0):
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
+        self.power = self._number("power", power)
+        self.register_buffer("centre", torch.tensor(0.0 if data_module is None else data_module))
+
+    @classmethod
+    def example(cls, name, /, **params):
+        return cls(**{"data_module": 3.0, **params})
+
+    def compute_loss(self, keypoints_pred):
+        return (keypoints_pred - self.centre).abs() ** self.power
+
+
+@pytest.mark.parametrize("build", [Refitted(5.0, power=3), lambda: Refitted(5.0, power=3)])
+def test_a_loss_is_restored_into_one_of_the_same_arguments(build: object) -> None:
+    assert only(build, "check_state_dict").status == "passed"
+    assert only(Refitted, "check_state_dict", arguments={"power": 2}).status == "passed"
+
+
 # ---------------------------------------------------------------- expected failures
 
 
@@ -339,7 +414,7 @@ def test_the_same_seed_finds_the_same_example() -> None:
 
 
 def test_an_error_that_a_loss_raises_is_a_failure_and_says_where() -> None:
-    record = only(Raising, "check_scalar")
+    record = only(Raising, "check_definition")
     assert record.status == "failed"
     what, where, *_ = record.message.splitlines()
     assert what == "it raised ValueError: no luck"
@@ -348,7 +423,7 @@ def test_an_error_that_a_loss_raises_is_a_failure_and_says_where() -> None:
 
 
 def test_an_error_of_torch_is_told_with_the_line_of_the_loss() -> None:
-    record = only(RaisingInTorch, "check_scalar", examples=50)
+    record = only(RaisingInTorch, "check_definition", examples=50)
     what, where, *_ = record.message.splitlines()
     assert what.startswith("it raised RuntimeError: ")
     assert "mat1 and mat2 shapes cannot be multiplied" in what

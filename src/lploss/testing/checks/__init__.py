@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # The order of the imports is that of the checks.
 # ruff: noqa: I001
+from lploss.testing.checks import definition as definition
 from lploss.testing.checks import values as values
 from lploss.testing.checks import gradients as gradients
 from lploss.testing.checks import invalid as invalid

@@ -6,6 +6,7 @@ import inspect
 import math
 from typing import Any
 
+from lploss.config import unknown_key
 from lploss.errors import ArgumentError, ArgumentValueError, LplossError
 from lploss.loss import parameters_of
 from lploss.testing.check import Case, NotApplicable, check, fail
@@ -41,9 +42,25 @@ def check_arguments(case: Case) -> None:
     for name in ("epsilon", "log_weight"):
         if name not in known:
             fail(f"the constructor must take {name}, as those of all losses do")
-        loss = case.subject.build(**{name: 0.75})
-        if getattr(loss, name).ndim or getattr(loss, name).item() != 0.75:
-            fail(f"{name}=0.75 must be kept, the loss has {getattr(loss, name)}")
+    loss = case.subject.build(log_weight=0.75)
+    if loss.log_weight.item() != 0.75:
+        fail(f"log_weight=0.75 must be kept, the loss has {loss.log_weight}")
+
+
+@check(
+    why="A parameter that is filled from a misspelled key of the config is never filled, and the "
+    "loss runs with its default.",
+    mend="Write each path of config_paths as the config has it, such as data.keypoint_names.",
+    shows="print(type(loss).config_paths)",
+)
+def check_config_paths(case: Case) -> None:
+    paths = case.subject.cls.config_paths
+    if not paths:
+        raise NotApplicable("the class states no config_paths")
+    case.script = "print(type(loss).config_paths)"
+    for parameter, path in paths.items():
+        if problem := unknown_key(path):
+            fail(f"config_paths[{parameter!r}] is {path!r}: {problem}")
 
 
 def _is_number(parameter: inspect.Parameter) -> bool:

@@ -168,7 +168,7 @@ def _readout(derivation: Derivation) -> Loss:
     members = {"remove_nans": remove_nans, "compute_loss": compute_loss}
     stated = {"loss_name": "readout", "kind": "unsupervised"}
     made: type[Loss] = type("Readout", (Loss,), {**members, **stated})
-    return made()
+    return made(nan_predictions="leave_out")
 
 
 def _script(derivation: Derivation) -> str:

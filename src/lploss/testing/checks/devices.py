@@ -5,7 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from lploss.testing.batches import Example, Gaps, Likeness, Wish
-from lploss.testing.check import Case, CheckFailure, NotApplicable, check, fail, with_gradients
+from lploss.testing.check import (
+    Case,
+    CheckFailure,
+    NotApplicable,
+    check,
+    fail,
+    origin_of,
+    with_gradients,
+)
 
 # Tensors of the device "meta" have shapes and no values.
 _MESSAGE = (
@@ -49,7 +57,8 @@ def check_no_synchronisation(case: Case) -> None:
                 raise NotApplicable(
                     f"torch cannot run one of its operations without values: {_first(error)}"
                 ) from error
-            raise CheckFailure(_MESSAGE.format(type(error).__name__, _first(error))) from error
+            message = _MESSAGE.format(type(error).__name__, _first(error))
+            raise CheckFailure(f"{message}{origin_of(error)}") from error
         for entry in result.logs:
             value = entry.get("value") if isinstance(entry, dict) else None
             # That it is a tensor, check_logs demands.

@@ -35,12 +35,15 @@ def check_weight_once(case: Case) -> None:
 @check(
     why="Epsilon says which errors are too small to be worth anything; ignored in silence, it "
     "misleads whoever tunes it.",
-    mend="Do not override rectify_epsilon, and let compute_loss return values of at least 0.",
+    mend="Hand epsilon on to `Loss.__init__`, do not override rectify_epsilon, and let "
+    "compute_loss return values of at least 0.",
     shows="""for epsilon in (0.0, 1.0, 1e9):
     loss.epsilon = torch.tensor(epsilon)
     print(loss.elementwise(**batch))""",
 )
 def check_epsilon(case: Case) -> None:
+    _demand_kept(case)
+
     def body(example: Example) -> None:
         batch = example.batch
         whole = case.copy(epsilon=0.0).elementwise(**batch)
@@ -76,6 +79,21 @@ def check_epsilon(case: Case) -> None:
             )
 
     case.for_each(body)
+
+
+def _demand_kept(case: Case) -> None:
+    """Demand that the constructor keeps its epsilon."""
+    try:
+        loss = case.subject.build(epsilon=0.75)
+    except Exception:
+        return  # check_arguments tells
+    case.script = "print(type(loss).example(loss.loss_name, epsilon=0.75).epsilon)"
+    if loss.epsilon.ndim or loss.epsilon.item() != 0.75:
+        fail(
+            f"epsilon=0.75 must be kept by the constructor, the loss has {show(loss.epsilon)}; if "
+            "`example` is overridden, it must hand its params on"
+        )
+    case.script = None
 
 
 def _computed(case: Case, example: Example) -> torch.Tensor | None:

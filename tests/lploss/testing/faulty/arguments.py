@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from lploss.errors import ArgumentValueError
-from tests.lploss.testing.faulty.fault import faulty
+from tests.lploss.testing.faulty.fault import because, faulty
 from tests.lploss.testing.faulty.sound import Distance
 
 
-@faulty("check_arguments")
+@faulty(
+    "check_arguments",
+    also=because("epsilon is among them", "check_epsilon"),
+)
 class SwallowsArguments(Distance):
     """Takes all arguments, and hands none on."""
 
@@ -41,6 +44,27 @@ class HasNoEpsilon(Distance):
 
     def __init__(self, *, log_weight: float = 0.0) -> None:
         super().__init__(log_weight=log_weight)
+
+
+@faulty(
+    "check_epsilon",
+    also=because("what is dropped is not looked at", "check_arguments"),
+)
+class DropsEpsilon(Distance):
+    """Takes an epsilon, and does not hand it on."""
+
+    def __init__(self, *, epsilon: float = 0.0, log_weight: float = 0.0) -> None:
+        super().__init__(log_weight=log_weight)
+
+
+@faulty("check_config_paths")
+class MisspelledPath(Distance):
+    """Takes a parameter from a key that no config has."""
+
+    config_paths: ClassVar[dict[str, str]] = {"names": "data.keypoint_nams"}
+
+    def __init__(self, names: Any = None, *, epsilon=0.0, log_weight: float = 0.0) -> None:
+        super().__init__(epsilon=epsilon, log_weight=log_weight)
 
 
 @faulty("check_arguments")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lploss import LossResult, MissingInputError
 from tests.lploss.testing.faulty.fault import TRIED, because, faulty
-from tests.lploss.testing.faulty.sound import Distance, Keypoints
+from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints
 
 if TYPE_CHECKING:
     from tests.lploss.testing.faulty.sound import Keypoints as OnlyForTypeCheckers
@@ -89,7 +89,7 @@ class AnnotatedByWhatIsNotThere(Distance):
         return super().compute_loss(keypoints_targ, keypoints_pred)
 
 
-@faulty("check_annotations")
+@faulty("check_definition")
 class ReturnsSomethingElse(Distance):
     """Returns other axes than it says."""
 
@@ -97,6 +97,33 @@ class ReturnsSomethingElse(Distance):
         self, keypoints_targ: Keypoints, keypoints_pred: Keypoints
     ) -> Float[Tensor, "batch two_x_num_keypoints"]:
         return super().compute_loss(keypoints_targ, keypoints_pred)
+
+
+@faulty("check_definition")
+class ReturnsTheWrongShape(Distance):
+    """Returns one value a frame, and masks of one a keypoint."""
+
+    def compute_loss(
+        self, keypoints_targ: Keypoints, keypoints_pred: Keypoints
+    ) -> Float[Tensor, "batch num_keypoints"]:
+        return super().compute_loss(keypoints_targ, keypoints_pred).sum(dim=1)
+
+
+@faulty("check_definition")
+class MasksOfTheWrongShape(Distance):
+    """Leaves out coordinates where the elements are keypoints."""
+
+    def remove_nans(self, keypoints_targ: Keypoints, keypoints_pred: Keypoints) -> Cleaned:
+        cleaned, _ = super().remove_nans(keypoints_targ, keypoints_pred)
+        return cleaned, keypoints_targ.isfinite() & keypoints_pred.isfinite()
+
+
+@faulty("check_definition")
+class RaisesAlways(Distance):
+    """Multiplies what does not fit."""
+
+    def between(self, targ: Tensor, pred: Tensor) -> Tensor:
+        return super().between(targ, pred) @ torch.ones(7)
 
 
 @faulty("check_annotations")

@@ -60,6 +60,7 @@ TRIED = (
     "check_zero_at_target",
     "check_gradients_finite",
     "check_gradcheck",
+    "check_constants",
     "check_nothing_valid",
     "check_empty_batch",
     "check_one_frame",
@@ -107,6 +108,7 @@ COMPARED = (
 #: And the ones that differentiate.
 DIFFERENTIATED = (
     "check_autocast",
+    "check_constants",
     "check_deterministic",
     "check_empty_batch",
     "check_gradcheck",
