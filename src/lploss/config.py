@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lploss.errors import ConfigError, did_you_mean
+from lploss.reading import check_file, reading
 from lploss.schema import RETIRED, Config
 
 _MISSING = "???"
@@ -45,6 +47,14 @@ def load_config(
         >>> load_config({"model": {"losses_to_use": ["temporal"]}}).model.losses_to_use
         ['temporal']
     """
+    name = source if isinstance(source, str | PathLike) else ""
+    with reading(f"the config {name}".rstrip(), error=ConfigError):
+        return _load_config(source, overrides)
+
+
+def _load_config(
+    source: str | PathLike[str] | Mapping[str, Any] | DictConfig | None, overrides: Sequence[str]
+) -> DictConfig:
     if isinstance(source, str | PathLike):
         raw, tree, name = _read(Path(source))
     elif source is None or isinstance(source, Mapping | DictConfig):
@@ -137,21 +147,28 @@ def _first_line(error: Exception) -> str:
 
 
 def _read(path: Path) -> tuple[DictConfig, yaml.Node | None, str]:
+    check_file(path, "the config", ConfigError)
+    if path.stat().st_size > _MOST_BYTES:
+        raise ConfigError(
+            f"the config {path} has {path.stat().st_size} bytes, expected at most {_MOST_BYTES}"
+        )
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"the config {path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the config {path} is no text: {error}") from error
-    try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         if tree is not None and not isinstance(tree, yaml.MappingNode):
             came = "a list" if isinstance(tree, yaml.SequenceNode) else repr(tree.value)
             raise ConfigError(
                 f"{path} must hold sections such as `data:` and `losses:`, got {came}"
             )
+        if tree is not None and _num_values(tree, {}) > _MOST_VALUES:
+            raise ConfigError(
+                f"{path} holds more than {_MOST_VALUES} values, or one that contains itself, "
+                "because its aliases (*name) are nested. Write the values out."
+            )
         text = _with_quotes(text, tree, Config)
         return _created(text if tree else {}, tree, str(path)), tree, str(path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the config {path} is no text: {error}") from error
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: {error.problem}") from error
@@ -229,6 +246,23 @@ def _check_texts(values: Any, annotation: Any, key: str = "") -> None:
     elif isinstance(values, list):
         for index, value in enumerate(values):
             _check_texts(value, _annotation_of(annotation), f"{key}[{index}]")
+
+
+_MOST_BYTES = 1 << 18
+_MOST_VALUES = 100_000
+
+
+def _num_values(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return how many values a tree holds when its aliases are written out, maybe infinitely."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # while the values inside are counted
+        inside = (
+            chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        )
+        known[id(node)] = 1 + sum(_num_values(value, known) for value in inside)
+    return known[id(node)]
 
 
 def _merged(base: DictConfig, update: DictConfig, tree: yaml.Node | None, name: str) -> DictConfig:

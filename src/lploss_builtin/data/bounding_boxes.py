@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from lploss.errors import DataError, did_you_mean, first_line
+from lploss.errors import DataError, did_you_mean
+from lploss.reading import check_file, reading
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.project_findings import UNUSABLE_FILES, Findings, Kind
 
@@ -38,13 +39,9 @@ def read_boxes(path: Path) -> Mapping[str, Float64[np.ndarray, "4"]]:
         DataError: the file cannot be read, lacks a column, or holds something that is no number.
     """
     pandas = require("pandas", "train", "to read bounding boxes")
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}")
-    try:
+    check_file(path)
+    with reading(path, "as a file of bounding boxes"):
         table = pandas.read_csv(path, index_col=0, dtype=dict.fromkeys(_COLUMNS, "float64"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is no file of bounding boxes: {first_line(error)}") from error
     if lacking := [column for column in _COLUMNS if column not in table.columns]:
         found = ", ".join(map(str, table.columns)) or "none"
         hint = did_you_mean(lacking[0], map(str, table.columns))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
+from lploss.reading import check_file, reading
+from lploss_builtin.data.image_folders import natural
 from lploss_builtin.data.view_names import session_of as session_of
 from lploss_builtin.ops.geometry import Cameras
 
@@ -63,7 +65,13 @@ def read_calibration(path: str | PathLike[str]) -> Cameras:
         ('top',)
     """
     path = Path(path)
-    found = sorted(_cameras(path, _read(path)), key=lambda camera: _natural(camera[0]))
+    check_file(path, "the calibration")
+    with reading(path, "as a calibration"):
+        return _read(path)
+
+
+def _read(path: Path) -> Cameras:
+    found = sorted(_cameras(path, _content(path)), key=lambda camera: natural(camera[0]))
     if not found:
         raise DataError(
             f"{path} holds no camera. Expected a table for each, such as [cam_0] or [cameras.0], "
@@ -115,7 +123,7 @@ def find_calibration(folder: str | PathLike[str], session: str | None = None) ->
     if session is not None:
         places.insert(0, of_sessions / f"{session}.toml")
     for place in places:
-        if place.is_file():
+        if place.exists() or place.is_symlink():
             return place
     hint = did_you_mean(session or "", [path.stem for path in of_sessions.glob("*.toml")])
     of = f" of session {session!r}" if session is not None else ""
@@ -124,18 +132,25 @@ def find_calibration(folder: str | PathLike[str], session: str | None = None) ->
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise DataError(f"the calibration {path} {what}")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+def _content(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MOST_BYTES:
         raise DataError(
-            f"{path} is no TOML: {error}. Expected a calibration of Anipose or caliscope."
-        ) from error
+            f"{path} has {path.stat().st_size} bytes, a calibration at most {_MOST_BYTES}. "
+            f"{_EXPECTED}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        # The time that tomllib takes grows with the square of the number of dots in a key.
+        if any(part.count(".") > _MOST_DOTS for part in re.split(r"[=,\[\]{}\n]", text)):
+            raise DataError(f"{path} holds a key of more than {_MOST_DOTS} parts. {_EXPECTED}")
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no TOML: {error}. {_EXPECTED}") from error
+
+
+_EXPECTED = "Expected a calibration of Anipose or caliscope."
+_MOST_BYTES = 1 << 20
+_MOST_DOTS = 100
 
 
 def _cameras(path: Path, content: _Table) -> Iterator[tuple[str, _Table]]:
@@ -156,12 +171,6 @@ def _cameras(path: Path, content: _Table) -> Iterator[tuple[str, _Table]]:
             raise DataError(
                 f"{path}: {label} must be a table with {', '.join(_REQUIRED)}, got {table!r}"
             )
-
-
-def _natural(label: str) -> list[str | int]:
-    """Return a key that puts ``cam_2`` before ``cam_10``."""
-    parts = re.split(r"(\d+)", label)
-    return [int(part) if part.isdigit() else part for part in parts]
 
 
 def _check(path: Path, label: str, table: _Table) -> None:

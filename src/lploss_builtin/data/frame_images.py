@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from lploss.errors import DataError
+from lploss.reading import check_file, reading
 
 # More threads than cores do not help: what they wait for is the decoder.
 NUM_THREADS = min(16, (os.cpu_count() or 1) + 4)
@@ -56,16 +57,9 @@ def read_image(
     Raises:
         DataError: the file is missing or damaged, or the box is not within the image.
     """
-    try:
-        with Image.open(path) as file:
-            _check_mode(file)
-            image = _in_8_bits(file)
-    except FileNotFoundError as error:
-        raise DataError(f"the image {path} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # PIL names the file again in some of its errors.
-        reason = "it holds no image" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"the image {path} cannot be read: {reason}") from error
+    check_file(path, "the image")
+    with reading(f"the image {path}"), _opened(path) as file:
+        image = _in_8_bits(file)
     corners = None if box is None else _corners(path, box, image)
     height, width = image_size
     resized = image.resize((width, height), Image.Resampling.BILINEAR, box=corners)
@@ -73,21 +67,28 @@ def read_image(
 
 
 def _size_or_error(path: Path) -> ImageSize | DataError | None:
-    try:
-        with Image.open(path) as file:
-            _check_mode(file)
-            return file.height, file.width
-    except FileNotFoundError:
+    if not (path.exists() or path.is_symlink()):
         return None
-    except UnidentifiedImageError:
-        return DataError(f"{path}: it holds no image")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return DataError(f"{path}: {error}")
+    try:
+        check_file(path)
+        with reading(path), _opened(path) as file:
+            return file.height, file.width
+    except DataError as error:
+        return error
 
 
-def _check_mode(file: Image.Image) -> None:
+def _opened(path: Path) -> Image.Image:
+    try:
+        file = Image.open(path)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} cannot be read: it holds no image") from error
     if file.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, expected 8 or 16 bits a channel")
+        file.close()
+        raise DataError(
+            f"{path} cannot be read: its pixels are floating-point numbers, expected 8 or 16 bits "
+            "a channel"
+        )
+    return file
 
 
 def _in_8_bits(file: Image.Image) -> Image.Image:

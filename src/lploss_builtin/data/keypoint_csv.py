@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError
+from lploss.reading import reading
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_columns import (
     LEVELS,
@@ -84,13 +85,13 @@ class CsvSource(KeypointSource):
         found = [(k, at) for k, at in enumerate(self.columns.visible) if at is not None]
         if not found:
             return None
-        with self.path.open("rb") as file:
+        with reading(self.path), self.path.open("rb") as file:
             rows = list(islice(self._lines(file), len(LEVELS), None))
-        for line in rows:
-            self._check_width(line)
-        keypoints, positions = zip(*found, strict=True)
-        values = np.full((len(rows), len(self.columns.visible)), np.nan)
-        values[:, list(keypoints)] = self._numbers(rows, positions)
+            for line in rows:
+                self._check_width(line)
+            keypoints, positions = zip(*found, strict=True)
+            values = np.full((len(rows), len(self.columns.visible)), np.nan)
+            values[:, list(keypoints)] = self._numbers(rows, positions)
         return values
 
     def _lines(self, file: io.BufferedReader) -> Iterator[_Line]:

@@ -8,6 +8,7 @@ can build numbers, text, tuples and lists, and nothing else. Columns of pickled 
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import pickletools
 from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +194,7 @@ def _table(path: Path, file: Any) -> _Table:
         found = f"{len(groups)}: {', '.join(groups)}" if groups else "none"
         raise DataError(f"{path}: {_NEITHER}; found {found}")
     [(key, group)] = groups.items()
-    kind = _text(group.attrs["pandas_type"])
+    kind = _text(_attribute(path, group, "pandas_type"))
     if kind == "frame":
         return _fixed_table(path, group)
     if kind == "frame_table":
@@ -207,11 +208,11 @@ def _fixed_table(path: Path, group: Any) -> _Table:
     index, num_frames = _axis(path, group, "axis1")
     positions = {column: position for position, column in enumerate(columns)}
     blocks = []
-    for number in range(int(group.attrs["nblocks"])):
+    for number in range(int(_attribute(path, group, "nblocks"))):
         chosen = _column_names(path, group, f"block{number}_items")
         values = _dataset(path, group, f"block{number}_values")
-        is_turned = not values.attrs.get("transposed", False)
-        unusable = _why_unusable(values.dtype, _text(values.attrs.get("value_type", "")))
+        is_turned = not _attribute(path, values, "transposed", False)
+        unusable = _why_unusable(values.dtype, _text(_attribute(path, values, "value_type", "")))
         shape = values.shape[::-1] if is_turned else values.shape
         if num_frames and not unusable and shape != (num_frames, len(chosen)):
             raise DataError(
@@ -228,7 +229,7 @@ def _appendable_table(path: Path, group: Any) -> _Table:
     rows = _dataset(path, group, "table")
     columns = [
         column
-        for _, axis in _unpickled(path, group.attrs["non_index_axes"])
+        for _, axis in _unpickled(path, _attribute(path, group, "non_index_axes"))
         for column in _texts(axis)
     ]
     positions = {column: position for position, column in enumerate(columns)}
@@ -236,11 +237,13 @@ def _appendable_table(path: Path, group: Any) -> _Table:
     for field in rows.dtype.names or ():
         if field == "index":
             continue
-        stored = _text(rows.attrs.get(f"{field}_dtype", ""))
-        at = [positions[c] for c in _texts(_unpickled(path, rows.attrs[f"{field}_kind"]))]
+        stored = _text(_attribute(path, rows, f"{field}_dtype", ""))
+        at = [
+            positions[c] for c in _texts(_unpickled(path, _attribute(path, rows, f"{field}_kind")))
+        ]
         unusable = _why_unusable(rows.dtype[field].base, stored)
         blocks.append(_Block(rows, field, tuple(at), unusable))
-    kind = _text(rows.attrs["index_kind"])
+    kind = _text(_attribute(path, rows, "index_kind"))
 
     def index(start: int, stop: int) -> list[list[Any]]:
         return [_entries(path, rows[start:stop]["index"], kind)]
@@ -255,17 +258,19 @@ def _column_names(path: Path, group: Any, name: str) -> list[tuple[str, ...]]:
 
 def _axis(path: Path, group: Any, name: str) -> tuple[Callable[[int, int], list[list[Any]]], int]:
     """Return the entries along an axis of a table in the format ``fixed``, and their number."""
-    if _text(group.attrs[f"{name}_variety"]) != "multi":
+    if _text(_attribute(path, group, f"{name}_variety")) != "multi":
         entries = _dataset(path, group, name)
-        kind = _text(entries.attrs["kind"])
+        kind = _text(_attribute(path, entries, "kind"))
         # pandas writes one row for an axis without any, and says so beside it.
         number = 0 if "shape" in entries.attrs else len(entries)
         return lambda start, stop: [_entries(path, entries[start:stop], kind)], number
     levels, codes = [], []
-    for level in range(int(group.attrs[f"{name}_nlevels"])):
+    for level in range(int(_attribute(path, group, f"{name}_nlevels"))):
         entries = _dataset(path, group, f"{name}_level{level}")
         is_empty = "shape" in entries.attrs
-        levels.append([] if is_empty else _entries(path, entries[:], _text(entries.attrs["kind"])))
+        levels.append(
+            [] if is_empty else _entries(path, entries[:], _text(_attribute(path, entries, "kind")))
+        )
         codes.append(_dataset(path, group, f"{name}_label{level}"))
 
     def index(start: int, stop: int) -> list[list[Any]]:
@@ -317,6 +322,54 @@ def _dataset(path: Path, group: Any, name: str) -> Any:
             f"file of {path.stat().st_size} bytes. The file may be damaged."
         )
     return found
+
+
+def _attribute(path: Path, item: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute, which must be there unless there is a default for it."""
+    if name not in item.attrs and default is not None:
+        return default
+    if item.attrs.get_id(name).dtype.kind == "O":
+        check_heaps(path)
+    return item.attrs[name]
+
+
+def check_heaps(path: Path) -> None:
+    """Check the heaps of an HDF5 file, which hold its text of variable length.
+
+    The HDF5 library reads a damaged heap without end.
+
+    Raises:
+        DataError: a heap is damaged.
+    """
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(_HEAP)
+        while start >= 0:
+            if not _is_whole_heap(data, start):
+                raise DataError(f"{path} cannot be read as HDF5: its text is damaged")
+            start = data.find(_HEAP, start + 1)
+
+
+_HEAP = b"GCOL\x01"
+
+
+def _is_whole_heap(data: mmap.mmap, start: int) -> bool:
+    """Walk through a heap: 16 bytes of header, then objects with 16 bytes of header each."""
+    if start + 16 > len(data):
+        return False
+    place, stop = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
+    if stop > len(data):
+        return False
+    while place + 16 <= stop:
+        number = int.from_bytes(data[place : place + 2], "little")
+        size = int.from_bytes(data[place + 8 : place + 16], "little")
+        # Number 0 is free space, whose size includes the header; others fill up 8 bytes.
+        step = 16 + -(-size // 8) * 8 if number else size
+        if step < 16 or place + step > stop:
+            return False
+        place += step
+    return True
 
 
 def _text(value: Any) -> str:
@@ -389,7 +442,10 @@ class SleapAnalysisSource(KeypointSource):
     def __init__(self, path: Path) -> None:
         self.path = path
         with _open(path) as file:
-            nodes = _dataset(path, file, "node_names")[:].tolist()
+            nodes = _dataset(path, file, "node_names")
+            if nodes.dtype.kind == "O":
+                check_heaps(path)
+            nodes = nodes[:].tolist()
             if not all(isinstance(node, bytes | str) for node in nodes):
                 raise DataError(f"{path}: expected text in node_names, got {nodes[0]!r}")
             names = tuple(map(_text, nodes))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Shaped
 
-from lploss.errors import DataError
+from lploss.errors import DataError, first_line
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.keypoint_columns import LEVELS, parse_columns, several_animals
 from lploss_builtin.data.keypoint_frames import frame_numbers, image_paths
 from lploss_builtin.data.keypoint_source import Block, KeypointSource
 from lploss_builtin.data.keypoint_table import KeypointHeader
+
+_MOST = 2**31
+_LONGEST_NAME = 10_000
 
 
 class ParquetSource(KeypointSource):
@@ -32,14 +35,15 @@ class ParquetSource(KeypointSource):
         with self._open() as file:
             schema = file.schema_arrow
             num_frames = file.metadata.num_rows
-            index = (schema.pandas_metadata or {}).get("index_columns", [])
+            index = _index_columns(path, schema)
             self._index = [name for name in index if isinstance(name, str)]
-            self._range = next((found for found in index if isinstance(found, dict)), None)
+            ranges = [found for found in index if isinstance(found, dict)]
+            self._start, self._step = _range(path, ranges[0]) if ranges else (0, 1)
             names = [name for name in schema.names if name not in self._index]
             self.columns = parse_columns(path, [_levels(path, name) for name in names])
             self._names = [names[position] for position in self.columns.used]
             for position, name in zip(self.columns.used, self._names, strict=True):
-                self._check_type(schema.field(name).type, self.columns.label(position))
+                self._check_type(schema.field(name).type, position)
             if num_frames == 0:
                 raise DataError(f"{path}: there are no frames")
             first = next(file.iter_batches(batch_size=1, columns=self._index or None))
@@ -76,9 +80,10 @@ class ParquetSource(KeypointSource):
         except (self._pyarrow.ArrowInvalid, OSError) as error:
             raise DataError(f"{self.path} cannot be read as Parquet: {error}") from error
 
-    def _check_type(self, kind: Any, label: str) -> None:
+    def _check_type(self, kind: Any, position: int) -> None:
         types = self._pyarrow.types
         if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
+            label = self.columns.label(position)
             raise DataError(f"{self.path}, {label}: expected numbers, got a column of {kind}")
 
     def _numbers_of_frames(self, batch: Any, start: int) -> Shaped[np.ndarray, "frames"] | None:
@@ -91,8 +96,7 @@ class ParquetSource(KeypointSource):
 
     def _frames(self, batch: Any, start: int) -> Shaped[np.ndarray, "frames"]:
         if not self._index:
-            found = self._range or {"start": 0, "step": 1}
-            return np.arange(start, start + batch.num_rows) * found["step"] + found["start"]
+            return np.arange(start, start + batch.num_rows) * self._step + self._start
         if not self.header.frames_are_numbers:
             return image_paths([batch.column(name).to_pylist() for name in self._index])
         frames = self._numbers_of_frames(batch, start)
@@ -104,10 +108,35 @@ class ParquetSource(KeypointSource):
         return frames
 
 
+def _index_columns(path: Path, schema: Any) -> list[Any]:
+    """Return how pandas stored the index: names of columns, or ranges."""
+    try:
+        return list((schema.pandas_metadata or {})["index_columns"])
+    except KeyError:
+        return []
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: what pandas stored of its index cannot be read: {first_line(error)}. The "
+            "file may be damaged."
+        ) from error
+
+
+def _range(path: Path, index: dict[str, Any]) -> tuple[int, int]:
+    start, step = index.get("start"), index.get("step")
+    for value in (start, step):
+        if not isinstance(value, int) or abs(value) > _MOST:
+            raise DataError(
+                f"{path}: its index is a range with start {start!r} and step {step!r}, expected "
+                f"whole numbers up to {_MOST}. The file may be damaged."
+            )
+    return cast(int, start), cast(int, step)
+
+
 def _levels(path: Path, name: str) -> tuple[str, str, str]:
     try:
-        levels = ast.literal_eval(name)
-    except (ValueError, SyntaxError):
+        # To parse a text takes a hundred times its length in memory.
+        levels = ast.literal_eval(name) if len(name) < _LONGEST_NAME else name[:100]
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         levels = name
     if isinstance(levels, tuple) and len(levels) == len(LEVELS) + 1:
         raise several_animals(path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lploss.errors import DataError
 from lploss_builtin.data.dependencies import require
+from lploss_builtin.data.keypoint_hdf import check_heaps
 from lploss_builtin.data.keypoint_source import Block, KeypointSource
 from lploss_builtin.data.keypoint_table import KeypointHeader
 
@@ -25,6 +26,7 @@ class SleapSource(KeypointSource):
 
     def __init__(self, path: Path) -> None:
         sleap_io = require("sleap_io", "sleap", "to read SLEAP files")
+        check_heaps(path)
         try:
             labels = sleap_io.load_slp(str(path), open_videos=False)
         except (OSError, KeyError, ValueError) as error:

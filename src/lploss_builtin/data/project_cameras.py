@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 from torch.nn.functional import pad
 
-from lploss.errors import DataError, did_you_mean, first_line
+from lploss.errors import DataError, did_you_mean
+from lploss.reading import check_file, reading
 from lploss_builtin.data.calibration import find_calibration, read_calibration
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.data.project_files import ProjectFiles
@@ -135,14 +136,16 @@ def _paths_in_table(
 ) -> dict[str, Path]:
     pandas = require("pandas", "train", "to read tables of calibrations")
     try:
-        rows = pandas.read_csv(table, index_col=0, dtype=str, keep_default_na=False)
-        paths = [folder / path for path in rows["file"]]
-    except KeyError:
+        check_file(table)
+        with reading(table):
+            rows = pandas.read_csv(table, index_col=0, dtype=str, keep_default_na=False)
+    except DataError as error:
+        findings.add(UNUSABLE_FILES, [str(error)])
+        return {}
+    if "file" not in rows:
         findings.add(_OTHER_FRAMES, [f"{table}: there is no column 'file'"])
         return {}
-    except (ValueError, OSError) as error:
-        findings.add(UNUSABLE_FILES, [f"{table}: {first_line(error)}"])
-        return {}
+    paths = [folder / path for path in rows["file"]]
     names = [PurePosixPath(str(image).replace("\\", "/")).name for image in rows.index]
     expected = [PurePosixPath(image).name for image in images]
     if len(names) != len(expected):

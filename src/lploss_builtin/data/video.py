@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lploss.errors import DataError
+from lploss.reading import check_file
 from lploss_builtin.data.dependencies import require
 
 _PURPOSE = "to read video"
@@ -77,10 +78,9 @@ def read_frames(
 
 def _open(path: str | PathLike[str]) -> Any:
     av = require("av", "score", _PURPOSE)
-    if not Path(path).is_file():
-        raise DataError(f"the video {path} does not exist")
+    check_file(Path(path), "the video")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path} cannot be read as a video: {error}") from error
     if not container.streams.video:

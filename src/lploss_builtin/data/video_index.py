@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from lploss.errors import DataError, first_line
+from lploss.errors import DataError
+from lploss.reading import check_file, reason
 from lploss_builtin.data.dependencies import require
 
 #: Stands for a time or a place that the file does not tell.
@@ -97,15 +98,14 @@ def open_video(path: Path, num_threads: int = 1, *, by_frames: bool = False) -> 
         MissingDependencyError: av is not installed.
     """
     av = require("av", "train", "to read video")
-    if not path.is_file():
-        raise DataError(f"the video {path} does not exist")
+    check_file(path, "the video")
     if path.stat().st_size == 0:
         raise DataError(f"the video {path} is empty: it has 0 bytes. {_CONVERT}")
     try:
         container = _opened(av, path)
     except (av.FFmpegError, OSError) as error:
         raise DataError(
-            f"{path} cannot be read as a video: {_reason(error)}. It is none, or it was cut off. "
+            f"{path} cannot be read as a video: {reason(error)}. It is none, or it was cut off. "
             f"{_CONVERT}"
         ) from error
     try:
@@ -376,7 +376,3 @@ def _frame_rate(
     measured = (len(times) - 1) / (float(times[-1] - times[0]) * time_base)
     # Times are rounded in some formats, so of a short video the header knows better.
     return rate if rate and abs(rate - measured) <= _CLOSE * measured else measured
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lploss.config import value_at
 from lploss.errors import ArgumentError, ArgumentValueError, ConfigError, did_you_mean
+from lploss.reading import check_file
 from lploss.registry import Registry, default_registry
 from lploss.specs import ModelSpec
 
@@ -113,8 +114,7 @@ def load_weights(model: nn.Module, path: str | Path) -> Mapping[str, Any]:
         ConfigError: there is no such file, it is no checkpoint, or that of another model.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"the checkpoint {path} does not exist")
+    check_file(path, "the checkpoint", ConfigError)
     try:
         checkpoint: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         state: Mapping[str, Tensor] = checkpoint["state_dict"]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lploss.errors import ArgumentValueError, MissingWeightsError, did_you_mean, first_line
+from lploss.reading import check_file, reading
 
 #: Vision transformers by the names that Lightning Pose gives them, and what timm calls them.
 TIMM_NAMES: Mapping[str, str] = {
@@ -80,11 +81,7 @@ def create_network(
     """
     name, given = _timm_name(backbone), dict(params)
     if checkpoint_path is not None:
-        if not Path(checkpoint_path).is_file():
-            raise MissingWeightsError(
-                f"the weights of the backbone {backbone!r} must lie at {checkpoint_path}, where "
-                "there is no file"
-            )
+        _check_weights(Path(checkpoint_path))
         given["pretrained_cfg_overlay"] = {"file": str(checkpoint_path)}
     random_state = torch.get_rng_state()
     try:
@@ -108,6 +105,14 @@ def create_network(
             f"{len(drawn)} of its layers are not there, {drawn[0]} for one"
         )
     return loaded
+
+
+def _check_weights(path: Path) -> None:
+    """Check that a file holds nothing but weights; old versions of timm run what is in pickles."""
+    check_file(path, "the backbone checkpoint", MissingWeightsError)
+    if path.suffix not in (".safetensors", ".npz"):
+        with reading(path, "as weights", MissingWeightsError):
+            torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _still_as_drawn(network: nn.Module, loaded: nn.Module) -> list[str]:

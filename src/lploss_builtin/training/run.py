@@ -28,6 +28,7 @@ from torch import nn
 from lploss import LossFactory, load_config
 from lploss.config import value_at
 from lploss.errors import ConfigError
+from lploss.reading import check_file, reading
 from lploss_builtin.data.labelled_frames import LoadingProgress
 from lploss_builtin.data.labelled_project import LabelledProject, read_project
 from lploss_builtin.models.building import build_model, load_weights
@@ -397,7 +398,8 @@ def _check_interval(config: DictConfig, num_frames: int) -> None:
 def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> dict[str, Any]:
     """Return the checkpoint to resume from, unless the training is complete."""
     path = run.checkpoint(_LAST)
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    with reading(path, "as a checkpoint", ConfigError):
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     for number, unit, most in (
         (num_whole_epochs(checkpoint), "epochs", config.training.max_epochs),
         (checkpoint["global_step"], "steps", config.training.max_steps),
@@ -545,8 +547,11 @@ def _write_head(
     run.folder.mkdir(parents=True, exist_ok=True)
     write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config))
     path = run.folder / "environment.json"
-    resumes = num_steps is not None
-    sessions = json.loads(path.read_text(encoding="utf-8")) if resumes and path.exists() else []
+    sessions = []
+    if num_steps is not None and path.exists():
+        check_file(path, error=ConfigError)
+        with reading(path, "as JSON", ConfigError):
+            sessions = json.loads(path.read_text(encoding="utf-8"))
     write_text(path, json.dumps([*sessions, environment()], indent=2) + "\n")
     plot_schedules(run.folder / "schedules.png", curriculum, config, steps_per_epoch)
     if num_steps is not None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -108,8 +111,29 @@ def test_a_file_of_other_weights_is_refused(tmp_path):
         f"the weights at {path} are not those of the backbone 'test_resnet': 1 of its layers are "
         "not there, layer4.0.conv1.weight for one"
     )
-    with pytest.raises(MissingWeightsError, match="where there is no file"):
+    with pytest.raises(MissingWeightsError, match=r"the backbone checkpoint .* does not exist"):
         ConvolutionalNetwork("test_resnet", checkpoint_path=str(tmp_path / "none.pth"))
+
+
+class Attack:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_file_of_weights_runs_no_code(tmp_path, monkeypatch):
+    # As timm 1.0.20 does.
+    monkeypatch.setattr(
+        "timm.models._builder.load_state_dict",
+        lambda path, *args, **kwargs: torch.load(path, weights_only=False),
+    )
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": Attack(tmp_path / "marker")}, path)
+    with pytest.raises(MissingWeightsError, match=r"weights\.pth cannot be read as weights"):
+        ConvolutionalNetwork("test_resnet", checkpoint_path=str(path))
+    assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lploss.errors import DataError
+from lploss.reading import check_file, reading
 from lploss_builtin.data.image_folders import is_image
 from lploss_builtin.data.keypoint_columns import LEVELS
 
@@ -23,15 +24,9 @@ def listed_images(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: the file cannot be read, or names no images.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            images = tuple(_images(path, file))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV: {error}") from error
+    check_file(path)
+    with reading(path, "as CSV"), path.open(newline="", encoding="utf-8-sig") as file:
+        images = tuple(_images(path, file))
     if not images:
         raise DataError(f"{path} names no images. Expected a path in the first cell of each row")
     return images

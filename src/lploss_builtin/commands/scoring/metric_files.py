@@ -192,7 +192,7 @@ def is_metric_file(path: Path) -> bool:
     Its first row starts with an empty cell, and all rows after it are numbers, but for their first
     cell, and for a last column that is called ``set``.
     """
-    if path.suffix.lower() != ".csv" or "_" not in path.stem:
+    if path.suffix.lower() != ".csv" or "_" not in path.stem or not path.is_file():
         return False
     try:
         with path.open(newline="", encoding="utf-8") as file:

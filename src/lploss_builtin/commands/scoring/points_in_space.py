@@ -22,7 +22,7 @@ def holds_points_in_space(path: Path) -> bool:
         >>> holds_points_in_space(path)
         True
     """
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() != ".csv" or not path.is_file():
         return False
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
