@@ -71,8 +71,9 @@ def _load_config(
     config = _merged(OmegaConf.structured(Config), OmegaConf.masked_copy(raw, filled), tree, name)
     missing = dict.fromkeys(_missing_keys(values))
     for override in overrides:
-        key, update = _update(override)
-        config = _merged(config, update, None, f"the override {override!r}")
+        with reading(f"the override {override!r}", error=ConfigError):
+            key, update = _update(override)
+            config = _merged(config, update, None, f"the override {override!r}")
         if OmegaConf.select(update, key) == {}:
             # Merging nothing would leave what the config holds.
             section = _annotation(key)
@@ -160,10 +161,11 @@ def _read(path: Path) -> tuple[DictConfig, yaml.Node | None, str]:
             raise ConfigError(
                 f"{path} must hold sections such as `data:` and `losses:`, got {came}"
             )
-        if tree is not None and _num_values(tree, {}) > _MOST_VALUES:
+        # An alias within its own anchor is infinitely large, and refused by its own error.
+        if tree is not None and _MOST_VALUES < _num_values(tree, {}) < float("inf"):
             raise ConfigError(
-                f"{path} holds more than {_MOST_VALUES} values, or one that contains itself, "
-                "because its aliases (*name) are nested. Write the values out."
+                f"{path} holds more than {_MOST_VALUES} values, because its aliases (*name) are "
+                "nested. Write the values out."
             )
         text = _with_quotes(text, tree, Config)
         return _created(text if tree else {}, tree, str(path)), tree, str(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -372,10 +373,8 @@ def test_characters_that_yaml_does_not_know_are_told(write):
 def test_a_file_that_cannot_be_read_is_told(write, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "none.yaml")
-    assert str(caught.value) == (
-        f"the config {tmp_path / 'none.yaml'} cannot be read: No such file or directory"
-    )
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    assert str(caught.value) == (f"the config {tmp_path / 'none.yaml'} does not exist")
+    with pytest.raises(ConfigError, match="is a folder, not a file"):
         load_config(tmp_path)
     path = write(b"data:\n  data_dir: \xff\xfe\n")
     with pytest.raises(ConfigError) as caught:
@@ -671,3 +670,54 @@ def test_plain_values_pass_through_and_nodes_become_plain():
     with pytest.raises(ConfigError) as caught:
         plain(OmegaConf.create({"a": {"b": "${c}"}}))
     assert str(caught.value) == "a.b: Interpolation key 'c' not found"
+
+
+DAMAGED = {
+    "a number beyond floats": "training:\n  gradient_clip_val: " + "9" * 400,
+    "a number of many digits": "training:\n  max_epochs: " + "9" * 5000,
+    "no date": "losses:\n  temporal: {epsilon: !!timestamp 2020-13-45}",
+    "nesting": "data: " + "[" * 1500,
+    "nested mappings": "data: " + "{a: " * 2000 + "1" + "}" * 2000,
+    "a null byte": "data:\n  data_dir: a\0b",
+    "objects": "data: !!python/object/apply:os.getcwd []",
+    "a key that is a list": "? [1]\n: 2",
+    "nested aliases": "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    + "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
+    "merged aliases": "a: &a {x: 1}\n"
+    + "".join(
+        f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 10)}]}}\n"
+        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
+    "length": "data:\n" + "  # nothing\n" * 30_000,
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_configs_that_libraries_fail_on_are_refused_by_name(write, case):
+    path = write(DAMAGED[case])
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_config_that_is_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match=r"the config .*config\.yaml is a pipe, not a file"):
+        load_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.optimizer_params.learning_rate=" + "9" * 400,
+        "data=" + "[" * 1500,
+        "training.max_epochs=" + "9" * 5000,
+    ],
+    ids=["number", "nesting", "digits"],
+)
+def test_overrides_that_libraries_fail_on_are_refused(override):
+    with pytest.raises(ConfigError, match="the override"):
+        load_config(None, [override])

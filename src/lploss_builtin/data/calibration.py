@@ -66,7 +66,7 @@ def read_calibration(path: str | PathLike[str]) -> Cameras:
     """
     path = Path(path)
     check_file(path, "the calibration")
-    with reading(path, "as a calibration"):
+    with reading(path):
         return _read(path)
 
 

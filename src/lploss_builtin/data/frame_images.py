@@ -58,7 +58,7 @@ def read_image(
         DataError: the file is missing or damaged, or the box is not within the image.
     """
     check_file(path, "the image")
-    with reading(f"the image {path}"), _opened(path) as file:
+    with reading(f"the image {path}"), _opened(path, "the image ") as file:
         image = _in_8_bits(file)
     corners = None if box is None else _corners(path, box, image)
     height, width = image_size
@@ -77,16 +77,16 @@ def _size_or_error(path: Path) -> ImageSize | DataError | None:
         return error
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path, what: str = "") -> Image.Image:
     try:
         file = Image.open(path)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} cannot be read: it holds no image") from error
+        raise DataError(f"{what}{path} cannot be read: it holds no image") from error
     if file.mode == "F":
         file.close()
         raise DataError(
-            f"{path} cannot be read: its pixels are floating-point numbers, expected 8 or 16 bits "
-            "a channel"
+            f"{what}{path} cannot be read: its pixels are floating-point numbers, expected 8 or 16 "
+            "bits a channel"
         )
     return file
 

@@ -143,7 +143,7 @@ def _levels(path: Path, name: str) -> tuple[str, str, str]:
     if not isinstance(levels, tuple) or len(levels) != len(LEVELS):
         raise DataError(
             f"{path}: expected columns of three levels (scorer, bodyparts, coords) as pandas "
-            f"writes them, got the column {name!r}"
+            f"writes them, got the column {name[:100]!r}"
         )
     scorer, bodypart, coord = map(str, levels)
     return scorer, bodypart, coord

@@ -20,8 +20,14 @@ def test_columns_in_any_order(tmp_path):
     ("text", "message"),
     [
         (None, "boxes.csv does not exist"),
-        ("", "is no file of bounding boxes: EmptyDataError: No columns to parse from file"),
-        (",x,y,h,w\na.png,1,2,b,4\n", "boxes.csv is no file of bounding boxes: ValueError: "),
+        (
+            "",
+            "cannot be read as a file of bounding boxes: EmptyDataError: No columns to parse",
+        ),
+        (
+            ",x,y,h,w\na.png,1,2,b,4\n",
+            "boxes.csv cannot be read as a file of bounding boxes: ValueError: ",
+        ),
         (
             ",x,y,h,width\na.png,1,2,3,4\n",
             "there is no column 'w'. A file of bounding boxes has the columns x, y, h, w after "

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 import tomllib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from lploss.errors import DataError
 from lploss_builtin.data.calibration import find_calibration, read_calibration
-from tests.lploss_builtin.real_data import FOLDER, needs_real_data
+from tests.lploss_builtin.real_data import CASES, FOLDER, needs_cases, needs_real_data
 
 KEYS = {
     "name": '"Cam-A"',
@@ -199,3 +201,54 @@ def test_real_calibrations():
         (board.distortions, human.distortions),
     ):
         assert torch.equal(one, other)
+
+
+CAMERA = (
+    "[cam_0]\nmatrix = [[500, 0, 320], [0, 500, 240], [0, 0, 1]]\ndistortions = []\n"
+    "rotation = [0, 0, 0]\ntranslation = [0, 0, 9]\n"
+)
+DAMAGED = {
+    "a number beyond floats": CAMERA.replace("500, 0", "9" * 400 + ", 0", 1),
+    "a number of many digits": CAMERA.replace("500, 0", "9" * 5000 + ", 0", 1),
+    "nesting": CAMERA.replace("[0, 0, 0]", "[" * 900 + "]" * 900),
+    "inline tables": "a = " + "{a = " * 2000 + "1" + "}" * 2000,
+    "long keys": ".".join("a" * 20_000) + " = 1",
+    "long quoted keys": "[" + ".".join(["'a b'"] * 20_000) + "]",
+    "length": CAMERA + "# nothing\n" * 200_000,
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_calibrations_that_libraries_fail_on_are_refused_by_name(tmp_path, case):
+    path = tmp_path / "calibration.toml"
+    path.write_text(DAMAGED[case], encoding="utf-8")
+    start = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        read_calibration(path)
+    assert str(path) in str(caught.value)
+    assert time.monotonic() - start < 10
+
+
+@needs_cases
+@pytest.mark.parametrize("name", ["bigint.toml", "deep2.toml"])
+def test_calibrations_with_odd_values(name):
+    with pytest.raises(DataError, match=name):
+        read_calibration(CASES / name)
+
+
+@needs_cases
+def test_digits_of_other_kinds_in_the_name_of_a_table():
+    assert read_calibration(CASES / "superscript.toml").names == ("a",)
+
+
+def test_long_lines_of_numbers_are_fine(tmp_path):
+    path = tmp_path / "calibration.toml"
+    path.write_text(CAMERA + f"[metadata]\nerrors = [{', '.join(['0.25'] * 5000)}]\n")
+    assert len(read_calibration(path).names) == 1
+
+
+def test_a_calibration_that_is_a_pipe_is_refused(tmp_path):
+    path = tmp_path / "calibration.toml"
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"the calibration .* is a pipe, not a file"):
+        read_calibration(find_calibration(tmp_path))

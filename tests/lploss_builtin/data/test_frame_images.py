@@ -99,10 +99,10 @@ def test_sizes(image, tmp_path):
     assert list(sizes) == paths
     assert list(sizes.values())[:2] == [(HEIGHT, WIDTH), (10, 20)]
     assert [str(sizes[path]) for path in paths[2:4]] == [
-        f"{path}: it holds no image" for path in paths[2:4]
+        f"{path} cannot be read: it holds no image" for path in paths[2:4]
     ]
     assert sizes[paths[4]] is None
-    assert "Is a directory" in str(sizes[paths[5]])
+    assert "is a folder, not a file" in str(sizes[paths[5]])
 
 
 def test_images_that_cannot_be_read(image, tmp_path):

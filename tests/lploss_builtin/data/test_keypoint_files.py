@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -663,3 +664,53 @@ def test_points_that_a_person_has_corrected_in_sleap_have_the_likelihood_1():
     assert truth["corrected"].any()
     np.testing.assert_array_equal(table.confidences == 1.0, truth["corrected"])
     assert table.notes == ()
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("meta_bad.parquet", "what pandas stored of its index cannot be read: JSONDecodeError"),
+        ("range_nostep.parquet", "its index is a range with start None and step None, expected"),
+    ],
+)
+def test_damaged_parquet(name, message):
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        read_keypoints(CASES / name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["(" * 100_000, "-" * 100_000 + "1", "(" + "1," * 1_000_000 + ")", "9" * 5000],
+    ids=["parentheses", "signs", "length", "digits"],
+)
+def test_names_of_columns_that_exhaust_memory(tmp_path, name):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({name: [1.0]}), tmp_path / "a.parquet")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="expected columns of three levels") as caught:
+        read_keypoints(tmp_path / "a.parquet")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    assert len(str(caught.value)) < 10_000
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".parquet", ".slp"])
+def test_a_pipe_is_refused(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"a{suffix}")
+    with pytest.raises(DataError, match=f"a{re.escape(suffix)} is a pipe, not a file"):
+        read_keypoints(tmp_path / f"a{suffix}")
+
+
+def test_an_error_while_the_rows_are_read_names_the_file(tmp_path, monkeypatch):
+    path = write_predictions(tmp_path / "a.parquet", np.ones((2, 1, 2)), ["nose"])
+
+    def fail(*args):
+        raise MemoryError("cannot allocate")
+
+    monkeypatch.setattr("lploss_builtin.data.keypoint_columns.KeypointColumns.split", fail)
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read: MemoryError: cannot allocate"):
+        read_keypoints(path)
