@@ -14,6 +14,7 @@ from lploss_builtin.data.dependencies import require
 from lploss_builtin.output import lock_folder
 
 if TYPE_CHECKING:
+    from lploss_builtin.commands.after_training import TrainingEvaluation
     from lploss_builtin.commands.predicting import PredictionSummary
     from lploss_builtin.commands.predicting.recording_count import Progress
 
@@ -143,8 +144,8 @@ def predict(
         raise typer.Exit(1)
 
 
-def show(summary: PredictionSummary) -> None:
-    """Print a summary as a table, and where the files are."""
+def show(summary: PredictionSummary | TrainingEvaluation) -> None:
+    """Print a summary as tables, with its notes."""
     from rich.console import Console
     from rich.text import Text
 

@@ -97,18 +97,21 @@ def train(
 
 def _evaluate(run: TrainingRun, tasks: EvalTasks) -> None:
     """Show what the trained model makes of the labelled frames, and of what the config names."""
-    from rich.console import Console
-    from rich.text import Text
-
     from lploss_builtin.commands.after_training import evaluate_training
-    from lploss_builtin.commands.predict import progress_bar
+    from lploss_builtin.commands.predict import progress_bar, show
 
     typer.echo(f"trained: {run.folder}")
-    with progress_bar() as progress:
-        evaluation = evaluate_training(run, tasks, progress=progress)
-    console = Console()
-    for part in evaluation.renderables():
-        console.print(part, soft_wrap=isinstance(part, Text))
+    try:
+        with progress_bar() as progress:
+            evaluation = evaluate_training(run, tasks, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"the training is complete, its evaluation is not: lploss evaluate {run.folder} does "
+            "what is missing",
+            err=True,
+        )
+        raise
+    show(evaluation)
     if evaluation.failed:
         raise typer.Exit(1)
 

@@ -17,6 +17,12 @@ def lploss_commands() -> list[CommandSpec]:
             requires=("train",),
         ),
         CommandSpec(
+            "evaluate",
+            f"{_COMMANDS}.evaluate:evaluate",
+            "evaluate a training, or finish its evaluation",
+            requires=("train",),
+        ),
+        CommandSpec(
             "predict",
             f"{_COMMANDS}.predict:predict",
             "predict the keypoints in images with a trained model",

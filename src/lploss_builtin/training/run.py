@@ -407,7 +407,8 @@ def _checked_checkpoint(run: TrainingRun, config: DictConfig) -> dict[str, Any]:
         if most is not None and 0 <= most <= number:
             raise ConfigError(
                 f"the training in {run.folder} is complete: it has {number} {unit}. To train on, "
-                f"give training.max_{unit}=N with more than {number}."
+                f"give training.max_{unit}=N with more than {number}. To evaluate it, or to finish "
+                f"an evaluation that was interrupted: lploss evaluate {run.folder}"
             )
     return checkpoint
 

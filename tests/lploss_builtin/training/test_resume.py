@@ -306,7 +306,8 @@ def test_a_training_that_has_all_its_steps_is_complete(tmp_path, whole):
         resumed(run)
     assert str(caught.value) == (
         f"the training in {run.folder} is complete: it has 4 steps. To train on, give "
-        "training.max_steps=N with more than 4."
+        "training.max_steps=N with more than 4. To evaluate it, or to finish an evaluation that "
+        f"was interrupted: lploss evaluate {run.folder}"
     )
     assert (run.folder / "metrics.csv").read_text() == before
 

@@ -264,7 +264,8 @@ def test_a_training_that_was_resumed_has_its_whole_history(tmp_path):
         train(config, run.folder, resume=True)
     assert str(caught.value) == (
         f"the training in {run.folder} is complete: it has 4 epochs. To train on, give "
-        "training.max_epochs=N with more than 4."
+        "training.max_epochs=N with more than 4. To evaluate it, or to finish an evaluation that "
+        f"was interrupted: lploss evaluate {run.folder}"
     )
     assert len(metrics(run)) == 2 * len(before)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class TrainingEvaluation:
         left_out: for each loss that labelled frames could not be evaluated with, why.
         notes: what else to know.
         failed: what could not be done, and why.
+        kept: the steps that an earlier evaluation had finished.
     """
 
     folder: Path
@@ -32,13 +34,32 @@ class TrainingEvaluation:
     left_out: Mapping[str, str]
     notes: tuple[str, ...]
     failed: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
     def renderables(self) -> Iterator[RenderableType]:
         """Yield a short table, notes and what failed, for a rich console."""
         from rich.text import Text
 
         yield from short_tables(self.rows)
+        if self.kept:
+            yield Text(f"finished before, and kept: {', '.join(self.kept)}")
         for note in self.notes:
             yield Text(f"note: {note}", style="yellow")
         for failure in self.failed:
             yield Text(f"not evaluated: {failure}", style="bold red")
+
+    def to_json(self) -> str:
+        """Return all of it as JSON; a metric without a value is ``null``."""
+        content = {
+            "folder": str(self.folder),
+            "metrics": [
+                {name: None if value != value else value for name, value in asdict(row).items()}
+                for row in self.rows
+            ],
+            "files": [str(file) for file in self.files],
+            "kept": list(self.kept),
+            "left_out": dict(self.left_out),
+            "notes": list(self.notes),
+            "failed": list(self.failed),
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

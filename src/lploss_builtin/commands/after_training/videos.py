@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,6 +16,7 @@ from lploss.config import plain
 from lploss.errors import first_line
 from lploss.registry import Registry, default_registry
 from lploss_builtin.commands.after_training.eval_section import EvalTasks, PredictionsToPlot
+from lploss_builtin.commands.after_training.finished_steps import FinishedSteps, stamps
 from lploss_builtin.commands.predicting.input_kinds import inputs_by_kind
 from lploss_builtin.commands.predicting.labelled_video import write_labelled_video
 from lploss_builtin.commands.predicting.recording_plan import LabelledVideo, RecordingPlan
@@ -59,8 +61,11 @@ def evaluate_videos(
     run: TrainingRun,
     tasks: EvalTasks,
     labels: KeypointTable | None,
+    steps: FinishedSteps,
     registry: Registry = default_registry,
     progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
 ) -> EvaluatedVideos:
     """Predict all videos of a folder, write metric files beside the predictions, draw videos.
 
@@ -68,8 +73,10 @@ def evaluate_videos(
         run: the training.
         tasks: what is asked for.
         labels: what losses are fitted to; ``None``: those that need labels have no metric files.
+        steps: which steps are finished.
         registry: where the losses are looked up.
         progress: called while it goes on.
+        overwrite: whether to predict once more what is predicted.
 
     Raises:
         DataError: no video can be read.
@@ -78,7 +85,9 @@ def evaluate_videos(
         return EvaluatedVideos((), (), ())
     config, out = run.config, run.folder / (tasks.predictions or FOLDER)
     device = "cpu" if config.training.accelerator == "cpu" else "auto"
-    summary = predict_files(run.folder, [tasks.videos], out=out, device=device, progress=progress)
+    summary = predict_files(
+        run.folder, [tasks.videos], out=out, device=device, overwrite=overwrite, progress=progress
+    )
     files = [out / file for recording in summary.recordings for file in recording.files]
     failed = list(summary.failed)
     done = {recording.name for recording in summary.recordings}
@@ -86,18 +95,29 @@ def evaluate_videos(
     for plan in _plans(run, tasks.videos, out):
         if plan.name not in done:
             continue
-        steps: dict[str, Callable[[], tuple[list[Path], list[str]]]] = {
-            "metrics": partial(_write_metrics, plan, config, labels, registry),
-            "labelled videos": partial(_draw, plan, tasks.labelled_videos),
+        drawing = tasks.labelled_videos
+        predictions = stamps(plan.out / file for file in plan.files)
+        work: dict[str, tuple[Callable[[], tuple[list[Path], list[str]]], list[Any]]] = {
+            "metrics": (
+                partial(_write_metrics, plan, config, labels, registry),
+                [predictions, labels is None],
+            ),
+            "labelled videos": (
+                partial(_draw, plan, drawing),
+                [predictions, None if drawing is None else asdict(drawing)],
+            ),
         }
-        for what, step in steps.items():
+        for what, (work_on, sources) in work.items():
+            step = f"{what} of {plan.name}"
             try:
-                more_files, more_notes = step()
+                if (known := steps.finished(step, sources)) is None:
+                    more_files, known = work_on()
+                    steps.finish(step, more_files, known, sources)
             except Exception as error:  # the other videos can be done without it
-                failed.append(f"{what} of {plan.name}: {first_line(error)}")
+                failed.append(f"{step}: {first_line(error)}")
             else:
-                files += more_files
-                notes += more_notes
+                files += steps.files(step)
+                notes += known
     return EvaluatedVideos(tuple(files), tuple(notes), tuple(failed))
 
 

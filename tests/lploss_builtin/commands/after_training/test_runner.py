@@ -12,7 +12,11 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from lploss import load_config
-from lploss_builtin.commands.after_training import evaluate_training, labelled_metrics
+from lploss_builtin.commands.after_training import (
+    evaluate_training,
+    labelled_metrics,
+    labelled_sets,
+)
 from lploss_builtin.commands.after_training.labelled_sets import names_of_sets, split_of
 from lploss_builtin.data.keypoint_files import read_keypoints
 from lploss_builtin.data.split import Split
@@ -161,6 +165,110 @@ def test_a_further_session(tmp_path, finds_spots):
     assert {row.set for row in evaluation.rows} == {"train", "validation", "test", "new"}
 
 
+def states(folder):
+    """When each file of a folder was changed; the account of finished steps aside."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lploss-evaluation.json"
+    }
+
+
+@pytest.fixture
+def with_further_session(tmp_path, finds_spots):
+    run = write_training(tmp_path)
+    for number, view in enumerate(VIEWS):
+        write_session(tmp_path / "project", "we", view, poses(number + 5, 3), (0.0, 2.0), "_new")
+    return run
+
+
+FRAMES, FURTHER = "labelled frames", "labelled frames of the further session"
+
+
+def test_what_is_finished_is_kept(with_further_session, monkeypatch):
+    run = with_further_session
+    first = evaluate_training(run)
+    before = states(run.folder)
+
+    def fail(self):
+        raise AssertionError("nothing is to be predicted")
+
+    monkeypatch.setattr(TrainingRun, "model", fail)
+    again = evaluate_training(run)
+    assert (first.kept, again.kept) == ((), (FRAMES, FURTHER))
+    assert again.failed == ()
+    assert again.rows == first.rows
+    assert set(again.files) == set(first.files)
+    assert (again.left_out, again.notes) == (first.left_out, first.notes)
+    assert states(run.folder) == before
+
+
+def test_what_was_interrupted_is_finished(with_further_session, monkeypatch):
+    run = with_further_session
+    write = labelled_sets.write_predictions
+
+    def interrupted(found, files, scorer):
+        if "new" in found.sets:
+            raise KeyboardInterrupt
+        return write(found, files, scorer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(labelled_sets, "write_predictions", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_training(run)
+    before = states(run.folder)
+    assert "predictions_left.csv" in before
+    assert not {"predictions_left_new.csv", "labelled_metrics.csv"} & before.keys()
+    evaluation = evaluate_training(run)
+    assert evaluation.kept == (FRAMES,)
+    after = states(run.folder)
+    assert {name: after[name] for name in before} == before
+    assert {"predictions_left_new.csv", "labelled_metrics.csv"} <= after.keys()
+    assert {row.set for row in evaluation.rows} == {"train", "validation", "test", "new"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda run, project: (run / "predictions_left.csv").unlink(), (FURTHER,)),
+        (lambda run, project: (run / "predictions_left.csv").write_text("half"), (FURTHER,)),
+        (lambda run, project: (run / "labelled_metrics.csv").unlink(), (FRAMES, FURTHER)),
+        (lambda run, project: (run / "checkpoints" / "last.ckpt").write_bytes(b"trained on"), ()),
+        (lambda run, project: touch(project / "CollectedData_left.csv"), ()),
+        (lambda run, project: touch(project / "CollectedData_right_new.csv"), ()),
+        (lambda run, project: (run / ".lploss-evaluation.json").write_text("[" * 99_999), ()),
+        (lambda run, project: (run / ".lploss-evaluation.json").write_text('{"steps": 1}'), ()),
+        (lambda run, project: override(run, "losses.rmse.log_weight=3.0"), ()),
+        (lambda run, project: override(run, "eval.colormap=hsv"), (FRAMES, FURTHER)),
+    ],
+)
+def test_what_has_changed_since_is_done_anew(with_further_session, tmp_path, change, kept):
+    run = with_further_session
+    evaluate_training(run)
+    (run.folder / "predictions_right_new.csv").chmod(0o600)
+    change(run.folder, tmp_path / "project")
+    evaluation = evaluate_training(run)
+    assert (evaluation.kept, evaluation.failed) == (kept, ())
+    for view, number in (("left", 0), ("right", 1)):
+        table = read_keypoints(run.folder / f"predictions_{view}.csv")
+        expected = poses(number).reshape(NUM_FRAMES, -1)
+        np.testing.assert_allclose(table.keypoints, expected, atol=0.05)
+    assert (run.folder / "labelled_metrics.csv").is_file()
+
+
+def touch(path):
+    path.write_text(path.read_text() + "\n")
+
+
+def override(run, value):
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(load_config(run / "config.yaml", [value])))
+
+
+def test_what_is_finished_can_be_done_anew(with_further_session):
+    evaluate_training(with_further_session)
+    assert evaluate_training(with_further_session, overwrite=True).kept == ()
+
+
 def test_a_further_session_that_cannot_be_read_hinders_nothing(tmp_path, finds_spots):
     run = write_training(tmp_path)
     for view in VIEWS:
@@ -278,7 +386,8 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
 
 
 def test_what_is_shown(tmp_path, finds_spots):
-    evaluation = replace(evaluate_training(write_training(tmp_path)), failed=("videos: none",))
+    evaluation = evaluate_training(write_training(tmp_path))
+    evaluation = replace(evaluation, failed=("videos: none",), kept=("labelled frames",))
     console = Console(width=100, record=True, file=StringIO())
     for part in evaluation.renderables():
         console.print(part)
@@ -287,6 +396,7 @@ def test_what_is_shown(tmp_path, finds_spots):
     assert lines[2].split() == ["metric", "train", "validation", "test"]
     rows = [line for line in lines if line.startswith("pixel_error, px")]
     assert rows == ["pixel_error, px 5 (5) 5 (5) 5 (5)"]
+    assert "finished before, and kept: labelled frames" in lines
     assert lines[-1] == "not evaluated: videos: none"
 
 

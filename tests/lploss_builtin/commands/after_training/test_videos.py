@@ -122,6 +122,47 @@ def test_videos_of_calibrated_views(tmp_path, clips, monkeypatch):
     assert len([path for path in evaluation.files if path.is_relative_to(out)]) == 4 * (2 + 4) + 2
 
 
+def test_what_was_interrupted_is_finished(tmp_path, clips, monkeypatch):
+    monkeypatch.setattr(TrainingRun, "model", lambda self, which="best": FindsSpots(1))
+    for name in ("a", "b"):
+        write_spots(clips / f"{name}.mp4", 0.0)
+    run = write_training(tmp_path, ("side",), SECTION)
+    draw = videos.write_labelled_video
+
+    def interrupted(source, file, path, **style):
+        if path.name == "b_labeled.mp4":
+            raise KeyboardInterrupt
+        draw(source, file, path, **style)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(videos, "write_labelled_video", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_training(run)
+    out = run.folder / "video_preds"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*v") if path.is_file()}
+    names = {path.name for path in before}
+    assert {"a.csv", "b.csv", "b_temporal_norm.csv"} <= names
+    evaluation = evaluate_training(run)
+    assert evaluation.failed == ()
+    assert evaluation.kept == (
+        "labelled frames",
+        "metrics of a",
+        "labelled videos of a",
+        "metrics of b",
+    )
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert num_frames_in(out / "labeled_videos" / "b_labeled.mp4") == NUM_FRAMES
+    assert set(evaluation.files) >= {*before, out / "labeled_videos" / "b_labeled.mp4"}
+    # Another way to draw is drawn, and nothing else is done.
+    config = load_config(run.config, ["eval.colormap=hsv"])
+    (run.folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    assert evaluate_training(run).kept == ("labelled frames", "metrics of a", "metrics of b")
+    # A video that has changed is predicted anew.
+    write_spots(clips / "a.mp4", 3.0)
+    kept = evaluate_training(run).kept
+    assert kept == ("labelled frames", "metrics of b", "labelled videos of b")
+
+
 def test_a_single_view_and_a_video_that_is_broken(tmp_path, clips):
     write_video(clips / "a.mp4", NUM_FRAMES)
     (clips / "b.mp4").write_bytes(b"this is no video")
