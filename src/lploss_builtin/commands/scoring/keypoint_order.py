@@ -63,7 +63,10 @@ def labels_in_order(labels: KeypointTable, keypoint_names: tuple[str, ...]) -> K
 
 
 def with_indices_of(config: DictConfig, names: PoseNames) -> DictConfig:
-    """Return the config with its indices of keypoints counted along a pose.
+    """Return the config with the names of a pose, and with its indices of keypoints along it.
+
+    ``data.keypoint_names`` and ``data.view_names`` become those of the predictions, so that losses
+    that need names get them without a config.
 
     In the config they count along ``data.keypoint_names``; without that, they are taken as they
     are. Where there are several views, they count along the keypoints of one, and stand for the
@@ -75,9 +78,10 @@ def with_indices_of(config: DictConfig, names: PoseNames) -> DictConfig:
             several lists where there are several views.
     """
     known = _names_of(config)
-    if known is None and not names.views:
-        return config
     config = config.copy()
+    OmegaConf.update(config, "data.keypoint_names", list(names.keypoints), merge=False)
+    if names.views:
+        OmegaConf.update(config, "data.view_names", list(names.views), merge=False)
     for key in _INDICES:
         value = plain(config.data[key])
         if value is not None and known is not None:

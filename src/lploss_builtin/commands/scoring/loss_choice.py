@@ -16,11 +16,13 @@ from lploss.errors import (
     ArgumentValueError,
     ConfigError,
     LplossError,
+    MissingArgumentError,
     MissingInputError,
+    NotFittedError,
     first_line,
 )
 from lploss.inputs import InputResolver
-from lploss.loss import parameters_of
+from lploss.loss import missing_arguments, parameters_of
 from lploss.registry import Registry
 from lploss_builtin.commands.scoring.recording import camera_inputs
 from lploss_builtin.commands.scoring.scored_loss import ScoredLoss, loss_failed
@@ -120,7 +122,8 @@ def choose_losses(
                     raise
                 cls = registry.load(LossSpec, name, plain(config.prefer))
                 raise loss_failed(f"the loss {name!r}", cls, error) from error
-            left_out[name] = why or first_line(error)
+            missing = str(error) if isinstance(error, MissingArgumentError) else ""
+            left_out[name] = why or missing or first_line(error)
             continue
         if isinstance(found, str):
             left_out[name] = found
@@ -208,20 +211,39 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
         if even_so:
             needs.append(f"{' and '.join(even_so)}, which no file gives")
         return f"needs {', and '.join(needs)}"
+    given = params if isinstance(params, Mapping) else {}
+    if isinstance(error, MissingArgumentError):
+        places = {**cls.config_paths, "data_module": "labels (--labels FILE)"}
+        lacking = [
+            name
+            for name in missing_arguments(cls, {"loss_name": name, **given})
+            if name not in places or _is_lacking(name, cls, material)
+        ]
+        # What no other place can give is an argument that the user has forgotten.
+        if set(lacking) <= set(places):
+            return f"needs {' and '.join(places[name] for name in lacking)}"
+        return ""
     # A value that is refused is a fault of its own, whatever else is lacking.
     refused = [e for e in (error, error.__cause__) if isinstance(e, ArgumentValueError)]
     if not refused:
+        is_unfitted = isinstance(error, NotFittedError)
         fits_labels = material.labels is None and "data_module" in parameters_of(cls)
-        return "needs labels (--labels FILE)" if fits_labels else ""
-    given = params if isinstance(params, Mapping) else {}
+        return "needs labels (--labels FILE)" if is_unfitted and fits_labels else ""
     lacking = [
         path
         for parameter, path in cls.config_paths.items()
         if parameter in str(refused[-1])
         and given.get(parameter) is None
-        and OmegaConf.select(material.config, path) is None
+        and _is_lacking(parameter, cls, material)
     ]
     return f"needs {' and '.join(lacking)}" if lacking else ""
+
+
+def _is_lacking(parameter: str, cls: type[Loss], material: Material) -> bool:
+    """Whether neither the config nor the labels give an argument that its entry does not hold."""
+    if parameter == "data_module":
+        return material.labels is None
+    return OmegaConf.select(material.config, cls.config_paths[parameter]) is None
 
 
 def _missing_inputs(cls: type[Loss], name: str, material: Material) -> list[str]:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lploss import load_config
-from lploss.errors import ConfigError, PluginError, UnknownLossError
+from lploss.errors import ConfigError, MissingArgumentError, PluginError, UnknownLossError
 from lploss.registry import default_registry
+from lploss_builtin.commands.scoring.keypoint_order import with_indices_of
 from lploss_builtin.commands.scoring.loss_choice import Material, choose_losses
 from lploss_builtin.data.keypoint_table import KeypointTable
 from lploss_builtin.data.pose_names import PoseNames
@@ -233,6 +235,118 @@ def test_matches_that_are_given_are_not_taken_for_lacking():
     config = {"losses": {"temporal": {}, "pca_multiview": {"mirrored_column_matches": 3}}}
     with pytest.raises(ConfigError, match=r"mirrored_column_matches must hold a list .*, got 3"):
         chosen(config, labels=some_labels())
+
+
+LIMBS = """
+    from lploss import Loss
+    from lploss.errors import NotFittedError
+
+    class Limbs(Loss):
+        loss_name, kind = "symmetric_limbs", "unsupervised"
+        config_paths = {"keypoint_names": "data.keypoint_names", "views": "data.view_names"}
+
+        def __init__(
+            self, keypoint_names, data_module=None, *, views=None, epsilon=0.0, log_weight=0.0
+        ):
+            super().__init__(epsilon=epsilon, log_weight=log_weight)
+            self.given = (list(keypoint_names), views)
+
+        def compute_loss(self, keypoints_pred):
+            return keypoints_pred[:, ::2]
+
+    class Fitted(Limbs):
+        loss_name = "fitted_limbs"
+
+        def compute_loss(self, keypoints_pred):
+            raise NotFittedError("give labels")
+
+    class Chosen(Limbs):
+        loss_name = "chosen_limbs"
+
+        def __init__(self, keypoint_names, pairs, data_module, **kwargs):
+            super().__init__(keypoint_names, data_module, **kwargs)
+
+    class Odd(Limbs):
+        loss_name = "odd_limbs"
+
+        def __init__(self, keypoint_names, data_module=None):
+            raise ZeroDivisionError("no limb")
+"""
+
+
+@pytest.fixture
+def limbs(site):
+    classes = {
+        "symmetric_limbs": "Limbs",
+        "fitted_limbs": "Fitted",
+        "chosen_limbs": "Chosen",
+        "odd_limbs": "Odd",
+    }
+    site.install_losses("acme", classes, textwrap.dedent(LIMBS))
+    return site.registry()
+
+
+def limbs_material(registry, config=None, names=NAMES, views=()):
+    pose = PoseNames(names, views)
+    full = with_indices_of(load_config(config), pose)
+    return Material(pose, full, None, True, False, registry)
+
+
+def test_names_of_keypoints_and_views_come_from_the_predictions(limbs):
+    for config, names, views, expected in (
+        (None, NAMES, (), (list(NAMES), None)),
+        (None, ("nose", "tail"), ("top", "side"), (["nose", "tail"], ["top", "side"])),
+        # Those of the config are others, or in another order, than those of the batch.
+        (
+            {"data": {"keypoint_names": ["x", "tail"]}},
+            ("tail", "nose"),
+            (),
+            (["tail", "nose"], None),
+        ),
+    ):
+        (loss,) = choose_losses(limbs_material(limbs, config, names, views), ["symmetric_limbs"])[0]
+        assert loss._loss.given == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "error", "message"),
+    [
+        (
+            "fitted_limbs",
+            None,
+            ConfigError,
+            r"'fitted_limbs' needs labels \(--labels FILE\)\.\ngive",
+        ),
+        (
+            "chosen_limbs",
+            None,
+            MissingArgumentError,
+            r"^losses\.chosen_limbs: the loss must be given 'pairs' and 'data_module'\. It has:",
+        ),
+        (
+            "chosen_limbs",
+            {"losses": {"chosen_limbs": {"pairs": [["a", "b"]]}}},
+            ConfigError,
+            r"'chosen_limbs' needs labels \(--labels FILE\)\.\nlosses\.chosen_limbs: the loss must "
+            r"be given 'data_module'",
+        ),
+        ("odd_limbs", None, PluginError, r"raised ZeroDivisionError: no limb"),
+    ],
+)
+def test_labels_are_only_called_missing_where_they_are(limbs, name, config, error, message):
+    with pytest.raises(error, match=message):
+        choose_losses(limbs_material(limbs, config), [name])
+
+
+def test_a_loss_that_nobody_asked_for_is_left_out_with_the_argument_that_it_lacks(limbs):
+    chosen, left_out = choose_losses(limbs_material(limbs))
+    assert [loss.name for loss in chosen] == ["symmetric_limbs"]
+    assert left_out == {
+        "fitted_limbs": "needs labels (--labels FILE)",
+        "chosen_limbs": "losses.chosen_limbs: the loss must be given 'pairs' and 'data_module'. It "
+        "has: keypoint_names, pairs, data_module, views, epsilon, log_weight.",
+        "odd_limbs": "ZeroDivisionError: no limb",
+    }
 
 
 RAISES = """
