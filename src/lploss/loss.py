@@ -144,8 +144,9 @@ class Loss(nn.Module, ABC):
         annealed: whether a trainer's anneal weight applies; unsupervised losses are annealed
             unless they say otherwise, supervised ones are not.
         num_previous_frames: how many frames before its own an element looks at; the
-            element-wise loss is shorter than the batch by that number. 0: the order of the
-            batch does not matter.
+            element-wise loss and its masks are shorter than the batch by that number, so the
+            first axis of the result is annotated with a name other than ``batch``, such as
+            ``batch_minus_1``. 0: the order of the batch does not matter.
         config_paths: for a constructor's parameter, where a full config holds it.
         properties: what changes of its inputs do to the loss; the conformance kit checks it.
         inputs: for each input, whether it is required; from the signatures.

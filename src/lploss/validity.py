@@ -12,7 +12,20 @@ from torch import Tensor
 
 
 class Reason(StrEnum):
-    """Why an element is left out; a loss may use a text of its own as well."""
+    """Why an element is left out; a loss may use a text of its own as well.
+
+    Attributes:
+        NOT_LABELLED: the target is missing: NaN, or an all-zero heatmap.
+        LOW_CONFIDENCE: the network is not sure enough of its prediction.
+        NAN_PREDICTION: the prediction is NaN or infinite.
+        OUTSIDE: the keypoint is outside the region in which the loss applies.
+        NOT_TRIANGULATED: the views do not determine a point in space.
+        UNSPECIFIED: the loss returned a mask of the elements that count, without reasons.
+
+    Example:
+        >>> Reason.NOT_LABELLED == "not labelled"
+        True
+    """
 
     NOT_LABELLED = "not labelled"
     LOW_CONFIDENCE = "low confidence"

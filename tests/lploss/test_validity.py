@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from lploss import Reason
@@ -44,3 +46,10 @@ def test_an_element_stands_under_the_first_reason_only():
 def test_reasons_read_as_their_texts():
     assert f"{Reason.NOT_TRIANGULATED}" == "cannot be triangulated"
     assert {Reason.OUTSIDE: 1}["outside"] == 1
+
+
+def test_each_reason_is_listed_where_it_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "contract.md").read_text("utf-8")
+    for reason in Reason:
+        assert f"        {reason.name}: " in (Reason.__doc__ or "")
+        assert f"| `{reason.name}` | `{reason.value}` |" in page

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from lploss import LossFactory, create_loss
-from lploss.errors import ArgumentValueError, FitError, NotFittedError
+from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
 from lploss.testing import loss_checks
 from lploss_bone_length.distances import keypoint_distances_pred
+from lploss_builtin.data.labels import LabelledKeypoints
 
 LEG = {"keypoint_names": ["hip", "knee", "paw"], "bones": [["hip", "knee"], ["knee", "paw"]]}
 # Thigh and shank are 5 and 4 px long in the first frame, 10 and 2 px in the second.
@@ -71,6 +72,55 @@ def test_a_checkpoint_restores_the_loss_without_labels():
         restored(keypoint_distances_pred=torch.zeros(1, 3, 3))
     restored.load_state_dict(fitted.state_dict())
     assert restored.ranges.tolist() == fitted.ranges.tolist()
+
+
+TWO_VIEWS = LabelledKeypoints(
+    # In the second view, all is twice as large.
+    torch.cat([LABELS, 2 * LABELS], dim=1).double().numpy(),
+    ("left/hip", "left/knee", "left/paw", "right/hip", "right/knee", "right/paw"),
+    num_views=2,
+)
+
+
+def test_each_view_has_ranges_of_its_own():
+    loss = create_loss("bone_length", **LEG, coverage=1.0, data_module=TWO_VIEWS)
+    assert loss.ranges.tolist() == [[5.0, 2.0, 10.0, 4.0], [10.0, 4.0, 20.0, 8.0]]
+    # The same legs in both views, 4 and 6 px: in the first 1 too short and 2 too long, in the
+    # second 6 too short and within the range. No bone connects keypoints of two views.
+    leg = torch.tensor([[0.0, 0.0, 0.0, 4.0, 0.0, 10.0]])
+    batch = {"keypoints_pred": torch.cat([leg, leg + 500.0], dim=1)}
+    distances = keypoint_distances_pred(**batch)
+    values = loss.elementwise(keypoint_distances_pred=distances)
+    assert values.tolist() == [[1.0, 2.0, 6.0, 0.0]]
+    losses = LossFactory({"bone_length": loss})
+    total, _ = losses(**batch, anneal_weight=1.0)
+    assert total.item() == 0.5 * (1 + 2 + 6 + 0) / 4
+    assert loss.element_names(TWO_VIEWS.keypoint_names) == [
+        "left/hip-knee",
+        "left/knee-paw",
+        "right/hip-knee",
+        "right/knee-paw",
+    ]
+    assert loss.element_names(LEG["keypoint_names"]) == ["hip-knee", "knee-paw"]
+    with pytest.raises(ShapeError):  # a batch of one view
+        losses(keypoints_pred=leg, anneal_weight=1.0)
+
+
+def test_a_checkpoint_restores_all_views():
+    fitted = create_loss("bone_length", **LEG, data_module=TWO_VIEWS)
+    restored = create_loss("bone_length", **LEG)
+    restored.load_state_dict(fitted.state_dict())
+    assert restored.ranges.tolist() == fitted.ranges.tolist()
+    of_one_view = create_loss("bone_length", **LEG, data_module=LABELS)
+    with pytest.raises(RuntimeError, match="size mismatch for ranges"):
+        of_one_view.load_state_dict(fitted.state_dict())
+
+
+def test_labels_of_several_views_must_say_so():
+    with pytest.raises(
+        FitError, match=r"of each of their 1 views; they hold keypoint 0, .*keypoint 5"
+    ):
+        create_loss("bone_length", **LEG, data_module=torch.cat([LABELS, LABELS], dim=1))
 
 
 def test_what_cannot_be_used_is_refused():

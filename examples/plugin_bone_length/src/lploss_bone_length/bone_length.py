@@ -26,21 +26,25 @@ class BoneLengthLoss(Loss):
     length :math:`d_{bk}` outside of it costs. The range is part of the state: a checkpoint
     restores the loss without labels.
 
+    With several views, a batch holds all keypoints of the first view, then all of the second, and
+    so on. The loss looks at the bones of each view, with ranges from the labels of that view.
+
     Args:
-        keypoint_names: names of all keypoints, in the order of the batch.
+        keypoint_names: names of the keypoints of one view, in the order of the batch.
         bones: for each bone the names of the two keypoints that it connects.
         coverage: share of the labelled lengths of a bone that its range holds; 0 to 1. What is
             left out at both ends may be wrongly labelled.
-        data_module: the labelled poses: a tensor or array, the path of a label file, or a
-            Lightning data module. ``None``: a checkpoint brings the ranges.
-        epsilon: deviations of at most this cost nothing; at least 0, px; one number, or one a
-            bone.
+        data_module: the labelled poses: a tensor or array, the path of a label file, a list of
+            paths, one for each view, a `LabelledKeypoints`, or a Lightning data module. ``None``:
+            a checkpoint brings the ranges.
+        epsilon: deviations of at most this cost nothing; at least 0, px; one number, or one for
+            each bone of each view.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
         sync: whether the ranges are those of the labels of all processes, where there are several:
             ``"auto"`` and ``True``. A factory hands its own on.
 
     Returns:
-        Element-wise ``(batch, num_bones)``, px.
+        Element-wise ``(batch, views_x_num_bones)``, px.
 
     Raises:
         ArgumentValueError: an argument's value cannot be used.
@@ -102,17 +106,24 @@ class BoneLengthLoss(Loss):
     def fit(self, labelled: LabelledKeypoints) -> None:
         """Take the range of each bone's length from labelled poses; NaN is not labelled."""
         num_keypoints = labelled.keypoints.shape[1] // 2
-        names = labelled.keypoint_names
-        if num_keypoints != len(self.keypoint_names) or names not in (None, self.keypoint_names):
+        expected = self.keypoint_names * labelled.num_views
+        names = labelled.keypoint_names or expected
+        # With several views, a name may start with that of the view: left/hip.
+        are_these = len(names) == len(expected) and all(
+            f"/{name}".endswith(f"/{wanted}") for name, wanted in zip(names, expected, strict=True)
+        )
+        if num_keypoints != len(expected) or not are_these:
             raise FitError(
                 "loss 'bone_length': the labels must hold the keypoints "
-                f"{', '.join(self.keypoint_names)}, in this order; they hold "
+                f"{', '.join(self.keypoint_names)}, in this order, of each of their "
+                f"{labelled.num_views} views; they hold "
                 f"{', '.join(labelled.name(i) for i in range(num_keypoints))}"
             )
         lengths = self._lengths(keypoint_distances_pred(torch.from_numpy(labelled.keypoints)))
         is_labelled = lengths.isfinite().any(dim=0).tolist()
         if not all(is_labelled):
-            never = [bone for bone, there in zip(self.bones, is_labelled, strict=True) if not there]
+            bones = self.bones * labelled.num_views
+            never = [bone for bone, there in zip(bones, is_labelled, strict=True) if not there]
             raise FitError(
                 f"loss 'bone_length': no frame of the labels holds both ends of {', '.join(never)}."
                 " Label one, or leave these bones out."
@@ -131,8 +142,9 @@ class BoneLengthLoss(Loss):
 
     @property
     def axis_sizes(self) -> Mapping[str, int]:
-        """A batch has as many keypoints as there are names."""
-        return {"num_keypoints": len(self.keypoint_names)}
+        """A batch has as many keypoints as there are names, in each view of the labels."""
+        num_views = self.ranges.shape[1] // len(self.bones)
+        return {"num_keypoints": num_views * len(self.keypoint_names)} if num_views else {}
 
     def remove_nans(
         self, keypoint_distances_pred: Float[Tensor, "batch num_keypoints num_keypoints"]
@@ -149,22 +161,31 @@ class BoneLengthLoss(Loss):
 
     def compute_loss(
         self, keypoint_distances_pred: Float[Tensor, "batch num_keypoints num_keypoints"]
-    ) -> Float[Tensor, "batch num_bones"]:
+    ) -> Float[Tensor, "batch views_x_num_bones"]:
         lengths = self._lengths(keypoint_distances_pred)
         shortest, longest = self.ranges
         return torch.relu(shortest - lengths) + torch.relu(lengths - longest)
 
     def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
-        """Return the names of the bones, such as ``hip-knee``."""
-        return list(self.bones)
+        """Return the names of the bones, such as ``hip-knee``, or ``left/hip-knee`` in a view."""
+        first, second = self.ends.tolist()
+        return [
+            f"{keypoint_names[view + start]}-{self.keypoint_names[end]}"
+            for view in range(0, len(keypoint_names), len(self.keypoint_names))
+            for start, end in zip(first, second, strict=True)
+        ]
 
     def _lengths(
         self, distances: Float[Tensor, "batch num_keypoints num_keypoints"]
-    ) -> Float[Tensor, "batch num_bones"]:
-        return distances[:, self.ends[0], self.ends[1]]
+    ) -> Float[Tensor, "batch views_x_num_bones"]:
+        views = range(0, distances.shape[1], len(self.keypoint_names))
+        lengths = [distances[:, self.ends[0] + view, self.ends[1] + view] for view in views]
+        return torch.cat(lengths, dim=1)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        # Without labels the ranges are empty; those of a checkpoint are as many as the bones.
+        # Without labels the ranges are empty; those of a checkpoint are of so many views.
+        saved = state_dict.get(f"{prefix}ranges")
         if not self.ranges.numel():
-            self.ranges = self.ranges.new_zeros(2, len(self.bones))
+            num_views = 1 if saved is None else max(1, saved.shape[-1] // len(self.bones))
+            self.ranges = self.ranges.new_zeros(2, num_views * len(self.bones))
         super()._load_from_state_dict(state_dict, prefix, *args)
