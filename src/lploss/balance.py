@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lploss.errors import ArgumentValueError
 from lploss.loss import Kind, Loss
+from lploss.terminal import text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -150,7 +151,7 @@ class Balance:
             table.add_column(heading, justify="right", no_wrap=True)
         for own in self.losses:
             table.add_row(
-                own.loss,
+                text(own.loss),
                 own.kind,
                 f"{own.log_weight:.4g}",
                 f"{own.weighted:.4g}",

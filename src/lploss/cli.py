@@ -29,6 +29,7 @@ from lploss.errors import (
 from lploss.registry import Entry, default_registry
 from lploss.signals import ended_by_signals
 from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec
+from lploss.terminal import console, echo, printable, text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ class _Group(TyperGroup):
             if self._debug:
                 raise
             message = str(error) if isinstance(error, LplossError) else first_line(error)
-            typer.echo(f"error: {message}", err=True)
+            echo(f"error: {message}", err=True)
             sys.exit(2 if isinstance(error, _WRONG_USAGE) else 1)
 
 
@@ -126,9 +127,9 @@ app = typer.Typer(
 def _warnings_as_messages() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, PluginLoadWarning):
-            typer.echo(f"warning: {message}", err=True)
+            echo(f"warning: {message}", err=True)
         else:
-            shown(message, category, *where, **more)
+            shown(printable(str(message)), category, *where, **more)
 
     with warnings.catch_warnings():
         shown = warnings.showwarning
@@ -142,9 +143,9 @@ def _print_version(wanted: bool | None) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            typer.echo(f"lploss {version('lploss')}")
+            echo(f"lploss {version('lploss')}")
         except PackageNotFoundError:
-            typer.echo("lploss, version unknown: its package metadata is missing")
+            echo("lploss, version unknown: its package metadata is missing")
         raise typer.Exit
 
 
@@ -226,8 +227,8 @@ def plugins(
     for row in rows:
         # Below the table, where a message has the width of the terminal.
         if row["failure"]:
-            typer.echo(f"{row['distribution']} {row['version']} ({row['plugin']}) failed:")
-            typer.echo(textwrap.indent(row["failure"], "  ") + "\n")
+            echo(f"{row['distribution']} {row['version']} ({row['plugin']}) failed:")
+            echo(textwrap.indent(row["failure"], "  ") + "\n")
 
 
 @app.command()
@@ -250,7 +251,7 @@ def show(
         if isinstance(content, list):
             _print(content, as_json, section)
         else:
-            typer.echo(f"{section + ':':<12} {content}")
+            echo(f"{section + ':':<12} {content}")
 
 
 @app.command()
@@ -292,7 +293,7 @@ def check(
         if not as_json:
             if len(asked) == 1:
                 report.print_table()
-            typer.echo(f"{report}\n" if not report.ok else str(report))
+            echo(f"{report}\n" if not report.ok else str(report))
     if as_json:
         _print([report.as_dict() for report in reports], as_json, "checks")
     if not all(report.ok for report in reports):
@@ -312,15 +313,15 @@ def new(
     from lploss.new import new_distribution
 
     made = new_distribution(name, into, default_registry)
-    typer.echo(f"written to {made.folder}:")
+    echo(f"written to {made.folder}:")
     for path in made.written:
-        typer.echo(f"  {path}")
-    typer.echo("\nIt works as it is. Next:")
-    typer.echo(f"  cd {shlex.quote(str(made.folder))}")
-    typer.echo('  pip install -e ".[test]"')
-    typer.echo(f"  lploss check {name}")
-    typer.echo("  pytest")
-    typer.echo(f"Then put your formula into {made.formula}, at TODO.")
+        echo(f"  {path}")
+    echo("\nIt works as it is. Next:")
+    echo(f"  cd {shlex.quote(str(made.folder))}")
+    echo('  pip install -e ".[test]"')
+    echo(f"  lploss check {name}")
+    echo("  pytest")
+    echo(f"Then put your formula into {made.formula}, at TODO.")
 
 
 def _described(entry: Entry[Any]) -> dict[str, Any]:
@@ -392,17 +393,14 @@ def _inputs(loaded: Any) -> list[dict[str, Any]]:
 
 def _print(content: Any, as_json: bool, title: str) -> None:
     if as_json:
-        typer.echo(json.dumps(content, indent=2))
+        echo(json.dumps(content, indent=2))
         return
-    from rich.console import Console
-
-    Console().print(_table(content, title))
+    console().print(_table(content, title))
 
 
 def _table(rows: list[dict[str, Any]], title: str) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for heading in rows[0] if rows else ("name", "summary", "provider"):
@@ -410,8 +408,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
             heading, overflow="fold", no_wrap=heading in ("name", "plugin", "distribution")
         )
     for row in rows:
-        # Text, because rich would read `list[float]` as markup.
-        table.add_row(*(Text(str(value)) for value in row.values()))
+        table.add_row(*map(text, row.values()))
     return table
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import TextIOBase
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lploss.terminal import console, text
 from lploss.validity import exclusive
 
 if TYPE_CHECKING:
@@ -202,9 +203,9 @@ class FlightRecorder:
             numbers = (record.value, record.weighted, record.anneal_weight)
             used = f"{record.used} of {record.elements}"
             table.add_row(
-                record.loss,
+                text(record.loss),
                 *((*(f"{number:.4g}" for number in numbers), used, left_out) if ran else ()),
-                *(() if ran else (record.status,)),
+                *(() if ran else (text(record.status),)),
             )
         return list(stages.values())
 
@@ -216,10 +217,8 @@ def print_tables(tables: Iterable[Table], file: IO[str] | TextIOBase | None = No
         tables: what to print.
         file: where to; standard output unless given.
     """
-    from rich.console import Console
-
-    console = Console(file=cast("IO[str] | None", file))
-    if not console.is_terminal:  # a file has no edge at which words must break
-        console.width = 1000
+    printer = console(file=file)
+    if not printer.is_terminal:  # a file has no edge at which words must break
+        printer.width = 1000
     for table in tables:
-        console.print(table)
+        printer.print(table)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import typer
+from lploss.terminal import echo
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 # A terminal, a launcher and a scheduler may each send the same signal.
@@ -52,5 +52,5 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
         if received:
             number = received[0][0]
-            typer.echo(f"ended by {signal.Signals(number).name}", err=True)
+            echo(f"ended by {signal.Signals(number).name}", err=True)
             raise SystemExit(128 + number)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from lploss.discovery import normalise
 from lploss.errors import ArgumentError, ArgumentValueError, LplossError, UnknownLossError
 from lploss.registry import Registry
 from lploss.specs import LossSpec
+from lploss.terminal import console
 from lploss.testing.check import CHECKS, origin_of
 from lploss.testing.conformance import MINIMUM, Conformance
 from lploss.testing.report import ConformanceReport
@@ -98,7 +98,7 @@ def check_losses(
     arguments: Mapping[str, Any] | None = None,
 ) -> Iterator[ConformanceReport | Uncheckable]:
     """Check losses one after the other, showing on a terminal where it is."""
-    with Console(stderr=True).status("") as status:
+    with console(stderr=True).status("") as status:
         for name in names:
             status.update(f"{name}: building")
             try:

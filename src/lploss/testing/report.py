@@ -109,23 +109,23 @@ class ConformanceReport:
     def print_table(self) -> None:
         """Print all checks as a table."""
         from rich import box
-        from rich.console import Console
         from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, title=self.loss, title_justify="left")
+        from lploss.terminal import console, text
+
+        table = Table(box=box.SIMPLE_HEAD, title=text(self.loss), title_justify="left")
         table.add_column("check", no_wrap=True)
         table.add_column("status", no_wrap=True)
         table.add_column("s", justify="right")
         table.add_column("", overflow="fold")
         for record in self.records:
-            status = Text(record.status.replace("_", " "), style=_STYLES.get(record.status, ""))
+            status = text(record.status.replace("_", " "), style=_STYLES.get(record.status, ""))
             first = record.message.partition("\n")[0]
-            table.add_row(record.check, status, f"{record.seconds:.1f}", Text(first))
-        console = Console()
-        if not console.is_terminal:  # a file has no edge at which words must break
-            console.width = 200
-        console.print(table)
+            table.add_row(record.check, status, f"{record.seconds:.1f}", text(first))
+        shown_on = console()
+        if not shown_on.is_terminal:  # a file has no edge at which words must break
+            shown_on.width = 200
+        shown_on.print(table)
 
     def __str__(self) -> str:
         failed = [r for r in self.records if r.status == "failed"]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lploss.errors import ArgumentValueError
+from lploss.terminal import console
 from lploss_builtin.data.dependencies import require
 
 _NUM_FRAMES_TO_SCORE = 1000
@@ -65,15 +66,13 @@ def _score(out: Path, num_frames: int, seed: int) -> None:
 def _train(out: Path, num_frames: int | None, num_epochs: int | None, seed: int) -> None:
     for module in ("timm", "lightning", "tensorboard", "pandas", "PIL", "matplotlib"):
         require(module, "train", "to train a model")
-    from rich.console import Console
-
     from lploss_builtin.demo.settings import DemoSettings
     from lploss_builtin.demo.training import NUM_STAGES, Stages, make_training_demo
 
     given = {"num_frames": num_frames, "num_epochs": num_epochs, "seed": seed}
     settings = DemoSettings(**{name: value for name, value in given.items() if value is not None})
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    report = make_training_demo(out, settings, Stages(Console(stderr=True), NUM_STAGES))
-    console = Console()
+    report = make_training_demo(out, settings, Stages(console(stderr=True), NUM_STAGES))
+    printer = console()
     for part in report.renderables():
-        console.print(part)
+        printer.print(part)

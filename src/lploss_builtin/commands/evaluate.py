@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lploss.terminal import echo
 from lploss_builtin.data.dependencies import require
 
 
@@ -36,10 +37,10 @@ def evaluate(
     with lock_training(run, "lploss evaluate"), progress_bar() as progress:
         tasks = eval_tasks(training.config)
         for note in tasks.notes:
-            typer.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
         evaluation = evaluate_training(training, tasks, overwrite=overwrite, progress=progress)
     if json:
-        typer.echo(evaluation.to_json(), nl=False)
+        echo(evaluation.to_json(), nl=False)
     else:
         show(evaluation)
     if evaluation.failed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lploss.terminal import console, echo
 from lploss_builtin.commands.progress import terminal_bar
 from lploss_builtin.data.dependencies import require
 from lploss_builtin.output import lock_folder
@@ -137,7 +138,7 @@ def predict(
             progress=progress,
         )
     if json:
-        typer.echo(summary.to_json(), nl=False)
+        echo(summary.to_json(), nl=False)
     else:
         show(summary)
     if summary.unreadable or summary.failed:
@@ -146,12 +147,11 @@ def predict(
 
 def show(summary: PredictionSummary | TrainingEvaluation) -> None:
     """Print a summary as tables, with its notes."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    printer = console()
     for part in summary.renderables():
-        console.print(part, soft_wrap=isinstance(part, Text))
+        printer.print(part, soft_wrap=isinstance(part, Text))
 
 
 @contextmanager
@@ -161,10 +161,9 @@ def progress_bar() -> Iterator[Progress]:
     Yields:
         What to call while it goes on.
     """
-    from rich.console import Console
     from rich.progress import TimeRemainingColumn
 
-    with terminal_bar(Console(stderr=True), TimeRemainingColumn()) as bar:
+    with terminal_bar(console(stderr=True), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=None)
 
         def progress(recording: str, num_done: int, num_frames: int) -> None:

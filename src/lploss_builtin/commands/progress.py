@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lploss.terminal import text
+
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
 
 
 def terminal_bar(console: Console, time: ProgressColumn) -> Progress:
@@ -16,13 +19,16 @@ def terminal_bar(console: Console, time: ProgressColumn) -> Progress:
         console: where to.
         time: the column at the end: how long it has taken, or will take.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn
+
+    class Description(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return text(task.description)
 
     return Progress(
         BarColumn(),
         MofNCompleteColumn(),
-        # Names of files may hold what rich would take for markup.
-        TextColumn("{task.description}", markup=False),
+        Description(),
         time,
         console=console,
         transient=True,

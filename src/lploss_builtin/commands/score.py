@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lploss.terminal import console, echo, text
 from lploss_builtin.commands.progress import terminal_bar
 from lploss_builtin.commands.scoring import ScoreSummary, score_files
 from lploss_builtin.commands.scoring.recording_scorer import Progress
@@ -115,7 +116,7 @@ def score(
             progress=progress,
         )
     if json:
-        typer.echo(summary.to_json(), nl=False)
+        echo(summary.to_json(), nl=False)
     else:
         show(summary)
     if summary.failed:
@@ -128,19 +129,12 @@ def _names(text: str | None) -> list[str] | None:
 
 def show(summary: ScoreSummary) -> None:
     """Print a summary as tables, and where the files are."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    for part in summary.renderables(console.width):
-        console.print(part)
-    console.print(
-        Text(f"{summary.out}: scores.parquet, scores.csv, summary.json, ")
-        + Text(f"pictures ({len(summary.pictures)})")
-        + Text(f"; metric files ({len(summary.metric_files)})" if summary.metric_files else ""),
-        style="green",
-        soft_wrap=True,
-    )
+    printer = console()
+    for part in summary.renderables(printer.width):
+        printer.print(part)
+    files = f"scores.parquet, scores.csv, summary.json, pictures ({len(summary.pictures)})"
+    files += f"; metric files ({len(summary.metric_files)})" if summary.metric_files else ""
+    printer.print(text(f"{summary.out}: {files}", "green"), soft_wrap=True)
 
 
 @contextmanager
@@ -153,10 +147,9 @@ def progress_bar(num_files: int) -> Iterator[Progress]:
     Yields:
         What to call while it goes on.
     """
-    from rich.console import Console
     from rich.progress import TimeElapsedColumn
 
-    with terminal_bar(Console(stderr=True), TimeElapsedColumn()) as bar:
+    with terminal_bar(console(stderr=True), TimeElapsedColumn()) as bar:
         task = bar.add_task("", total=num_files)
         begun: list[str] = []
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from lploss import load_loss
 from lploss.errors import ArgumentValueError
+from lploss.terminal import console, text
 from lploss_builtin.commands.score import progress_bar, show
 from lploss_builtin.commands.scoring import ScoreSummary, score_files
 from lploss_builtin.data.demo_project import DemoProject, make_demo_project
@@ -163,10 +164,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _print(project: DemoProject, summary: ScoreSummary, num_frames: int) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
+    printer = console()
     flagged = flagged_frames(summary, project.predictions, num_frames)
     previous = {loss: load_loss(loss).num_previous_frames for loss in flagged}
     any_loss = [np.logical_or.reduce(flags) for flags in zip(*flagged.values(), strict=True)]
@@ -177,21 +175,21 @@ def _print(project: DemoProject, summary: ScoreSummary, num_frames: int) -> None
     )
     num_faulty = findings[0].faulty["all"]
     folder = summary.out.parent
-    console.print(
-        Text(
+    printer.print(
+        text(
             f"Of {num_frames * len(project.predictions)} frames, {num_faulty} hold a keypoint that "
             f"was put {IMPOSSIBLE:g} px or more away from the animal ({folder}/faults.csv). Frames "
             "with a value above epsilon are flagged: rightly where the loss looks at such a "
             "frame. Of the faulty frames, so many are flagged:"
         )
     )
-    console.print(_table(findings))
-    console.print("The same again, or with other losses and arguments:")
-    console.print(
-        Text(
+    printer.print(_table(findings))
+    printer.print("The same again, or with other losses and arguments:")
+    printer.print(
+        text(
             f"lploss score {folder}/predictions/*.csv --labels {project.labels} "
             f"--config {project.config} --out {summary.out}",
-            style="bold",
+            "bold",
         ),
         soft_wrap=True,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lploss.terminal import console, echo
 from lploss_builtin.data.dependencies import require
 
 if TYPE_CHECKING:
@@ -43,14 +44,13 @@ def train(
     for module in ("timm", "lightning", "tensorboard", "pandas", "PIL", "matplotlib"):
         require(module, "train", "to train a model")
     from lightning.pytorch.utilities import rank_zero_only
-    from rich.console import Console
 
     from lploss import load_config
     from lploss.errors import ArgumentValueError
     from lploss_builtin.commands.after_training import eval_tasks
     from lploss_builtin.training import run as training
 
-    console = Console(stderr=True)
+    printer = console(stderr=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if resume is None and config is None:
         raise ArgumentValueError("name a config to train with, or a folder by --resume")
@@ -79,7 +79,7 @@ def train(
         # What cannot be done afterwards is said now, not after hours.
         tasks = eval_tasks(read, project_folder)
         for note in tasks.notes:
-            rank_zero_only(typer.echo)(f"note: {note}", err=True)
+            rank_zero_only(echo)(f"note: {note}", err=True)
         os.environ[_FOLDER_VARIABLE] = str(folder)
         try:
             trained = training.train(
@@ -87,7 +87,7 @@ def train(
                 folder,
                 folder=project_folder,
                 resume=resume is not None,
-                shows_progress=console.is_terminal,
+                shows_progress=printer.is_terminal,
             )
         finally:
             os.environ.pop(_FOLDER_VARIABLE, None)
@@ -100,12 +100,12 @@ def _evaluate(run: TrainingRun, tasks: EvalTasks) -> None:
     from lploss_builtin.commands.after_training import evaluate_training
     from lploss_builtin.commands.predict import progress_bar, show
 
-    typer.echo(f"trained: {run.folder}")
+    echo(f"trained: {run.folder}")
     try:
         with progress_bar() as progress:
             evaluation = evaluate_training(run, tasks, progress=progress)
     except KeyboardInterrupt:
-        typer.echo(
+        echo(
             f"the training is complete, its evaluation is not: lploss evaluate {run.folder} does "
             "what is missing",
             err=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lploss.terminal import text
 from lploss_builtin.demo.measuring import Error, Errors, FailedCamera
 from lploss_builtin.demo.settings import DemoSettings
 
@@ -88,27 +89,27 @@ class DemoReport:
 
     def renderables(self) -> Iterator[RenderableType]:
         """Yield the tables, and what to do next, for a rich console."""
-        from rich.text import Text
-
         columns = ("visible, px", "occluded, px", "all, px", "in 3D, mm")
         table = _table("mean error (median)", ("held-out frames", *columns))
         for errors in self.predictors.values():
             cells = (errors.visible, errors.occluded, errors.all, errors.in_space)
-            table.add_row(errors.name, *map(_both, cells))
+            table.add_row(text(errors.name), *map(_both, cells))
         yield table
         table = _table(
             "the trained network: visible / occluded, px", ("keypoint", *self.view_names)
         )
         for keypoint, of_views in self.of_network.items():
-            table.add_row(keypoint, *(f"{short(v)} / {short(o)}" for v, o in of_views.values()))
+            table.add_row(
+                text(keypoint), *(f"{short(v)} / {short(o)}" for v, o in of_views.values())
+            )
         yield table
         left = ("in the others, px", "where it would see, px", "in 3D, mm")
         table = _table("without a camera: mean error (median)", ("cameras", *left))
         for camera in self.cameras:
             name = f"without {camera.view}" if camera.view else "all"
-            table.add_row(name, *map(_both, (camera.others, camera.unseen, camera.in_space)))
+            table.add_row(text(name), *map(_both, (camera.others, camera.unseen, camera.in_space)))
         yield table
-        yield Text(f"open {self.folder / 'index.html'}", style="green")
+        yield text(f"open {self.folder / 'index.html'}", "green")
 
 
 def short(error: Error) -> str:
@@ -126,5 +127,5 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(columns):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(text(heading), justify="right" if number else "left")
     return table

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lploss.terminal import printable, text
 from lploss_builtin.commands.after_training.metric_summary import MetricRow, short_tables
 
 if TYPE_CHECKING:
@@ -38,15 +39,13 @@ class TrainingEvaluation:
 
     def renderables(self) -> Iterator[RenderableType]:
         """Yield a short table, notes and what failed, for a rich console."""
-        from rich.text import Text
-
         yield from short_tables(self.rows)
         if self.kept:
-            yield Text(f"finished before, and kept: {', '.join(self.kept)}")
+            yield text(f"finished before, and kept: {', '.join(self.kept)}")
         for note in self.notes:
-            yield Text(f"note: {note}", style="yellow")
+            yield text(f"note: {note}", "yellow")
         for failure in self.failed:
-            yield Text(f"not evaluated: {failure}", style="bold red")
+            yield text(f"not evaluated: {failure}", "bold red")
 
     def to_json(self) -> str:
         """Return all of it as JSON; a metric without a value is ``null``."""
@@ -62,4 +61,4 @@ class TrainingEvaluation:
             "notes": list(self.notes),
             "failed": list(self.failed),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return printable(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"

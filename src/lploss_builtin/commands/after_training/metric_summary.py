@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
+from lploss.terminal import text
 from lploss_builtin.commands.scoring.metric_tables import MetricTable
 
 if TYPE_CHECKING:
@@ -103,13 +104,14 @@ def short_tables(rows: Sequence[MetricRow]) -> Iterator[Table]:
     """Yield a table with mean and median of each metric over all keypoints, for a rich console."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     of_all = [row for row in rows if not row.keypoint and not row.view]
     if not of_all:
         return
     sets = list(dict.fromkeys(row.set for row in of_all))
     table = Table(
-        title="[bold]labelled frames[/]  mean (median)",
+        title=Text.assemble(("labelled frames", "bold"), "  mean (median)"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="",
@@ -117,14 +119,14 @@ def short_tables(rows: Sequence[MetricRow]) -> Iterator[Table]:
     )
     table.add_column("metric")
     for name in sets:
-        table.add_column(name, justify="right")
+        table.add_column(text(name), justify="right")
     for metric in dict.fromkeys(row.metric for row in of_all):
         own = {row.set: row for row in of_all if row.metric == metric}
         if not any(row.count for row in own.values()):
             continue
         unit = next(iter(own.values())).unit
         table.add_row(
-            f"{metric}, {unit}" if unit else metric,
+            text(f"{metric}, {unit}" if unit else metric),
             *(_both(own[name]) if name in own else "–" for name in sets),
         )
     yield table

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lploss.terminal import printable, text
 from lploss_builtin.commands.predicting.stopwatch import PARTS, Part
 
 if TYPE_CHECKING:
@@ -96,19 +97,18 @@ class PredictionSummary:
             "notes": list(self.notes),
             "out": str(self.out),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return printable(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
     def renderables(self) -> Iterator[RenderableType]:
         """Yield tables of the recordings, and what else is to be said, for a rich console."""
         from rich.table import Table
-        from rich.text import Text
 
         table = Table("recording", "views")
         for title in ("frames", "mean likelihood", "mean reprojection error, px"):
             table.add_column(title, justify="right")
         for own in self.recordings:
             numbers = (_number(own.likelihood, 3), _number(own.reprojection_error, 2))
-            names = Text(own.name), Text(", ".join(filter(None, own.views)))
+            names = text(own.name), text(", ".join(filter(None, own.views)))
             table.add_row(*names, str(own.num_frames), *numbers)
         yield table
         if any(own.shares for own in self.recordings):
@@ -118,16 +118,15 @@ class PredictionSummary:
         if len(self.unreadable) > _SHOWN:
             lines.append(f"not predicted: {len(self.unreadable) - _SHOWN} more, which --json names")
         for line in lines:
-            yield Text(line, style="red")
+            yield text(line, "red")
         for note in self.notes:
-            yield Text(note, style="yellow")
+            yield text(note, "yellow")
         num_files = sum(len(own.files) for own in self.recordings)
-        yield Text(f"{self.out}: {num_files} files", style="green")
+        yield text(f"{self.out}: {num_files} files", "green")
 
     def _times(self) -> RenderableType:
         """Return a table of what the time of each recording was spent on."""
         from rich.table import Table
-        from rich.text import Text
 
         table = Table("recording")
         for title in ("predicted now", "frames/s", "decoding", "model", "writing"):
@@ -135,7 +134,7 @@ class PredictionSummary:
         for own in self.recordings:
             cells = [str(own.num_frames - own.num_kept_frames), _number(own.frames_per_second, 1)]
             cells += [f"{own.shares[part]:.0%}" if own.shares else "" for part in PARTS]
-            table.add_row(Text(own.name), *cells)
+            table.add_row(text(own.name), *cells)
         return table
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lploss.terminal import printable, text
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -131,7 +133,7 @@ class ScoreSummary:
             "pictures": list(self.pictures),
             "metric_files": list(self.metric_files),
         }
-        return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
+        return printable(json.dumps(_finite(content), indent=2, ensure_ascii=False)) + "\n"
 
     def renderables(self, width: int = 80) -> Iterator[RenderableType]:
         """Yield one table for each loss, and what else is to be said, for a rich console.
@@ -139,18 +141,16 @@ class ScoreSummary:
         Args:
             width: of the console; long names of files are cut to leave room for the rest.
         """
-        from rich.text import Text
-
         for loss in self.losses:
             yield self._table([row for row in self.rows if row.loss == loss], width)
         if self.views:
             yield self._table_of_views()
         for name, why in self.left_out.items():
-            yield Text(f"left out: {name}: {why}", style="dim")
+            yield text(f"left out: {name}: {why}", "dim")
         for note in self.notes:
-            yield Text(f"note: {note}", style="yellow")
+            yield text(f"note: {note}", "yellow")
         for name, why in self.failed.items():
-            yield Text(f"not scored: {why if name in why else f'{name}: {why}'}", style="bold red")
+            yield text(f"not scored: {why if name in why else f'{name}: {why}'}", "bold red")
 
     def _table(self, rows: Sequence[ScoreRow], width: int) -> RenderableType:
         epsilon = rows[0].epsilon
@@ -167,29 +167,27 @@ class ScoreSummary:
                 continue  # all files are the one above
             worst = row.worst_frames[0] if row.worst_frames else None
             table.add_row(
-                "all files" if row.file is None else labels[row.file],
+                text("all files" if row.file is None else labels[row.file]),
                 _share(row.valid / row.count if row.count else math.nan),
                 *map(_number, (row.median, row.percentile_95, row.percentile_99, row.maximum)),
                 # Above an epsilon of 0 is almost every value, which says nothing.
                 "-" if row.epsilon == 0 else _share(row.share_above_epsilon),
-                f"{worst.frame} {worst.keypoint}" if worst else "",
+                text(f"{worst.frame} {worst.keypoint}" if worst else ""),
                 style="bold" if row.file is None else "",
             )
         return table
 
     def _table_of_views(self) -> RenderableType:
-        from rich.text import Text
-
         table = _new_table("views", "median px from where these views put a keypoint")
         table.add_column("view")
         for heading in ("valid", "all", "all others"):
             table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
         for row in self.views:
-            table.add_column(Text(f"with {row.view}"), justify="right")
+            table.add_column(text(f"with {row.view}"), justify="right")
         for row in self.views:
             errors = [row.in_pairs.get(other.view, math.nan) for other in self.views]
             table.add_row(
-                Text(row.view),
+                text(row.view),
                 str(row.valid),
                 *map(_number, (row.reprojection, row.left_one_out, *errors)),
             )
@@ -199,9 +197,10 @@ class ScoreSummary:
 def _new_table(title: str, rest: str) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     return Table(
-        title=f"[bold]{title}[/]  {rest}",
+        title=Text.assemble((printable(title), "bold"), "  ", printable(rest)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="",

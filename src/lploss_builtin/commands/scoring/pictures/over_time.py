@@ -85,10 +85,9 @@ def over_time(
             va="center",
             fontsize=8.5,
             color=style.INK,
-            parse_math=False,
         )
     for axes, group in zip(blocks[:, 0], groups, strict=True):
-        axes.set_title(group, loc="left", fontsize=8.5, color=style.INK, pad=2, parse_math=False)
+        axes.set_title(group, loc="left", fontsize=8.5, color=style.INK, pad=2)
     for worst in statistics.worst.found:
         at = start + worst.row
         for axes in all_axes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lploss.terminal import printable
 from lploss_builtin.data.dependencies import require
 
 if TYPE_CHECKING:
@@ -68,10 +69,27 @@ def new_figure(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
+    """Write a figure as PNG; its texts are shown as they are, ``$`` included."""
+    as_plain_text(figure)
     canvas = require("matplotlib.backends.backend_agg", "score", "to draw").FigureCanvasAgg(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.print_png(str(path))
+
+
+def as_plain_text(figure: Figure) -> None:
+    """Let matplotlib show the texts of a figure as they are: without formulas between ``$``.
+
+    The numbers at ticks are its own, and stay formulas where the scale is logarithmic.
+    """
+    text_type = require("matplotlib.text", "score", "to draw").Text
+    axis_type = require("matplotlib.axis", "score", "to draw").Axis
+    at_ticks = set()
+    for axis in figure.findobj(axis_type):
+        at_ticks |= {*axis.findobj(text_type)} - {axis.label}
+    for text in figure.findobj(text_type):
+        if text not in at_ticks:
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text()))
 
 
 def colour(number: int) -> str:
@@ -99,7 +117,7 @@ def _write(figure: Figure, text: str, side: float, ha: str, size: float, ink: st
     width, height = figure.get_size_inches()
     x = side + (0.12 if side == 0.0 else -0.12) / width
     y = 1.0 - 0.22 / height
-    figure.text(x, y, text, ha=ha, va="center", fontsize=size, color=ink, parse_math=False)
+    figure.text(x, y, text, ha=ha, va="center", fontsize=size, color=ink)
 
 
 def plain(axes: Axes) -> None:
