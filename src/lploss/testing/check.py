@@ -6,7 +6,8 @@ import copy
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +21,6 @@ from torch import Tensor
 import lploss
 from lploss.errors import LplossError, first_line
 from lploss.loss import Loss
-from lploss.reduction import NanPredictions
 from lploss.testing.batches import Example, Wish, examples
 from lploss.testing.subject import LossInput, Subject
 
@@ -95,7 +95,6 @@ class Case:
         example: the example that was tried last.
         other: the example that it is compared with, by checks that compare two.
         script: Python that shows the failure, where a check knows better than its `Check`.
-        nan_predictions: mode of the loss that was tried last.
     """
 
     subject: Subject
@@ -107,7 +106,9 @@ class Case:
     example: Example | None = field(default=None, init=False)
     other: Example | None = field(default=None, init=False)
     script: str | None = field(default=None, init=False)
-    nan_predictions: NanPredictions = field(default="leave_out", init=False)
+
+    def __post_init__(self) -> None:
+        self.loss.nan_predictions = "leave_out"  # examples have gaps in predictions, too
 
     def for_each(
         self,
@@ -143,6 +144,7 @@ class Case:
 
         def run(example: Example) -> None:
             self.example, self.other = example, None
+            self.loss.nan_predictions = "leave_out"
             body(example)
 
         settings = hypothesis.settings(
@@ -168,11 +170,15 @@ class Case:
         """The inputs that the loss must have."""
         return {name: i for name, i in self.inputs.items() if i.is_required}
 
-    def propagating(self) -> Loss:
-        """Return a copy of the loss that is NaN where a prediction is not finite."""
-        other = copy.deepcopy(self.loss)
-        self.nan_predictions = other.nan_predictions = "propagate"
-        return other
+    @contextmanager
+    def propagating(self) -> Iterator[None]:
+        """Let the loss be NaN where a prediction is not finite; elsewhere it leaves these out.
+
+        After a failure it stays so, for the script that shows the failure.
+        """
+        self.loss.nan_predictions = "propagate"
+        yield
+        self.loss.nan_predictions = "leave_out"
 
     def copy(self, **buffers: Tensor | float) -> Loss:
         """Return a copy of the loss with other values in its buffers."""

@@ -94,9 +94,6 @@ class Conformance:
         self._subject = Subject.of(target, registry, arguments)
         subjects = [self._subject, *self._subject.variants()]
         self._variants = [_Variant(s, s.built(), s.inputs()) for s in subjects]
-        for variant in self._variants:
-            # Examples have gaps in predictions, too; check_nan_predictions tries the other mode.
-            variant.loss.nan_predictions = "leave_out"
         self._records: dict[str, CheckRecord] = {}
         for variant in self._variants:
             self._demand_examples(variant)
@@ -197,7 +194,7 @@ class Conformance:
             what = what_failed(error)
         code = case.subject.code
         if case.example is not None and case.example.has_nan_predictions:
-            code = (*code, f'loss.nan_predictions = "{case.nan_predictions}"')
+            code = (*code, f'loss.nan_predictions = "{case.loss.nan_predictions}"')
         script = script_of(code, case.example, case.script or check.shows, case.other)
         return f"{what}\nWhy: {check.why}\nMend: {check.mend}\n\n{script}"
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lploss import LossFactory
 from lploss.config import plain
 from lploss.errors import ConfigError, MissingInputError, TrainingError, did_you_mean
+from lploss.inputs import is_prediction
 from lploss.loss import LogEntry, Stage
 from lploss_builtin.training.augmentation import BatchAugmentation
 from lploss_builtin.training.balance import BalanceOfTraining
@@ -192,6 +193,7 @@ class PoseModule(lightning.LightningModule):
         anneal_weight = self.curriculum.anneal_weight(self.moment) if stage == "train" else 1.0
         total: Tensor | None = None
         logged: Tensor | float = 0.0
+        logs: list[LogEntry] = []
         for kind, of_kind in inputs.items():
             factory = self.factories[kind]
             if factory.losses:
@@ -203,15 +205,18 @@ class PoseModule(lightning.LightningModule):
                 )
                 total = result.loss if total is None else total + result.loss
                 logged = logged + result.logs[-1]["value"]
+                logs += result.logs
                 self._log(result.logs, stage, num_frames)
-        self._log_error(inputs["supervised"], stage)
+        error = self._log_error(inputs["supervised"], stage)
         if total is None:
             if stage == "train":
                 raise ConfigError("there is no loss to train with")
             # All losses are those of videos.
             total = logged = torch.zeros((), device=self.device)
-        if not total.isfinite():
-            self._stop(labelled, unlabelled, inputs, stage)
+        # Weights can diverge in the last step before a validation whose losses do not show it.
+        if not (total + error if stage == "val" else total).isfinite():
+            logs.append({"name": f"{stage}_pixel_error", "value": error})
+            self._stop(labelled, unlabelled, inputs, stage, logs)
         self._log([{"name": f"{stage}_loss", "value": torch.as_tensor(logged)}], stage, num_frames)
         if stage == "train":
             self._measure_balance(inputs)
@@ -254,24 +259,32 @@ class PoseModule(lightning.LightningModule):
         unlabelled: Batch | None,
         inputs: Mapping[str, Batch],
         stage: Stage,
+        logs: list[LogEntry],
     ) -> NoReturn:
-        """Keep what made the loss NaN or infinite, for inspection."""
+        """Keep the batch of a network that has diverged for inspection, and stop the training."""
         path = Path(self.trainer.default_root_dir) / f"not_finite_rank{self.global_rank}.pt"
         kept: dict[str, Any] = _on_host({**labelled, **inputs["supervised"]})
         if unlabelled is not None:
             kept["unlabelled"] = _on_host({**unlabelled, **inputs["unsupervised"]})
         torch.save(kept, path)
-        losses = ", ".join(
-            f"{name} = {record.value}"
-            for factory in self.factories.values()
-            for record in factory.records()
-            if record.stage == stage and (name := record.loss)
-        )
+        losses = [name for own in self.factories.values() for name in own.losses]
+        names = {f"{stage}_{name}_loss": name for name in losses}
+        names[f"{stage}_pixel_error"] = "pixel_error"
+        values = {names[e["name"]]: e["value"] for e in logs if e["name"] in names}
+        found = [f"{name} = {value:g}" for name, value in values.items() if not value.isfinite()]
+        given = [*inputs.values(), labelled]
+        spoilt = sorted({n for own in given for n, v in own.items() if _is_spoilt(n, v)})
+        training = self.config.training
+        clip = training.gradient_clip_val
+        of = "training" if stage == "train" else "validation"
         raise TrainingError(
-            f"the loss is not finite in epoch {self.current_epoch}, step {self.global_step} "
-            f"({stage}; means so far: {losses}). The batch, and what the losses got of it, is in "
-            f"{path}: torch.load it. Look there for the loss and its inputs; a lower "
-            "training.optimizer_params.learning_rate or a training.gradient_clip_val may help."
+            f"the training diverged: in epoch {self.current_epoch}, step {self.global_step}, a "
+            f"{of} batch gives values that are not finite: {', '.join(found) or 'the sum'}. Inputs "
+            f"of the losses that are not finite: {', '.join(spoilt) or 'none'}. Try a lower "
+            "training.optimizer_params.learning_rate (it is "
+            f"{training.optimizer_params.learning_rate:g}) or a training.gradient_clip_val (it is "
+            f"{'not set' if clip is None else clip}). The batch and the inputs of the losses are "
+            f"in {path}: load it with torch.load."
         )
 
     def _with_targets(self, batch: Batch) -> Batch:
@@ -297,18 +310,23 @@ class PoseModule(lightning.LightningModule):
                 sync_dist=stage == "val",
             )
 
-    def _log_error(self, inputs: Mapping[str, Tensor], stage: Stage) -> None:
-        """Log the mean distance to the labels, px in the original image."""
+    def _log_error(self, inputs: Mapping[str, Tensor], stage: Stage) -> Tensor:
+        """Log and return the mean distance to the labels, px in the original image.
+
+        It is NaN if a single labelled keypoint is predicted at NaN or infinity.
+        """
         targets, found = (
             rearrange(inputs[name].detach(), "b (k xy) -> b k xy", xy=2)
             for name in ("keypoints_targ", "keypoints_pred")
         )
+        is_labelled = targets.isfinite().all(dim=-1)
         distances = torch.linalg.vector_norm(found - targets, dim=-1)
-        is_labelled = distances.isfinite()
+        distances = torch.where(found.isfinite().all(dim=-1), distances, torch.nan)
         number = is_labelled.sum()
         mean = torch.where(is_labelled, distances, 0.0).sum() / number.clamp(min=1)
         # Without a label, too: other processes, which have some, would wait for this one.
         self._log([{"name": f"{stage}_pixel_error", "value": mean}], stage, number)
+        return mean
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, with a rate of its own for the backbone."""
@@ -383,6 +401,12 @@ class PoseModule(lightning.LightningModule):
 def _parts(batch: Any) -> tuple[Batch, Batch | None]:
     """Return the labelled batch, and that of a video where there is one."""
     return (batch["labelled"], batch["unlabelled"]) if "labelled" in batch else (batch, None)
+
+
+def _is_spoilt(name: str, values: Any) -> bool:
+    """Return whether an input that may not have gaps holds NaN or infinity."""
+    may_not = is_prediction(name) or name == "images"
+    return may_not and isinstance(values, Tensor) and not bool(values.isfinite().all())
 
 
 def _on_host(batch: Batch) -> Batch:

@@ -7,13 +7,18 @@ import math
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from lploss import MissingInputError, load_config
+from lploss.cli import app
 from lploss.errors import DataError, TrainingError
 from lploss.registry import default_registry
 from lploss_builtin.training.checkpoint_files import WholeCheckpointIO
+from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.run import train
 from tests.lploss_builtin.training.small_trainings import write_training
+
+NAN = math.nan
 
 POISONED = """
     import math
@@ -103,13 +108,57 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, known_site):
         trained(path, tmp_path / "run")
     kept = tmp_path / "run" / "not_finite_rank0.pt"
     text = str(caught.value)
-    assert text.startswith(
-        "the loss is not finite in epoch 0, step 2 (train; means so far: heatmap_mse = 0."
+    assert text == (
+        "the training diverged: in epoch 0, step 2, a training batch gives values that are not "
+        "finite: poisoned = nan. Inputs of the losses that are not finite: none. Try a lower "
+        "training.optimizer_params.learning_rate (it is 0.01) or a training.gradient_clip_val (it "
+        f"is not set). The batch and the inputs of the losses are in {kept}: load it with "
+        "torch.load."
     )
-    assert f"poisoned = nan). The batch, and what the losses got of it, is in {kept}: " in text
     batch = torch.load(kept, weights_only=True)
     assert {"images", "index", "keypoints_targ", "heatmaps_pred"} <= set(batch)
     assert "poisoned" in (tmp_path / "run" / "losses.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("frames", "of"), [(8, "training"), (2, "validation")], ids=["next batch", "next validation"]
+)
+def test_a_training_that_diverges_ends_with_an_error_and_no_best_weights(tmp_path, frames, of):
+    path = write_training(tmp_path, frames=frames, training={"train_prob": 0.5, "val_prob": 0.5})
+    command = [str(path), "training.optimizer_params.learning_rate=1e30", "training.max_epochs=2"]
+    result = CliRunner().invoke(app, ["train", *command, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert f"the training diverged: in epoch 0, step 1, a {of} batch gives values" in told
+    assert "heatmap_mse = nan" in told
+    assert "Inputs of the losses that are not finite: heatmaps_pred" in told
+    assert "learning_rate (it is 1e+30)" in told
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("targ", "pred", "error"),
+    [
+        # Of three labelled keypoints, 5 and 0 and 1 px away.
+        ([[0, 0, 1, 1], [2, 2, NAN, NAN]], [[3, 4, 1, 1], [2, 3, 9, 9]], 2.0),
+        ([[0, 0, 1, 1], [2, 2, NAN, NAN]], [[3, 4, 1, 1], [2, 3, NAN, 9]], 2.0),
+        ([[0, 0, 1, 1], [2, 2, NAN, NAN]], [[3, NAN, 1, 1], [2, 3, 9, 9]], NAN),
+        ([[0, 0, 1, 1], [2, 2, NAN, NAN]], [[math.inf, 4, 1, 1], [2, 3, 9, 9]], NAN),
+        ([[NAN] * 4] * 2, [[NAN] * 4] * 2, 0.0),  # nothing is labelled; it has no weight
+    ],
+)
+def test_the_pixel_error_leaves_out_no_labelled_keypoint(monkeypatch, targ, pred, error):
+    logged = {}
+    monkeypatch.setattr(
+        PoseModule, "_log", lambda self, entries, stage, weight: logged.update(weight=weight)
+    )
+    inputs = {
+        "keypoints_targ": torch.tensor(targ, dtype=torch.float32),
+        "keypoints_pred": torch.tensor(pred, dtype=torch.float32),
+    }
+    found = PoseModule._log_error(PoseModule.__new__(PoseModule), inputs, "val")
+    assert found.item() == pytest.approx(error, nan_ok=True)
+    assert logged["weight"] == (inputs["keypoints_targ"].isfinite().sum() // 2)
 
 
 def test_a_loss_without_its_inputs_is_an_error_before_the_first_batch(tmp_path):
