@@ -269,7 +269,7 @@ LIMBS = """
     class Odd(Limbs):
         loss_name = "odd_limbs"
 
-        def __init__(self, keypoint_names, data_module=None):
+        def __init__(self, keypoint_names, data_module=None, *, views=None):
             raise ZeroDivisionError("no limb")
 """
 
