@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import sleap_io
 import torch
 from PIL import Image
 
@@ -96,8 +97,6 @@ training:
   optimizer_params: {learning_rate: 5.0e-5}
 losses:
   temporal: {log_weight: 5.0, epsilon: [20.0, 10.0, 1.0]}
-eval:
-  hydra: null
 model: {model_type: heatmap, losses_to_use: [temporal], checkpoint: *here}
 """
 
@@ -114,6 +113,15 @@ def seeds(folder: Path) -> dict[str, bytes]:
         file["node_names"] = [name.encode() for name in NAMES]
         file.create_dataset("tracks", data=keypoints.T[None].copy(), compression="gzip")
         file["point_scores"] = np.ones((1, 2, 12))
+    skeleton = sleap_io.Skeleton(["nose", "tail"])
+    video = sleap_io.Video("a.mp4", open_backend=False)
+    labelled = [
+        sleap_io.LabeledFrame(
+            video, number, [sleap_io.PredictedInstance.from_numpy(points, skeleton, score=0.9)]
+        )
+        for number, points in enumerate(keypoints)
+    ]
+    sleap_io.save_slp(sleap_io.Labels(labelled), str(folder / "project.slp"), verbose=False)
     rows = [f"{image},1.5,2,2,,,0" for image in images]
     (folder / "labels.csv").write_text(csv_text(rows, NAMES, "xyv"))
     (folder / "boxes.csv").write_text(

@@ -320,3 +320,20 @@ def test_scores_of_another_shape_than_the_tracks(tmp_path):
         file["point_scores"] = np.zeros((1, 2, 3))
     with pytest.raises(DataError, match=r"point_scores have the shape \(1, 2, 3\)"):
         read_keypoints(tmp_path / "a.h5")
+
+
+def test_damaged_text_that_hdf5_reads_without_end(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["tracks"] = np.zeros((1, 2, 2, 3))
+        file["node_names"] = ["nose", "tail"]  # of variable length
+    assert read_keypoints(path).keypoint_names == NAMES
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    # Behind the header of the heap and the two names, 24 bytes each, is free space.
+    size = slice(heap + 16 + 2 * 24 + 8, heap + 16 + 2 * 24 + 16)
+    assert int.from_bytes(content[size], "little") == 4096 - 16 - 2 * 24
+    content[size] = (64).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.h5 cannot be read as HDF5: its text is damaged"):
+        read_keypoints(path)
