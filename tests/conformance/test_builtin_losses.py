@@ -21,6 +21,7 @@ _TARGET = "check_zero_at_target"
 _VIEWS = "check_view_order"
 _KEYPOINTS = ("check_keypoint_order", "check_duplicated_keypoints")
 _GEOMETRY = ("check_translation", "check_rotation", "check_scaling")
+_PREDICTIONS = "check_nan_predictions"
 _PATHS = "check_config_paths"
 _DERIVED = "check_derivations"
 _CONSTANTS = "check_constants"
@@ -36,8 +37,8 @@ NOT_APPLICABLE = {
     "pca_singleview": {_CONSTANTS, _DERIVED, _TARGET, *_KEYPOINTS, _VIEWS, *_GEOMETRY},
     "regression": {_DERIVED, _PATHS, _VIEWS},
     "rmse": {_DERIVED, _PATHS, _VIEWS},
-    "supervised_pairwise_projections": {_PATHS},
-    "supervised_reprojection_heatmap_mse": {_TARGET, *_GEOMETRY},
+    "supervised_pairwise_projections": {_PATHS, _PREDICTIONS},
+    "supervised_reprojection_heatmap_mse": {_PREDICTIONS, _TARGET, *_GEOMETRY},
     "temporal": {_CONSTANTS, _DERIVED, _PATHS, _TARGET, *_SHUFFLED, _VIEWS},
     "temporal_heatmap_kl": {_CONSTANTS, _DERIVED, _PATHS, _TARGET, *_SHUFFLED, _VIEWS, *_GEOMETRY},
     "temporal_heatmap_mse": {_CONSTANTS, _DERIVED, _PATHS, _TARGET, *_SHUFFLED, _VIEWS, *_GEOMETRY},

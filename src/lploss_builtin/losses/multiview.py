@@ -91,7 +91,8 @@ class PairwiseProjectionsLoss(Loss):
     @classmethod
     def variants(cls, name: str, /) -> Sequence[Mapping[str, Any]]:
         """Return arguments that take other paths through the loss."""
-        return [{"unit_scale": "auto"}, {"unit_scale": 2.5}]
+        # Not "auto": a scale that is taken from the batch makes its frames depend on each other.
+        return [{"unit_scale": 2.5}]
 
     def remove_nans(
         self,
@@ -308,7 +309,7 @@ class MultiviewReprojectionLoss(Loss):
         keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"],
         keypoints_pred_from_all_views: Float[Tensor, "batch two_x_num_keypoints"],
     ) -> Float[Tensor, "batch num_keypoints"]:
-        return keypoints.distance(keypoints_pred_from_all_views, keypoints_pred)
+        return keypoints.distance(keypoints_pred_from_all_views.detach(), keypoints_pred)
 
 
 def _is_finite(points: Float[Tensor, "*batch xyz"]) -> Bool[Tensor, "*batch"]:

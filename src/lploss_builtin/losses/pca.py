@@ -289,10 +289,10 @@ class PCALoss(Loss):
                 {"centering_method": "mean", "components_to_keep": 2},
                 {"centering_method": "median", "columns_for_singleview_pca": [0, 2, 3]},
             ]
-        # Two cameras far away, at a right angle.
+        # Two cameras far away, at a right angle; one hangs upside down.
         intrinsics = torch.tensor([[1e5, 0.0, 128.0], [0.0, 1e5, 128.0], [0.0, 0.0, 1.0]])
         ahead = torch.eye(3, 4)
-        aside = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
+        aside = torch.tensor([[0.0, 0.0, -1.0, 0.0], [0.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
         ahead[2, 3] = aside[2, 3] = 1000.0
         cameras = Cameras(
             intrinsics.expand(2, 3, 3),
