@@ -25,11 +25,11 @@ from lploss_builtin.commands.predicting.image_lists import listed_images
 from lploss_builtin.data.bounding_boxes import read_boxes
 from lploss_builtin.data.calibration import read_calibration
 from lploss_builtin.data.frame_images import read_image, read_image_sizes
+from lploss_builtin.data.frame_reader import FrameReader
+from lploss_builtin.data.frame_sources import frame_source
 from lploss_builtin.data.keypoint_files import read_keypoints
 from lploss_builtin.data.label_files import read_labels
 from lploss_builtin.data.project_findings import Findings
-from lploss_builtin.data.video import read_frames
-from lploss_builtin.data.video_index import video_index
 from lploss_builtin.models.building import load_weights
 
 
@@ -51,8 +51,8 @@ def _image(path: Path) -> None:
 
 
 def _video(path: Path) -> None:
-    video_index(path)
-    read_frames(path, [0])
+    with FrameReader(frame_source(path)) as reader:
+        reader.read(0, 1)
 
 
 def _spin(path: Path) -> None:

@@ -58,9 +58,9 @@ from lploss_builtin.commands.scoring.summary import (
     short_names,
 )
 from lploss_builtin.data.dependencies import require
+from lploss_builtin.data.frame_sources import frame_source
 from lploss_builtin.data.keypoint_files import read_header, read_keypoints
 from lploss_builtin.data.keypoint_table import KeypointHeader
-from lploss_builtin.data.video import check_video
 from lploss_builtin.output import replaced_files
 
 _Path: TypeAlias = str | PathLike[str]
@@ -167,7 +167,7 @@ def score_files(
         raise ArgumentValueError(f"views, here {', '.join(views)}, need a calibration")
     headers, failed = _headers(given.recordings, keep_going)
     for video in dict.fromkeys(videos):
-        check_video(video)
+        other_notes += frame_source(Path(video)).notes
     first = next(iter(headers.values()))
     full = load_config(config, overrides)
     pose_names = common_order(first, full)

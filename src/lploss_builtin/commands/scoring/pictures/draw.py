@@ -17,8 +17,9 @@ from lploss_builtin.commands.scoring.pictures.worst_poses import worst_poses
 from lploss_builtin.commands.scoring.pictures.worst_views import worst_views
 from lploss_builtin.commands.scoring.recording import Recording
 from lploss_builtin.commands.scoring.recording_scorer import ScoredRecording
+from lploss_builtin.data.frame_reader import FrameReader
+from lploss_builtin.data.frame_sources import frame_source
 from lploss_builtin.data.pose_names import PoseNames
-from lploss_builtin.data.video import count_frames, read_frames
 from lploss_builtin.ops.geometry import Cameras
 
 
@@ -41,7 +42,7 @@ def draw_pictures(
         cameras: of the views, where there are several.
 
     Raises:
-        DataError: a video is not the one of these predictions.
+        DataError: a video is not the one of these predictions, or a frame cannot be read.
     """
     images = [_images(recording.name, scored, video) for video in recording.videos]
     for statistics in scored.statistics:
@@ -71,11 +72,13 @@ def _images(
             f"{name}: its frames are images, so the video {video} cannot be laid under them. "
             "Score the file without a video."
         )
-    num_frames = count_frames(video)
-    if num_frames <= scored.last_frame:
+    source = frame_source(Path(video))
+    if source.num_frames <= scored.last_frame:
         raise DataError(
-            f"the video {video} has {num_frames} frames, {name} goes up to frame "
+            f"the video {video} has {source.num_frames} frames, {name} goes up to frame "
             f"{scored.last_frame} (frames count from 0). Give the video that was predicted."
         )
     worst = [found.frame for one in scored.statistics for found in one.worst.found]
-    return read_frames(video, {frame for frame in worst if isinstance(frame, int)})
+    numbers = sorted({frame for frame in worst if isinstance(frame, int)})
+    with FrameReader(source) as reader:
+        return {number: reader.read(number, number + 1)[0] for number in numbers}
