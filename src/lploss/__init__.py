@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from lploss.errors import UnknownLossError as UnknownLossError
     from lploss.factory import LossFactory as LossFactory
     from lploss.hookspecs import hookimpl as hookimpl
+    from lploss.lookup import create_loss as create_loss
+    from lploss.lookup import create_model as create_model
+    from lploss.lookup import list_inputs as list_inputs
+    from lploss.lookup import list_losses as list_losses
+    from lploss.lookup import list_models as list_models
+    from lploss.lookup import load_loss as load_loss
     from lploss.loss import LogEntry as LogEntry
     from lploss.loss import Loss as Loss
     from lploss.loss import LossResult as LossResult
     from lploss.properties import Properties as Properties
     from lploss.registry import Registry as Registry
-    from lploss.registry import create_loss as create_loss
-    from lploss.registry import create_model as create_model
-    from lploss.registry import list_inputs as list_inputs
-    from lploss.registry import list_losses as list_losses
-    from lploss.registry import list_models as list_models
-    from lploss.registry import load_loss as load_loss
     from lploss.specs import CommandSpec as CommandSpec
     from lploss.specs import InputSpec as InputSpec
     from lploss.specs import LossSpec as LossSpec
@@ -45,8 +45,8 @@ _PUBLIC = {
     "hookspecs": ("hookimpl",),
     "loss": ("LogEntry", "Loss", "LossResult"),
     "properties": ("Properties",),
-    "registry": (
-        "Registry",
+    "registry": ("Registry",),
+    "lookup": (
         "create_loss",
         "create_model",
         "list_inputs",

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from lploss import reduction
 from lploss.balance import Balance, balance_of
+from lploss.building import build_loss, build_losses
+from lploss.config import plain
 from lploss.errors import ArgumentValueError, ConfigError, did_you_mean
 from lploss.inputs import InputResolver, is_prediction
-from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage, parameters_of
+from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage
 from lploss.recorder import FlightRecorder, LossRecord, print_tables
 from lploss.reduction import NanPredictions, Sync
 from lploss.registry import Registry, default_registry
-from lploss.specs import LossSpec
 
 
 class LossFactory(nn.Module):
@@ -91,9 +92,10 @@ class LossFactory(nn.Module):
             )
         if nan_predictions is not None:
             reduction.checked_nan_predictions(nan_predictions)
+        registry = registry.preferring(prefer)
         built: dict[str, Loss] = {}
         for name, params in losses.items():
-            loss = _built(name, params, prefer, sync, registry)
+            loss = _built(name, params, sync, registry)
             if loss.loss_name in built:
                 raise ConfigError(
                     f"the loss {loss.loss_name!r} is asked for twice, the second time as {name!r}"
@@ -114,7 +116,7 @@ class LossFactory(nn.Module):
             for name, is_required in loss.inputs.items()
             if is_required
         }
-        self._inputs = InputResolver(required, registry, prefer)
+        self._inputs = InputResolver(required, registry)
         # For each loss, the predictions that it sees only through what is derived from them.
         self._behind = {
             name: frozenset().union(*map(self._inputs.predictions_behind, loss.inputs))
@@ -162,15 +164,12 @@ class LossFactory(nn.Module):
             >>> LossFactory.from_config({"rmse": {"log_weight": 0.0}}).losses["rmse"].weight
             tensor(0.5000)
         """
-        from lploss.builders import build_losses
-        from lploss.config import plain
-
+        registry = registry.preferring(prefer)
         built, off = build_losses(
-            plain(losses), data_module=data_module, prefer=prefer, sync=sync, registry=registry
+            plain(losses), data_module=data_module, sync=sync, registry=registry
         )
         return cls(
             built,
-            prefer=prefer,
             record=record,
             off=off,
             sync=sync,
@@ -448,7 +447,6 @@ def _on(device: torch.device, number: Tensor | int) -> Tensor:
 def _built(
     name: str,
     params: Mapping[str, Any] | Loss | None,
-    prefer: Mapping[str, str] | None,
     sync: Sync,
     registry: Registry,
 ) -> Loss:
@@ -464,6 +462,4 @@ def _built(
             f"losses.{name} must be a mapping of arguments or a loss, got "
             f"{type(params).__name__}: {params!r}"
         )
-    cls: type[Loss] = registry.load(LossSpec, name, prefer)
-    handed_on = {"sync": sync} if "sync" in parameters_of(cls) else {}
-    return cls.create(name.rpartition("/")[2], **{**handed_on, **(params or {})})
+    return build_loss(name, params or {}, sync=sync, registry=registry)

@@ -23,18 +23,15 @@ class InputResolver:
     Args:
         required: for each input that must be there, the loss that needs it.
         registry: where the derivations are looked up.
-        prefer: for inputs that several distributions describe, the one to take.
     """
 
     def __init__(
         self,
         required: Mapping[str, str],
         registry: Registry = default_registry,
-        prefer: Mapping[str, str] | None = None,
     ) -> None:
         self._required = dict(required)
         self._registry = registry
-        self._prefer = prefer
         self._derivations: dict[str, Callable[..., Any] | None] = {}
         for name in self._required:
             self._load(name)
@@ -55,7 +52,7 @@ class InputResolver:
         resolved = dict(batch)
         for name in absent:
             if not self._derive(name, resolved, ()) and strict:
-                raise missing_input(self._required[name], name, batch, self._registry, self._prefer)
+                raise missing_input(self._required[name], name, batch, self._registry)
         return resolved
 
     def predictions_behind(self, name: str) -> frozenset[str]:
@@ -115,9 +112,9 @@ class InputResolver:
 
     def _derivation(self, name: str) -> Callable[..., Any] | None:
         if name not in self._derivations:
-            spec = _spec(name, self._registry, self._prefer)
+            spec = _spec(name, self._registry)
             self._derivations[name] = (
-                self._registry.load(InputSpec, name, self._prefer)
+                self._registry.load(InputSpec, name)
                 if spec is not None and spec.derived_by is not None
                 else None
             )
@@ -141,7 +138,6 @@ def missing_input(
     name: str,
     batch: Mapping[str, Any],
     registry: Registry = default_registry,
-    prefer: Mapping[str, str] | None = None,
 ) -> MissingInputError:
     """Return the error that names the loss, the input, what was there, and the way out."""
     there = sorted(key for key, value in batch.items() if value is not None)
@@ -153,26 +149,24 @@ def missing_input(
         # A key that is an input by itself is hardly a misspelling.
         described = registry.names(InputSpec)
         lines[0] += did_you_mean(name, [key for key in there if key not in described])
-        spec = _spec(name, registry, prefer)
+        spec = _spec(name, registry)
         if spec is not None:
             lines.append(f"It is: {spec.meaning}; axes ({spec.axes}), {spec.unit}.")
-        lines += _ways(name, there, registry, prefer)
+        lines += _ways(name, there, registry)
     except LplossError as error:
         lines.append(f"What it is cannot be told: {error}")
     return MissingInputError("\n".join(lines))
 
 
-def _ways(
-    name: str, there: Collection[str], registry: Registry, prefer: Mapping[str, str] | None
-) -> list[str]:
+def _ways(name: str, there: Collection[str], registry: Registry) -> list[str]:
     """Say how an input is derived, and how what lacks for that is."""
     lines = []
     names = [name]
     for derived in names:  # grows while it is walked
-        spec = _spec(derived, registry, prefer)
+        spec = _spec(derived, registry)
         if spec is None or spec.derived_by is None:
             continue
-        needs = needs_of(registry.load(InputSpec, derived, prefer))
+        needs = needs_of(registry.load(InputSpec, derived))
         required = [need for need, is_required in needs.items() if is_required]
         lacking = [need for need in required if need not in there]
         missing = f"; of these the batch lacks {', '.join(lacking)}" if lacking else ""
@@ -183,9 +177,9 @@ def _ways(
     return lines
 
 
-def _spec(name: str, registry: Registry, prefer: Mapping[str, str] | None) -> InputSpec | None:
+def _spec(name: str, registry: Registry) -> InputSpec | None:
     try:
-        return registry.find(InputSpec, name, prefer).spec
+        return registry.find(InputSpec, name).spec
     except UnknownInputError:
         return None
 

@@ -29,6 +29,7 @@ from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
     LossDefinitionError,
+    PluginError,
     ShapeError,
     did_you_mean,
 )
@@ -650,6 +651,25 @@ class Loss(nn.Module, ABC):
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # These arguments of `forward`, here and in the factory, are no inputs.
 _RESERVED = ("stage", "anneal_weight", "batch_weights")
+
+
+def check_target(name: str, loaded: Any) -> None:
+    """Check what a `LossSpec` points to.
+
+    Raises:
+        PluginError: it is not a loss class, or its name is another one.
+    """
+    if not (isinstance(loaded, type) and issubclass(loaded, Loss)):
+        raise PluginError(f"expected a subclass of lploss.Loss, got {loaded!r}")
+    if inspect.isabstract(loaded):
+        raise PluginError(
+            f"{loaded.__qualname__} does not define compute_loss, which every loss must have"
+        )
+    if name not in loaded.loss_names:
+        raise PluginError(
+            f"the class says that its name is {' or '.join(map(repr, loaded.loss_names))}, "
+            f"the LossSpec says {name!r}"
+        )
 
 
 def parameters_of(cls: type[Loss]) -> dict[str, inspect.Parameter]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lploss import discovery
 from lploss.discovery import Failure, Plugin, normalise
 from lploss.errors import (
     AmbiguousNameError,
-    ArgumentError,
     PluginError,
     PluginLoadWarning,
     UnknownInputError,
@@ -25,11 +23,6 @@ from lploss.errors import (
     did_you_mean,
 )
 from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec, Spec
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from lploss.loss import Loss
 
 ALLOW_VARIABLE = "LPLOSS_PLUGINS"
 STRICT_VARIABLE = "LPLOSS_STRICT"
@@ -65,6 +58,14 @@ class Entry(Generic[S]):
         return f"{self.plugin.distribution}/{self.spec.name}"
 
 
+@dataclass(slots=True)
+class _Found:
+    """What a registry has found; shared with those that only prefer other distributions."""
+
+    plugins: tuple[Plugin, ...] | None = None
+    load_failures: dict[str, Failure] = field(default_factory=dict)
+
+
 class Registry:
     """Finds what plugins provide, imports it when it is asked for, and remembers failures.
 
@@ -77,6 +78,7 @@ class Registry:
         distributions: where to look for plugins; all installed distributions unless given.
         allow: names of the only distributions to import; the environment decides unless given.
         strict: whether a failing plugin raises; the environment decides unless given.
+        prefer: for names that several distributions provide, the distribution to take.
 
     Example:
         >>> "temporal" in Registry().names(LossSpec)
@@ -89,12 +91,13 @@ class Registry:
         *,
         allow: Collection[str] | None = None,
         strict: bool | None = None,
+        prefer: Mapping[str, str] | None = None,
     ) -> None:
         self._distributions = None if distributions is None else list(distributions)
         self._allow = allow
         self._strict = strict
-        self._plugins: tuple[Plugin, ...] | None = None
-        self._load_failures: dict[str, Failure] = {}
+        self._prefer = dict(prefer or {})
+        self._found = _Found()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Registry:
         # It stands for what is installed, of which there is one; and the errors that it keeps
@@ -104,8 +107,25 @@ class Registry:
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self is default_registry:
             return "default_registry"
-        state = {"_allow": self._allow, "_strict": self._strict}
+        state = {"_allow": self._allow, "_strict": self._strict, "_prefer": self._prefer}
         return Registry, (self._distributions,), state
+
+    def preferring(self, prefer: Mapping[str, str] | None) -> Registry:
+        """Return this registry with other preferences; what it has found is shared.
+
+        Args:
+            prefer: for names that several distributions provide, the distribution to take.
+
+        Example:
+            >>> ours = default_registry.preferring({"temporal": "lploss"})
+            >>> ours.find(LossSpec, "temporal").qualified_name
+            'lploss/temporal'
+        """
+        if not prefer:
+            return self
+        other = Registry(self._distributions, allow=self._allow, strict=self._strict, prefer=prefer)
+        other._found = self._found
+        return other
 
     @property
     def strict(self) -> bool:
@@ -128,9 +148,9 @@ class Registry:
     @property
     def plugins(self) -> tuple[Plugin, ...]:
         """All plugins, failed and blocked ones included."""
-        if self._plugins is None:
+        if self._found.plugins is None:
             self.refresh()
-        return self._plugins or ()
+        return self._found.plugins or ()
 
     def refresh(self) -> None:
         """Look for plugins again, e.g. after an installation in a running notebook.
@@ -139,13 +159,13 @@ class Registry:
             PluginError: in strict mode, for the first plugin that failed.
         """
         importlib.invalidate_caches()
-        self._load_failures.clear()
-        self._plugins = tuple(discovery.discover(self._distributions, self.allow))
-        for plugin in self._plugins:
+        self._found.load_failures.clear()
+        self._found.plugins = tuple(discovery.discover(self._distributions, self.allow))
+        for plugin in self._found.plugins:
             if plugin.failure is not None:
                 message = f"plugin {_whose(plugin)} is left out: {plugin.failure}"
                 if self.strict:
-                    self._plugins = None
+                    self._found.plugins = None
                     raise PluginError(message) from plugin.failure.error
                 warnings.warn(
                     f"{message}. `lploss plugins` shows more.", PluginLoadWarning, stacklevel=2
@@ -156,7 +176,7 @@ class Registry:
     @property
     def failures(self) -> dict[str, Failure]:
         """Failures so far: of plugins, and of the targets that were asked for."""
-        return {_whose(p): p.failure for p in self.plugins if p.failure} | self._load_failures
+        return {_whose(p): p.failure for p in self.plugins if p.failure} | self._found.load_failures
 
     def entries(self, kind: type[S]) -> list[Entry[S]]:
         """Return everything of a kind, ordered by name; a name may stand there twice."""
@@ -172,21 +192,20 @@ class Registry:
         """Return the names of a kind, ordered, each once."""
         return sorted({entry.spec.name for entry in self.entries(kind)})
 
-    def find(self, kind: type[S], name: str, prefer: Mapping[str, str] | None = None) -> Entry[S]:
+    def find(self, kind: type[S], name: str) -> Entry[S]:
         """Return the entry of a name.
 
         Args:
             kind: `LossSpec`, `ModelSpec`, `InputSpec` or `CommandSpec`.
             name: the plain name, or ``distribution/name``.
-            prefer: for names that several distributions provide, the one to take.
 
         Raises:
             UnknownNameError: nobody provides the name.
             AmbiguousNameError: several distributions do, and nothing says which to take.
         """
         distribution, _, plain = name.rpartition("/")
-        if not distribution and prefer:
-            distribution = prefer.get(plain, "")
+        if not distribution:
+            distribution = self._prefer.get(plain, "")
         found = [entry for entry in self.entries(kind) if entry.spec.name == plain]
         if distribution:
             found = [e for e in found if e.plugin.distribution == normalise(distribution)]
@@ -209,7 +228,7 @@ class Registry:
             )
         return found[0]
 
-    def load(self, kind: type[S], name: str, prefer: Mapping[str, str] | None = None) -> Any:
+    def load(self, kind: type[S], name: str) -> Any:
         """Import and return the target of a name.
 
         Raises:
@@ -217,22 +236,19 @@ class Registry:
             AmbiguousNameError: several distributions do.
             PluginError: the target cannot be imported, or is not what it should be.
         """
-        entry = self.find(kind, name, prefer)
+        entry = self.find(kind, name)
         target = entry.spec.derived_by if isinstance(entry.spec, InputSpec) else entry.spec.target
         if target is None:
             raise PluginError(f"the input {name!r} can only be given, it is derived from nothing")
         try:
-            module, _, attribute = target.partition(":")
-            loaded: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                loaded = getattr(loaded, part)
-            if kind is LossSpec:
-                _check_loss(entry.spec.name, loaded)
+            loaded = _attribute(target)
+            if kind.target_check is not None:
+                _attribute(kind.target_check)(entry.spec.name, loaded)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # as in `discovery.discover`
             failure = discovery.failure_of(f"import of {target}", error)
-            self._load_failures[entry.qualified_name] = failure
+            self._found.load_failures[entry.qualified_name] = failure
             hint = ""
             requires = getattr(entry.spec, "requires", ())
             if requires and isinstance(error, ImportError):
@@ -244,7 +260,7 @@ class Registry:
                 f"the {kind.kind} {name!r} of {_whose(entry.plugin)} cannot be loaded: "
                 f"{failure}.{hint}"
             ) from error
-        self._load_failures.pop(entry.qualified_name, None)
+        self._found.load_failures.pop(entry.qualified_name, None)
         return loaded
 
     @property
@@ -273,112 +289,17 @@ class Registry:
         return _UNKNOWN[kind]("\n".join(lines))
 
 
+def _attribute(target: str) -> Any:
+    """Import and return ``package.module:Name``."""
+    module, _, names = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in names.split("."):
+        found = getattr(found, name)
+    return found
+
+
 def _whose(plugin: Plugin) -> str:
     return f"{plugin.distribution} {plugin.version} ({plugin.name})"
 
 
-def _check_loss(name: str, loaded: Any) -> None:
-    from lploss.loss import Loss
-
-    if not (isinstance(loaded, type) and issubclass(loaded, Loss)):
-        raise PluginError(f"expected a subclass of lploss.Loss, got {loaded!r}")
-    if inspect.isabstract(loaded):
-        raise PluginError(
-            f"{loaded.__qualname__} does not define compute_loss, which every loss must have"
-        )
-    if name not in loaded.loss_names:
-        raise PluginError(
-            f"the class says that its name is {' or '.join(map(repr, loaded.loss_names))}, "
-            f"the LossSpec says {name!r}"
-        )
-
-
 default_registry = Registry()
-
-
-def list_losses() -> list[str]:
-    """Return the names of all losses; imports none of them.
-
-    Example:
-        >>> "temporal" in list_losses()
-        True
-    """
-    return default_registry.names(LossSpec)
-
-
-def list_models() -> list[str]:
-    """Return the names of all models; imports none of them."""
-    return default_registry.names(ModelSpec)
-
-
-def list_inputs() -> list[str]:
-    """Return the names of all inputs that a plugin describes.
-
-    Example:
-        >>> "keypoints_pred" in list_inputs()
-        True
-    """
-    return default_registry.names(InputSpec)
-
-
-def load_loss(name: str) -> type[Loss]:
-    """Return the class of a loss.
-
-    Args:
-        name: the loss's name, or ``distribution/name``.
-
-    Raises:
-        UnknownLossError: nobody provides the name.
-        AmbiguousNameError: several distributions provide it.
-        PluginError: it cannot be imported.
-
-    Example:
-        >>> load_loss("temporal").__name__
-        'TemporalLoss'
-    """
-    loaded: type[Loss] = default_registry.load(LossSpec, name)
-    return loaded
-
-
-def create_loss(name: str, /, **params: Any) -> Loss:
-    """Return a new loss.
-
-    Args:
-        name: the loss's name, or ``distribution/name``.
-        **params: arguments of its constructor; ``lploss show NAME`` lists them.
-
-    Raises:
-        UnknownLossError: nobody provides the name.
-        AmbiguousNameError: several distributions provide it.
-        PluginError: it cannot be imported.
-        ArgumentError: the constructor has no such argument, or needs one that is not given.
-
-    Example:
-        >>> create_loss("temporal", epsilon=20.0, prob_threshold=0.05, log_weight=5.0).loss_name
-        'temporal'
-    """
-    return load_loss(name).create(name.rpartition("/")[2], **params)
-
-
-def create_model(name: str, /, **params: Any) -> nn.Module:
-    """Return a new model; ``params`` are the arguments of its constructor.
-
-    Raises:
-        UnknownModelError: nobody provides the name.
-        AmbiguousNameError: several distributions provide it.
-        PluginError: it cannot be imported.
-        ArgumentError: the constructor has no such argument, or needs one that is not given.
-    """
-    cls: type[nn.Module] = default_registry.load(ModelSpec, name)
-    takes = inspect.signature(cls).parameters
-    known = {n: p for n, p in takes.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    takes_others = any(p.kind == p.VAR_KEYWORD for p in takes.values())
-    for parameter in params:
-        if parameter not in known and not takes_others:
-            raise ArgumentError(
-                f"model {name!r}: unknown argument {parameter!r}."
-                f"{did_you_mean(parameter, known)} It takes: {', '.join(known)}."
-            )
-    if lacking := [n for n, p in known.items() if p.default is p.empty and n not in params]:
-        raise ArgumentError(f"model {name!r} must be given {', '.join(lacking)}")
-    return cls(**params)

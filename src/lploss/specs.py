@@ -61,6 +61,8 @@ class LossSpec(_TargetSpec):
     """
 
     kind: ClassVar[str] = "loss"
+    #: Checks what a target points to, once it is imported.
+    target_check: ClassVar[str | None] = "lploss.loss:check_target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ModelSpec(_TargetSpec):
     """A model that a plugin provides; the fields are those of `LossSpec`."""
 
     kind: ClassVar[str] = "model"
+    target_check: ClassVar[str | None] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class CommandSpec(_TargetSpec):
     """
 
     kind: ClassVar[str] = "command"
+    target_check: ClassVar[str | None] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class InputSpec:
     constant: bool = False
 
     kind: ClassVar[str] = "input"
+    target_check: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         _check(self, "name", "a plain name such as 'confidences'", NAME)

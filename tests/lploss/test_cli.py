@@ -148,7 +148,7 @@ def test_show_a_loss(run_builtin: Run) -> None:
         True,
     )
     assert shown["provider"].endswith("plugin temporal")
-    epsilon, threshold, weight = shown["parameters"]
+    epsilon, threshold, weight, _ = shown["parameters"]
     assert epsilon["name"] == "epsilon"
     assert epsilon["type"] == "float | Sequence[float]"
     assert epsilon["default"] == "0.0"

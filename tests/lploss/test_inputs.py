@@ -230,7 +230,7 @@ def test_of_two_derivations_the_preferred_one_is_taken(registry, site):
     site.install("two", {"two": "two_manifest"}, {"two_manifest": two, "two_derivations": source})
     both = site.registry(strict=True)
     batch = {"keypoints_pred": ONES}
-    preferring = InputResolver({"doubled": "x"}, both, {"doubled": "two"})
+    preferring = InputResolver({"doubled": "x"}, both.preferring({"doubled": "two"}))
     assert preferring.resolve(batch)["doubled"].item() == -2.0
     with pytest.raises(AmbiguousNameError, match=r"^the input 'doubled' is provided by acme 1.0"):
         resolver(both, "doubled").resolve(batch)

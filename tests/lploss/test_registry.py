@@ -222,16 +222,19 @@ def test_of_two_providers_none_wins_silently(site):
             look_up(LossSpec, "distance")
         assert str(caught.value) == COLLISION
     assert registry.load(LossSpec, "other/distance").__module__ == "other_losses"
-    assert registry.load(LossSpec, "distance", {"distance": "Acme"}).__module__ == "acme_losses"
+    assert (
+        registry.preferring({"distance": "Acme"}).load(LossSpec, "distance").__module__
+        == "acme_losses"
+    )
     with pytest.raises(UnknownLossError, match=r"^there is no loss 'third/distance'"):
-        registry.load(LossSpec, "distance", {"distance": "third"})
+        registry.preferring({"distance": "third"}).load(LossSpec, "distance")
 
 
 def test_a_preference_for_another_name_decides_nothing(site):
     site.install_loss("acme", "distance")
     site.install_loss("other", "distance", version="2.0")
     with pytest.raises(AmbiguousNameError):
-        site.registry().find(LossSpec, "distance", {"bone": "acme"})
+        site.registry().preferring({"bone": "acme"}).find(LossSpec, "distance")
 
 
 def test_a_built_in_is_a_provider_like_any_other(site):

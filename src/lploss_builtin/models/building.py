@@ -60,7 +60,9 @@ def build_model(
             f"there is no model.model_type {model_type!r}.{did_you_mean(model_type, known)} "
             f"Known: {', '.join(known)}."
         )
-    cls: type[nn.Module] = registry.load(ModelSpec, model_type, value_at(config, "prefer"))
+    cls: type[nn.Module] = registry.preferring(value_at(config, "prefer")).load(
+        ModelSpec, model_type
+    )
     _check_context(model_type, cls, value_at(config, "model.do_context"))
     size = config.data.image_resize_dims
     values: dict[str, Any] = {

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from lploss import Loss, load_config
-from lploss.builders import build_losses
+from lploss.building import build_losses
 from lploss.config import value_at
 from lploss.errors import ConfigError, LplossError
+from lploss.registry import default_registry
 
 _LOSSES = "losses."
 # The buffers of every loss that hold arguments of its constructor.
@@ -164,8 +165,8 @@ def _built(name: str, config: DictConfig, data_module: Any) -> Mapping[str, Tens
             {key: described.get(key)},
             config=config,
             data_module=data_module,
-            prefer=value_at(config, "prefer"),
             sync=True,
+            registry=default_registry.preferring(value_at(config, "prefer")),
         )
     except (LplossError, OSError):  # a file that it needed has gone
         return None

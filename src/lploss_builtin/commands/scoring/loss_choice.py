@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lploss import Loss, LossSpec
-from lploss.builders import build_losses, check_params
+from lploss.building import build_losses, check_params
 from lploss.config import plain
 from lploss.errors import (
     ArgumentValueError,
@@ -42,7 +42,7 @@ class Material:
         labels: labels of the same keypoints, for the losses that are fitted to them.
         has_confidences: whether every file has likelihoods.
         has_targets: whether some predictions are of labelled frames.
-        registry: where the losses are looked up.
+        registry: where the losses are looked up, with the preferences of the config.
         cameras: of the views, where there are several.
     """
 
@@ -53,6 +53,10 @@ class Material:
     has_targets: bool
     registry: Registry
     cameras: Cameras | None = None
+
+    def __post_init__(self) -> None:
+        registry = self.registry.preferring(plain(self.config.prefer))
+        object.__setattr__(self, "registry", registry)
 
     def example(self, num_frames: int) -> dict[str, Tensor]:
         """Return a batch with the inputs that the files give."""
@@ -91,7 +95,7 @@ def choose_losses(
     described: Mapping[str, object] = plain(config.losses)
     for name, params in described.items():
         # Entries that are not scored too: a misspelled one would be taken for obeyed.
-        check_params(name, {} if params is None else params, registry, plain(config.prefer))
+        check_params(name, {} if params is None else params, registry)
     to_use: list[str] = plain(config.model.losses_to_use) or []
     if every:
         own = {_plain_name(name) for name in described}
@@ -120,7 +124,7 @@ def choose_losses(
                     raise ConfigError(f"the loss {name!r} {why}.\n{error}") from error
                 if isinstance(error, LplossError):
                     raise
-                cls = registry.load(LossSpec, name, plain(config.prefer))
+                cls = registry.load(LossSpec, name)
                 raise loss_failed(f"the loss {name!r}", cls, error) from error
             missing = str(error) if isinstance(error, MissingArgumentError) else ""
             left_out[name] = why or missing or first_line(error)
@@ -167,12 +171,11 @@ def choose_metrics(
 
 def _build(name: str, params: object, material: Material, *, even_if_off: bool) -> ScoredLoss | str:
     """Return the loss, or why it is off."""
-    prefer = plain(material.config.prefer)
-    given = check_params(name, params, material.registry, prefer)
+    given = check_params(name, params, material.registry)
     if even_if_off and given.get("log_weight", 0.0) is None:
         # The weight is for training; a score has none.
         del given["log_weight"]
-    cls: type[Loss] = material.registry.load(LossSpec, name, prefer)
+    cls: type[Loss] = material.registry.load(LossSpec, name)
     resolver = _resolver(
         [needed for needed, required in cls.inputs.items() if required], name, material
     )
@@ -186,7 +189,6 @@ def _build(name: str, params: object, material: Material, *, even_if_off: bool) 
         and LabelledKeypoints(
             labels.keypoints, labels.keypoint_names, max(1, len(material.names.views))
         ),
-        prefer=prefer,
         # Whoever scores does so alone, even where other processes have trained with it.
         sync=False,
         registry=material.registry,
@@ -199,7 +201,7 @@ def _build(name: str, params: object, material: Material, *, even_if_off: bool) 
 def _lacks(name: str, params: object, error: Exception, material: Material) -> str:
     """Return what a loss is not given and would run with; nothing where that is not the cause."""
     try:
-        cls: type[Loss] = material.registry.load(LossSpec, name, plain(material.config.prefer))
+        cls: type[Loss] = material.registry.load(LossSpec, name)
     except LplossError:
         return ""
     if isinstance(error, MissingInputError):
@@ -267,8 +269,7 @@ def _with_two_views(material: Material) -> Material:
 
 
 def _resolver(needed: Iterable[str], name: str, material: Material) -> InputResolver:
-    prefer = plain(material.config.prefer)
-    return InputResolver(dict.fromkeys(needed, _plain_name(name)), material.registry, prefer)
+    return InputResolver(dict.fromkeys(needed, _plain_name(name)), material.registry)
 
 
 def _plain_name(name: str) -> str:
