@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from lploss.errors import ArgumentValueError
-from lploss_builtin.output import replaced_files
+from lploss.errors import ArgumentValueError, DataError
+from lploss_builtin.output import lock_folder, replaced_files, write_text
 
 
 def test_files_appear_at_the_end(tmp_path):
@@ -115,3 +116,55 @@ def test_a_file_is_no_folder(tmp_path):
         fail(tmp_path / "out", OSError())
     with pytest.raises(ArgumentValueError, match=r"inner cannot be made: "):
         fail(tmp_path / "out" / "inner", OSError())
+
+
+def forged(out, moves, lock=True):
+    """A folder as a killed process would have left it."""
+    place = out / ".unfinished-abc"
+    place.mkdir(parents=True)
+    (place / "a.txt").write_text("forged")
+    (place / ".lploss.moves.json").write_text(json.dumps(moves))
+    if lock:
+        (place / ".lploss.lock").touch()
+    return place
+
+
+@pytest.mark.parametrize("name", ["../mine.txt", "{root}/mine.txt", "", 3, "a/../../mine.txt"])
+@pytest.mark.parametrize("key", ["files", "outdated"])
+def test_a_forged_leftover_touches_nothing_outside(tmp_path, name, key):
+    name = name.format(root=tmp_path) if isinstance(name, str) else name
+    (tmp_path / "mine.txt").write_text("precious")
+    place = forged(tmp_path / "out", {"files": ["a.txt"], "outdated": [], key: [name]})
+    with pytest.raises(DataError, match=r"is damaged \(.* is not the name of a file in the folder"):
+        write_text(tmp_path / "out" / "b.txt", "b")
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert place.exists()
+
+
+@pytest.mark.parametrize("side", ["out", "staging"])
+def test_links_in_a_forged_leftover_lead_nowhere(tmp_path, side):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "a.txt").write_text("precious")
+    place = forged(tmp_path / "out", {"files": ["deep/a.txt"], "outdated": []})
+    ((tmp_path / "out") if side == "out" else place).joinpath("deep").symlink_to(
+        tmp_path / "theirs"
+    )
+    with pytest.raises(ArgumentValueError, match="deep is a link, where a folder is to be written"):
+        write_text(tmp_path / "out" / "b.txt", "b")
+    assert (tmp_path / "theirs" / "a.txt").read_text() == "precious"
+
+
+def test_the_lock_of_a_forged_leftover_empties_no_file(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    place = forged(tmp_path / "out", {"files": ["a.txt"], "outdated": []}, lock=False)
+    (place / ".lploss.lock").symlink_to(tmp_path / "mine.txt")
+    write_text(tmp_path / "out" / "b.txt", "b")
+    (tmp_path / "out" / ".lploss.lock").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(ArgumentValueError, match="link"), lock_folder(tmp_path / "out", "test"):
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".lploss.lock",
+        ".unfinished-abc",
+        "b.txt",
+    ]
