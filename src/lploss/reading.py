@@ -39,6 +39,12 @@ def check_file(path: Path, what: str = "", error: type[LplossError] = DataError)
     """
     name = f"{what} {path}".lstrip()
     try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as cause:
+        raise error(
+            f"{name}: its name is not valid Unicode, so that no table could name it. Rename it."
+        ) from cause
+    try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as cause:
         target = f": it is a link to {path.readlink()}" if path.is_symlink() else ""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,11 @@ def test_any_error_of_a_library_names_the_file(raised, message):
 def test_interruptions_pass():
     with pytest.raises(KeyboardInterrupt), reading("a.h5"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_unicode(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/walk\xff.csv"))
+    path.touch()
+    with pytest.raises(DataError, match=r"walk.\.csv: its name is not valid Unicode, .* Rename it"):
+        check_file(path)
