@@ -29,10 +29,10 @@ from benchmarks import mirror_mouse_pictures, report
 from benchmarks.mirror_views import View, write_views
 from benchmarks.report import Figure, Options
 from lploss import load_config
-from lploss_builtin.commands.predicting import predict_frames
-from lploss_builtin.data.labelled_project import LabelledProject, read_project
+from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.demo.curves import Curve, read_curves
 from lploss_builtin.models.building import build_model
+from lploss_builtin.predicting import predict_frames
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.run import TrainingRun, train
 

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from matplotlib import pyplot
 from PIL import Image
 
-from lploss_builtin.data.labelled_project import LabelledProject
+from lploss_builtin.data.project.labelled_project import LabelledProject
 from lploss_builtin.demo.curves import Curve
 
 _STAGES = {"train": "training, augmented and masked", "val": "held out, as they are"}

@@ -25,9 +25,9 @@ import torch
 from benchmarks import report
 from benchmarks.report import Figure, Options
 from lploss import load_config
-from lploss_builtin.commands.predicting import predict_files, predict_frames
-from lploss_builtin.commands.scoring import score_files
-from lploss_builtin.data.labelled_project import read_project
+from lploss_builtin.data.project.labelled_project import read_project
+from lploss_builtin.predicting import predict_files, predict_frames
+from lploss_builtin.scoring import score_files
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.run import TrainingRun, train
 

@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from lploss.errors import DataError
-from lploss_builtin.data.keypoint_files import read_keypoints
+from lploss_builtin.data.poses.reading import read_keypoints
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,13 @@ import torch
 from benchmarks import report, rig_projects, timing
 from benchmarks.report import Figure, Options
 from benchmarks.timing import Quartiles
-from lploss_builtin.commands.predicting import PredictedRecording, predict_files
-from lploss_builtin.commands.predicting.model_predictor import ModelPredictor
-from lploss_builtin.commands.predicting.stopwatch import Part
-from lploss_builtin.commands.predicting.video_frames import read_video_frames
-from lploss_builtin.data.frame_sources import frame_source
+from lploss_builtin.data.frames.sources import frame_source
+from lploss_builtin.data.frames.video_nvidia import decoder_of
 from lploss_builtin.data.rig.project import RigProject, make_rig_project
-from lploss_builtin.data.video_nvidia import decoder_of
+from lploss_builtin.predicting import PredictedRecording, predict_files
+from lploss_builtin.predicting.model_predictor import ModelPredictor
+from lploss_builtin.predicting.stopwatch import Part
+from lploss_builtin.predicting.video_frames import read_video_frames
 from lploss_builtin.training.run import TrainingRun
 
 _HEIGHT, _WIDTH, _SIDE = 512, 640, 256

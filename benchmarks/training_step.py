@@ -27,7 +27,7 @@ from benchmarks import report, timing
 from benchmarks.report import Figure, Options
 from benchmarks.timing import Quartiles
 from lploss import LossFactory, load_config
-from lploss_builtin.data.labelled_project import LabelledProject, read_project
+from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.data.rig.project import make_rig_project
 from lploss_builtin.models.building import build_model
 from lploss_builtin.ops import affine

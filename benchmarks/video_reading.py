@@ -20,8 +20,8 @@ import torch
 from benchmarks import report, timing
 from benchmarks.report import Options
 from benchmarks.timing import Comparison, Quartiles
-from lploss_builtin.data.frame_reader import FrameReader
-from lploss_builtin.data.frame_sources import FrameSource, frame_source
+from lploss_builtin.data.frames.reader import FrameReader
+from lploss_builtin.data.frames.sources import FrameSource, frame_source
 
 _HEIGHT, _WIDTH, _NUM_FRAMES = 512, 640, 480
 _SIZE = 256, 256

@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lploss.builders import get_loss_classes as get_loss_classes
-    from lploss.builders import get_loss_factories as get_loss_factories
     from lploss.config import load_config as load_config
+    from lploss.config.factories import get_loss_classes as get_loss_classes
+    from lploss.config.factories import get_loss_factories as get_loss_factories
     from lploss.errors import LplossError as LplossError
     from lploss.errors import MissingInputError as MissingInputError
     from lploss.errors import PluginLoadWarning as PluginLoadWarning
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lploss.validity import Reason as Reason
 
 _PUBLIC = {
-    "builders": ("get_loss_classes", "get_loss_factories"),
+    "config.factories": ("get_loss_classes", "get_loss_factories"),
     "config": ("load_config",),
     "errors": ("LplossError", "MissingInputError", "PluginLoadWarning", "UnknownLossError"),
     "factory": ("LossFactory",),

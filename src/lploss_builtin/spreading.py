@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from lploss.errors import ArgumentValueError, ProcessError, first_line
 from lploss.registry import default_registry
-from lploss_builtin.data.dependencies import require
+from lploss_builtin.dependencies import require
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

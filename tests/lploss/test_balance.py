@@ -169,7 +169,9 @@ def test_it_changes_nothing():
     assert all(p.grad is not None for p in network.parameters())
 
 
-@pytest.mark.parametrize("give", [lambda w: w.detach(), lambda w: w.detach() * 2], ids=str)
+@pytest.mark.parametrize(
+    "give", [lambda w: w.detach(), lambda w: w.detach() * 2], ids=["a constant", "its multiple"]
+)
 def test_without_a_gradient_it_is_refused(give):
     w = give(torch.tensor([3.0, 4.0], requires_grad=True))
     with pytest.raises(ArgumentValueError) as caught:

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from lploss import load_config
 from lploss.config import plain
+from lploss.config.schema import RETIRED
 from lploss.errors import ConfigError
-from lploss.schema import RETIRED
 
 MULTI_VIEW = """\
 model:

@@ -76,7 +76,7 @@ def test_a_bar_shows_names_as_they_are(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     from rich.progress import TimeElapsedColumn
 
-    from lploss_builtin.commands.progress import terminal_bar
+    from lploss_builtin.progress import terminal_bar
 
     file = io.StringIO()
     printer = console(file=file)

@@ -12,8 +12,8 @@ import warnings
 
 import pytest
 
-from lploss_builtin.commands.predicting.recording_state import STATE_FOLDER, RecordingState
 from lploss_builtin.output import replaced_files, whole_file, whole_folder, write_text
+from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
 from lploss_builtin.training import history
 
 pytestmark = [

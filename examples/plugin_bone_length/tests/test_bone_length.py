@@ -11,7 +11,7 @@ from lploss import LossFactory, create_loss
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
 from lploss.testing import loss_checks
 from lploss_bone_length.distances import keypoint_distances_pred
-from lploss_builtin.data.labels import LabelledKeypoints
+from lploss_builtin.data.poses.labels import LabelledKeypoints
 
 LEG = {"keypoint_names": ["hip", "knee", "paw"], "bones": [["hip", "knee"], ["knee", "paw"]]}
 # Thigh and shank are 5 and 4 px long in the first frame, 10 and 2 px in the second.

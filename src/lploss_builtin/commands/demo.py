@@ -11,7 +11,7 @@ import typer
 
 from lploss.errors import ArgumentValueError
 from lploss.terminal import console
-from lploss_builtin.data.dependencies import require
+from lploss_builtin.dependencies import require
 
 _NUM_FRAMES_TO_SCORE = 1000
 
@@ -58,7 +58,7 @@ def demo(
 def _score(out: Path, num_frames: int, seed: int) -> None:
     for module in ("pandas", "pyarrow", "matplotlib"):
         require(module, "score", "to score and to draw")
-    from lploss_builtin.commands.scoring_demo import scoring_demo
+    from lploss_builtin.demo.scoring import scoring_demo
 
     scoring_demo(out, num_frames, seed)
 

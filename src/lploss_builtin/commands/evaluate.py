@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lploss.terminal import echo
-from lploss_builtin.data.dependencies import require
+from lploss_builtin.dependencies import require
 
 
 def evaluate(
@@ -28,8 +28,8 @@ def evaluate(
     """
     for module in ("timm", "lightning", "pandas", "PIL"):
         require(module, "train", "to evaluate a training")
-    from lploss_builtin.commands.after_training import eval_tasks, evaluate_training
     from lploss_builtin.commands.predict import progress_bar, show
+    from lploss_builtin.evaluation import eval_tasks, evaluate_training
     from lploss_builtin.training.run import TrainingRun, lock_training
 
     training = TrainingRun(run)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lploss.terminal import console, echo
-from lploss_builtin.commands.progress import terminal_bar
-from lploss_builtin.data.dependencies import require
+from lploss_builtin.dependencies import require
 from lploss_builtin.output import lock_folder
+from lploss_builtin.progress import terminal_bar
 
 if TYPE_CHECKING:
-    from lploss_builtin.commands.after_training import TrainingEvaluation
-    from lploss_builtin.commands.predicting import PredictionSummary
-    from lploss_builtin.commands.predicting.recording_count import Progress
+    from lploss_builtin.evaluation import TrainingEvaluation
+    from lploss_builtin.predicting import PredictionSummary
+    from lploss_builtin.predicting.recording_count import Progress
 
 
 def predict(
@@ -113,7 +113,7 @@ def predict(
     """
     for module in ("timm", "lightning", "pandas", "PIL"):
         require(module, "train", "to predict with a trained model")
-    from lploss_builtin.commands.predicting import LabelledVideo, predict_files
+    from lploss_builtin.predicting import LabelledVideo, predict_files
 
     # Where the evaluation of the training writes, too.
     is_shared = out is not None and out.resolve() == run.resolve()

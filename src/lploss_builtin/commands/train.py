@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lploss.terminal import console, echo
-from lploss_builtin.data.dependencies import require
+from lploss_builtin.dependencies import require
 
 if TYPE_CHECKING:
-    from lploss_builtin.commands.after_training import EvalTasks
+    from lploss_builtin.evaluation import EvalTasks
     from lploss_builtin.training.run import TrainingRun
 
 # Lightning starts this command once more for each further process; all must use one folder.
@@ -47,7 +47,7 @@ def train(
 
     from lploss import load_config
     from lploss.errors import ArgumentValueError
-    from lploss_builtin.commands.after_training import eval_tasks
+    from lploss_builtin.evaluation import eval_tasks
     from lploss_builtin.training import run as training
 
     printer = console(stderr=True)
@@ -97,8 +97,8 @@ def train(
 
 def _evaluate(run: TrainingRun, tasks: EvalTasks) -> None:
     """Show what the trained model makes of the labelled frames, and of what the config names."""
-    from lploss_builtin.commands.after_training import evaluate_training
     from lploss_builtin.commands.predict import progress_bar, show
+    from lploss_builtin.evaluation import evaluate_training
 
     echo(f"trained: {run.folder}")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from lploss_builtin.commands.scoring.pictures import style
+from lploss_builtin.scoring.pictures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

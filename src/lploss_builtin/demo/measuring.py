@@ -15,13 +15,13 @@ from jaxtyping import Bool, Float64, UInt8
 from torch import nn
 
 from lploss import load_config
-from lploss_builtin.commands.predicting import predict_frames
-from lploss_builtin.data.keypoint_columns import LEVELS
-from lploss_builtin.data.label_files import OCCLUDED, VISIBLE
-from lploss_builtin.data.labelled_frames import Batch, LabelledFrames
-from lploss_builtin.data.labelled_project import LabelledProject, read_project
+from lploss_builtin.data.poses.columns import LEVELS
+from lploss_builtin.data.project.label_files import OCCLUDED, VISIBLE
+from lploss_builtin.data.project.labelled_frames import Batch, LabelledFrames
+from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.data.rig.project import RigProject
 from lploss_builtin.ops.geometry import Cameras, project_points, triangulate_views
+from lploss_builtin.predicting import predict_frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)

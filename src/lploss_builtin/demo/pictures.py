@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64
 
-from lploss_builtin.commands.scoring.pictures import style
-from lploss_builtin.data.label_files import OCCLUDED, VISIBLE
+from lploss_builtin.data.project.label_files import OCCLUDED, VISIBLE
 from lploss_builtin.demo.measuring import HeldOut, Predicted, distances_between, error_of
+from lploss_builtin.scoring.pictures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,9 +18,6 @@ from torch import nn
 
 from lploss import load_config
 from lploss.errors import ArgumentValueError
-from lploss_builtin.commands.predicting import predict_files
-from lploss_builtin.commands.progress import terminal_bar
-from lploss_builtin.commands.scoring.pictures import style
 from lploss_builtin.data.rig.project import RigProject, make_rig_project
 from lploss_builtin.demo.curves import draw_curves, read_curves, read_weights
 from lploss_builtin.demo.measuring import (
@@ -41,6 +38,9 @@ from lploss_builtin.demo.pictures import draw_poses, draw_views
 from lploss_builtin.demo.report import DemoReport
 from lploss_builtin.demo.settings import DemoSettings
 from lploss_builtin.models.building import build_model
+from lploss_builtin.predicting import predict_files
+from lploss_builtin.progress import terminal_bar
+from lploss_builtin.scoring.pictures import style
 from lploss_builtin.training.run import TrainingRun, train
 
 _MARK = "demo.json"

@@ -19,8 +19,8 @@ from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
 from lploss.reduction import NanPredictions, Sync, checked_sync
 from lploss.validity import Validity
-from lploss_builtin.data.calibration import read_calibration
-from lploss_builtin.data.labels import LabelledKeypoints, labels_of_all
+from lploss_builtin.data.cameras.calibration import read_calibration
+from lploss_builtin.data.poses.labels import LabelledKeypoints, labels_of_all
 from lploss_builtin.ops import keypoints, subspace
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
@@ -113,12 +113,12 @@ class PCALoss(Loss):
             checkpoint brings its own.
         columns_for_singleview_pca: for ``pca_singleview``: indices of the keypoints to use;
             ``None``: all.
-        data_module: the labelled poses: see `lploss_builtin.data.labels.labelled_keypoints`.
+        data_module: the labelled poses: see `lploss_builtin.data.poses.labels.labelled_keypoints`.
         log_weight: the loss is multiplied by ``1 / (2 * exp(log_weight))``.
         device: where the buffers are put at first.
         calibration: for ``pca_multiview``: the cameras, or a file of them, to take the subspace
             from instead of the labels; views are in the order of the cameras. See
-            `lploss_builtin.data.calibration.read_calibration`.
+            `lploss_builtin.data.cameras.calibration.read_calibration`.
         view_names: names of the views in their order, for the cameras of a file, which may have
             another one, or more cameras; ``None``: the order of the file.
         max_deviation: with ``calibration``: the cameras are too perspective where the 99th

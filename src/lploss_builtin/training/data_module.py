@@ -15,11 +15,16 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from lploss.errors import ArgumentValueError, ConfigError, DataError
-from lploss_builtin.data.labelled_frames import Batch, LabelledFrames, LoadingProgress, collate
-from lploss_builtin.data.labelled_project import LabelledProject
-from lploss_builtin.data.split import Split, split
-from lploss_builtin.data.video_sequences import VideoSequences
+from lploss_builtin.data.project.labelled_frames import (
+    Batch,
+    LabelledFrames,
+    LoadingProgress,
+    collate,
+)
+from lploss_builtin.data.project.labelled_project import LabelledProject
+from lploss_builtin.data.project.split import Split, split
 from lploss_builtin.training.unlabelled_videos import UnlabelledVideos
+from lploss_builtin.training.video_sequences import VideoSequences
 
 _LOGGER = logging.getLogger(__name__)
 

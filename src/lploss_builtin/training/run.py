@@ -29,8 +29,8 @@ from lploss import LossFactory, load_config
 from lploss.config import value_at
 from lploss.errors import ConfigError
 from lploss.reading import check_file, reading
-from lploss_builtin.data.labelled_frames import LoadingProgress
-from lploss_builtin.data.labelled_project import LabelledProject, read_project
+from lploss_builtin.data.project.labelled_frames import LoadingProgress
+from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.models.building import build_model, load_weights
 from lploss_builtin.output import lock_folder, write_text
 from lploss_builtin.training import history

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lploss_builtin.data.dependencies import require
+from lploss_builtin.dependencies import require
 from lploss_builtin.training.curriculum import Curriculum, Moment
 
 _TITLES = {

@@ -10,16 +10,16 @@ from omegaconf import DictConfig
 
 from lploss.config import value_at
 from lploss.errors import ConfigError, DataError
-from lploss_builtin.data.labelled_project import LabelledProject
-from lploss_builtin.data.project_cameras import cameras_of_sessions
-from lploss_builtin.data.project_files import project_files
-from lploss_builtin.data.project_findings import Findings, Kind
-from lploss_builtin.data.video_nvidia import DECODERS
-from lploss_builtin.data.video_recordings import (
+from lploss_builtin.data.findings import Findings, Kind
+from lploss_builtin.data.frames.video_nvidia import DECODERS
+from lploss_builtin.data.frames.video_recordings import (
     FoundRecordings,
     VideoRecording,
     find_video_recordings,
 )
+from lploss_builtin.data.project.labelled_project import LabelledProject
+from lploss_builtin.data.project.project_cameras import cameras_of_sessions
+from lploss_builtin.data.project.project_files import project_files
 from lploss_builtin.ops.geometry import Cameras
 
 _TRAINED_WITHOUT = Kind(

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lploss import cli
-from lploss_builtin.commands.after_training import labelled_sets
+from lploss_builtin.evaluation import labelled_sets
 from lploss_builtin.output import lock_folder
 from lploss_builtin.training.run import TrainingRun
-from tests.lploss_builtin.commands.after_training.test_runner import write_training
-from tests.lploss_builtin.commands.predicting.runs import FindsSpots
+from tests.lploss_builtin.evaluation.test_runner import write_training
+from tests.lploss_builtin.predicting.runs import FindsSpots
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from lploss.errors import ConfigError, DataError
 from lploss_builtin.commands import predict as command
-from lploss_builtin.commands.predicting import LabelledVideo
-from tests.lploss_builtin.commands.predicting.runs import write_run, write_spots
-from tests.lploss_builtin.commands.predicting.spot_videos import wandering, write_spot_video
-from tests.lploss_builtin.commands.predicting.test_runner import KEYPOINTS
+from lploss_builtin.predicting import LabelledVideo
 from tests.lploss_builtin.data.small_projects import calibration, write_text
+from tests.lploss_builtin.predicting.runs import write_run, write_spots
+from tests.lploss_builtin.predicting.spot_videos import wandering, write_spot_video
+from tests.lploss_builtin.predicting.test_runner import KEYPOINTS
 
 CALIBRATION = calibration(("left", "top"), (96, 64), [0.0] * 5)
 
@@ -118,7 +118,7 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
         calls.append((str(run), [str(path) for path in inputs], options))
         raise DataError("recorded")
 
-    monkeypatch.setattr("lploss_builtin.commands.predicting.predict_files", record)
+    monkeypatch.setattr("lploss_builtin.predicting.predict_files", record)
     options = (
         *("--out", "o", "--checkpoint", "last", "--views", "top, left", "--calibration", "k.toml"),
         *("--bbox", "a.csv", "--bbox", "b.csv", "--batch-size", "7", "--device", "cuda:1"),

@@ -12,9 +12,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from typer.testing import CliRunner
 
 from lploss.errors import ArgumentValueError, ConfigError, MissingDependencyError
-from lploss_builtin.commands import after_training
-from lploss_builtin.commands.after_training import EvalTasks, TrainingEvaluation
+from lploss_builtin import evaluation as after_training
 from lploss_builtin.commands.train import train
+from lploss_builtin.evaluation import EvalTasks, TrainingEvaluation
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.training.small_trainings import write_training
 

@@ -21,16 +21,16 @@ from torch import nn
 
 from lploss.config import load_config
 from lploss.errors import LplossError
-from lploss_builtin.commands.predicting.image_lists import listed_images
-from lploss_builtin.data.bounding_boxes import read_boxes
-from lploss_builtin.data.calibration import read_calibration
-from lploss_builtin.data.frame_images import read_image, read_image_sizes
-from lploss_builtin.data.frame_reader import FrameReader
-from lploss_builtin.data.frame_sources import frame_source
-from lploss_builtin.data.keypoint_files import read_keypoints
-from lploss_builtin.data.label_files import read_labels
-from lploss_builtin.data.project_findings import Findings
+from lploss_builtin.data.cameras.calibration import read_calibration
+from lploss_builtin.data.findings import Findings
+from lploss_builtin.data.frames.images import read_image, read_image_sizes
+from lploss_builtin.data.frames.reader import FrameReader
+from lploss_builtin.data.frames.sources import frame_source
+from lploss_builtin.data.poses.reading import read_keypoints
+from lploss_builtin.data.project.bounding_boxes import read_boxes
+from lploss_builtin.data.project.label_files import read_labels
 from lploss_builtin.models.building import load_weights
+from lploss_builtin.predicting.image_lists import listed_images
 
 
 class Refused(Exception):

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from lploss_builtin.data.frame_reader import FrameReader, UnreadableFrameError
-from lploss_builtin.data.frame_sources import frame_source
+from lploss_builtin.data.frames.reader import FrameReader, UnreadableFrameError
+from lploss_builtin.data.frames.sources import frame_source
 from tests.lploss_builtin.data.videos import all_frames, write_video
 
 

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from lploss import load_config
-from lploss_builtin.data.labelled_frames import LabelledFrames
-from lploss_builtin.data.labelled_project import read_project
+from lploss_builtin.data.project.labelled_frames import LabelledFrames
+from lploss_builtin.data.project.labelled_project import read_project
 from lploss_builtin.data.rig.project import make_rig_project
 from lploss_builtin.demo.settings import DemoSettings
 from lploss_builtin.demo.training import NUM_STAGES, Stages, make_training_demo

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import lploss
 from lploss.errors import ArgumentValueError, FitError, ShapeError
-from lploss_builtin.data.calibration import read_calibration
+from lploss_builtin.data.cameras.calibration import read_calibration
 from lploss_builtin.ops.geometry import Cameras, project_points, reprojection_error
 from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
 from tests.lploss_builtin.ops.geometry.rigs import noise, random_points, random_rig
@@ -148,7 +148,7 @@ def test_cameras_must_say_what_they_see_and_see_the_same() -> None:
 
 @needs_real_data
 def test_on_the_fly_it_agrees_with_the_reprojection_error() -> None:
-    from lploss_builtin.data.keypoint_files import read_keypoints
+    from lploss_builtin.data.poses.reading import read_keypoints
 
     folder = FOLDER / "fly-3cam"
     views = [read_keypoints(folder / f"cam{view}_member0.csv").keypoints for view in "ABC"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lploss.testing.processes import run_in_processes
-from lploss_builtin.data.labels import LabelledKeypoints
+from lploss_builtin.data.poses.labels import LabelledKeypoints
 from tests.lploss_builtin.batches import labels
 from tests.lploss_builtin.losses.fits_in_processes import PARAMS, fit
 

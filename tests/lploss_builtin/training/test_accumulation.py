@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lploss import load_config
-from lploss_builtin.data.split import split
+from lploss_builtin.data.project.split import split
 from lploss_builtin.training.module import PoseModule
 from lploss_builtin.training.run import TrainingRun, train
 from tests.lploss_builtin.training.small_trainings import write_training

@@ -52,7 +52,7 @@ def test_frames_that_cannot_be_read_are_named_and_left_out(tmp_path, caplog, loa
     path = write_training(tmp_path, training={"max_epochs": 2, "train_prob": 0.9, "val_prob": 0.1})
     truncate(tmp_path, "mo_left/img01.png", "tu_right/img03.png")
     if not loads:
-        name = "lploss_builtin.data.labelled_frames.LabelledFrames.load"
+        name = "lploss_builtin.data.project.labelled_frames.LabelledFrames.load"
         monkeypatch.setattr(name, lambda *_: False)
     with caplog.at_level(logging.WARNING, "lploss_builtin"):
         run = trained(path, tmp_path / "run")

@@ -8,8 +8,8 @@ import torch
 
 from lploss import load_config
 from lploss.errors import ConfigError, DataError
-from lploss_builtin.data.labelled_project import read_project
-from lploss_builtin.data.split import split
+from lploss_builtin.data.project.labelled_project import read_project
+from lploss_builtin.data.project.split import split
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.defaults import with_defaults
 from tests.lploss_builtin.data.small_projects import write_project

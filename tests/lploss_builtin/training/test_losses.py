@@ -5,7 +5,7 @@ import torch
 
 from lploss import load_config
 from lploss.errors import ConfigError
-from lploss_builtin.data.labelled_project import read_project
+from lploss_builtin.data.project.labelled_project import read_project
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.defaults import with_defaults
 from lploss_builtin.training.losses import training_losses

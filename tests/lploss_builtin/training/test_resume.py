@@ -117,7 +117,7 @@ def test_stopped_by_its_steps_a_training_can_go_on_in_epochs(tmp_path, whole):
 def test_it_goes_on_whatever_an_epoch_is(tmp_path, monkeypatch, settings, steps):
     if "num_workers" in settings:
         monkeypatch.setattr(
-            "lploss_builtin.data.labelled_frames.LabelledFrames.load", lambda *_: False
+            "lploss_builtin.data.project.labelled_frames.LabelledFrames.load", lambda *_: False
         )
     path = write_training(tmp_path, training={**IN_STEPS, **settings}, model=DROPOUT)
     run = trained(path, tmp_path / "run")

@@ -23,7 +23,7 @@ from torch.testing import assert_close
 from lploss import MissingInputError, load_config
 from lploss.errors import ConfigError
 from lploss.registry import default_registry
-from lploss_builtin.data.split import split
+from lploss_builtin.data.project.split import split
 from lploss_builtin.training.run import TrainingRun, train
 from tests.conftest import Site
 from tests.lploss_builtin.training.small_trainings import write_training
@@ -160,7 +160,9 @@ def test_checkpoints_of_single_epochs_are_kept(tmp_path, every):
 def test_the_number_of_workers_changes_nothing(tmp_path, num_workers, monkeypatch):
     path = write_training(tmp_path, training={"imgaug": "dlc", "max_epochs": 1})
     alone = weights(trained(path, tmp_path / "alone"))
-    monkeypatch.setattr("lploss_builtin.data.labelled_frames.LabelledFrames.load", lambda *_: False)
+    monkeypatch.setattr(
+        "lploss_builtin.data.project.labelled_frames.LabelledFrames.load", lambda *_: False
+    )
     shared = weights(trained(path, tmp_path / "shared", f"training.num_workers={num_workers}"))
     assert all(torch.equal(alone[name], shared[name]) for name in alone)
 
@@ -271,7 +273,9 @@ def test_a_training_that_was_resumed_has_its_whole_history(tmp_path):
 
 
 def test_processes_that_read_ahead_resume_in_the_same_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("lploss_builtin.data.labelled_frames.LabelledFrames.load", lambda *_: False)
+    monkeypatch.setattr(
+        "lploss_builtin.data.project.labelled_frames.LabelledFrames.load", lambda *_: False
+    )
     path = write_training(tmp_path, training={"max_epochs": 4, "num_workers": 1})
     whole = trained(path, tmp_path / "whole")
     run = trained(path, tmp_path / "run", "training.max_epochs=2")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 #: Frames are read while the training goes on, by processes of their own.
 READS_AHEAD = """
 from lploss.cli import main
-from lploss_builtin.data.labelled_frames import LabelledFrames
+from lploss_builtin.data.project.labelled_frames import LabelledFrames
 
 LabelledFrames.load = lambda *_: False
 main()

@@ -404,7 +404,7 @@ _SEEN_BY_PROCESSES = """
 import json, os, sys
 from pathlib import Path
 from lploss import load_config
-from lploss_builtin.data.video_sequences import VideoSequences
+from lploss_builtin.training.video_sequences import VideoSequences
 from lploss_builtin.training.run import train
 
 def remembering(self):

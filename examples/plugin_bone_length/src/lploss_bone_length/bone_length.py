@@ -13,7 +13,7 @@ from lploss import Loss, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError
 from lploss.reduction import Sync
 from lploss_bone_length.distances import keypoint_distances_pred
-from lploss_builtin.data.labels import LabelledKeypoints, labels_of_all
+from lploss_builtin.data.poses.labels import LabelledKeypoints, labels_of_all
 
 
 class BoneLengthLoss(Loss):

@@ -16,11 +16,11 @@ from einops import rearrange
 from jaxtyping import Float64, UInt8
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.data.dependencies import require
-from lploss_builtin.data.keypoint_columns import header_rows
+from lploss_builtin.data.poses.columns import header_rows
 from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.rig.cameras import VIEW_NAMES
 from lploss_builtin.data.rig.sequence import RigSequence, simulate
+from lploss_builtin.dependencies import require
 
 FRAME_RATE = 30
 _SCORER = "synthetic_rig"

@@ -10,14 +10,14 @@ from PIL import Image
 
 from lploss.config import load_config
 from lploss.errors import ArgumentValueError
-from lploss_builtin.data.calibration import find_calibration, read_calibration, session_of
-from lploss_builtin.data.frame_reader import FrameReader
-from lploss_builtin.data.frame_sources import frame_source
-from lploss_builtin.data.keypoint_files import read_keypoints
+from lploss_builtin.data.cameras.calibration import find_calibration, read_calibration, session_of
+from lploss_builtin.data.frames.reader import FrameReader
+from lploss_builtin.data.frames.sources import frame_source
+from lploss_builtin.data.frames.video_recordings import find_video_recordings
+from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.rig.project import make_rig_project
 from lploss_builtin.data.rig.sequence import simulate
-from lploss_builtin.data.video_recordings import find_video_recordings
 from lploss_builtin.ops.geometry import project_points, triangulate_views
 
 VIEWS = ("left", "right", "top")

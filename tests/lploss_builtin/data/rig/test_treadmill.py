@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lploss_builtin.data.rig.treadmill import BODY_PARTS, KEYPOINT_NAMES, treadmill_walk
-from lploss_builtin.data.tracking_faults import IMPOSSIBLE, put_faults
+from lploss_builtin.demo.tracking_faults import IMPOSSIBLE, put_faults
 
 
 @pytest.fixture(scope="module")

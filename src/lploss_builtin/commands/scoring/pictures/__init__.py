@@ -1,5 +1,0 @@
-"""Pictures of what scoring has found in a file."""
-
-from lploss_builtin.commands.scoring.pictures.draw import draw_pictures
-
-__all__ = ["draw_pictures"]

@@ -1,0 +1,1 @@
+"""Calibration files, and the names of sessions and views."""

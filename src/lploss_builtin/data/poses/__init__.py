@@ -1,0 +1,1 @@
+"""Files of poses: predictions and labels, read and written."""

@@ -1,0 +1,495 @@
+"""Keypoint files as HDF5: tables of DeepLabCut, and analysis files of SLEAP.
+
+pandas and PyTables describe a table partly by Python pickles, and run whatever code those contain
+when they read a file. h5py, which is used here, returns pickles as plain bytes. The only ones that
+are needed, the column names of tables in the format ``table``, are decoded by `_unpickled`, which
+can build numbers, text, tuples and lists, and nothing else. Columns of pickled objects are refused.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import pickletools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64, Shaped
+
+from lploss.errors import DataError
+from lploss_builtin.data.poses.columns import LEVELS, parse_columns, several_animals
+from lploss_builtin.data.poses.row_names import frame_numbers, image_paths
+from lploss_builtin.data.poses.source import Block, KeypointSource
+from lploss_builtin.data.poses.table import KeypointHeader
+from lploss_builtin.dependencies import require
+
+_NEITHER = "expected one table as pandas writes it, or the tracks of a SLEAP analysis file"
+_PICKLED = (
+    "the values are pickled Python objects, which are not read because unpickling can run code. "
+    "Convert the column to numbers and write the file again, or save it as CSV."
+)
+_OTHER_FORMATS = {
+    "instances": "is a SLEAP project: let its name end in .slp",
+    "_NCProperties": "is a netCDF file, which is not supported. Save the predictions as CSV.",
+}
+# Deflate packs at most 1032 bytes into one; only a damaged file holds more values than that.
+_MOST_PACKED = 1100
+
+
+def open_hdf(path: Path) -> KeypointSource:
+    """Return the reader for an HDF5 file, by what the file holds.
+
+    Raises:
+        DataError: it is no HDF5 file, or holds neither a table nor tracks.
+    """
+    with _open(path) as file:
+        if "tracks" in file and "node_names" in file:
+            return SleapAnalysisSource(path)
+        for mark, message in _OTHER_FORMATS.items():
+            if mark in file or mark in file.attrs:
+                raise DataError(f"{path} {message}")
+    return TableSource(path)
+
+
+def _open(path: Path) -> Any:
+    h5py = require("h5py", "score", "to read HDF5 files")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno is not None:  # the system's refusal, not the content of the file
+            raise
+        raise DataError(f"{path} cannot be read as HDF5. It may have been cut off.") from error
+
+
+class TableSource(KeypointSource):
+    """An HDF5 file that pandas has written, with three levels of columns.
+
+    Raises:
+        DataError: it holds no table or several, one of other columns, or no frames.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _open(path) as file:
+            table = _table(path, file)
+            num_levels = len(table.columns[0]) if table.columns else 0
+            if num_levels == len(LEVELS) + 1:
+                raise several_animals(path)
+            if num_levels != len(LEVELS):
+                raise DataError(
+                    f"{path}: expected columns of three levels (scorer, bodyparts, coords), "
+                    f"got {num_levels}"
+                )
+            self.columns = parse_columns(path, table.columns)
+            if table.num_frames == 0:
+                raise DataError(f"{path}: there are no frames")
+            first = table.entries(0, 1)
+        self.header = KeypointHeader(
+            path,
+            self.columns.keypoint_names,
+            self.columns.confidences is not None,
+            len(first) == 1 and self._frame_numbers(first[0], 0) is not None,
+        )
+
+    def _blocks(self, max_frames: int) -> Iterator[Block]:
+        with _open(self.path) as file:
+            table = _table(self.path, file)
+            for start in range(0, table.num_frames, max_frames):
+                stop = min(start + max_frames, table.num_frames)
+                index = table.entries(start, stop)
+                numbers = self._numbers(table, start, stop, index)
+                yield self._frames(index, start), *self.columns.split(numbers)
+
+    def _frames(self, index: Sequence[list[Any]], start: int) -> Shaped[np.ndarray, "frames"]:
+        if not self.header.frames_are_numbers:
+            return image_paths(index)
+        frames = self._frame_numbers(index[0], start)
+        if frames is None:
+            raise DataError(
+                f"{self.path}, rows {start + 1} to {start + len(index[0])}: the index must hold "
+                "the numbers of frames, as it does in the first row"
+            )
+        return frames
+
+    def _frame_numbers(self, index: list[Any], start: int) -> Int64[np.ndarray, "frames"] | None:
+        return frame_numbers(index, lambda row: f"{self.path}, row {start + row + 1}")
+
+    def _numbers(
+        self, table: _Table, start: int, stop: int, index: Sequence[list[Any]]
+    ) -> Float64[np.ndarray, "frames columns"]:
+        places = {position: place for place, position in enumerate(self.columns.used)}
+        numbers = np.full((stop - start, len(places)), np.nan)
+        for block in table.blocks:
+            chosen = [i for i, position in enumerate(block.positions) if position in places]
+            if not chosen:
+                continue
+            if block.unusable:
+                label = self.columns.label(block.positions[chosen[0]])
+                raise DataError(f"{self.path}, {label}: {block.unusable}")
+            rows = block.rows(start, stop)[:, chosen]
+            for i, values in zip(chosen, rows.T, strict=True):
+                position = block.positions[i]
+                try:
+                    numbers[:, places[position]] = values
+                except ValueError as error:
+                    row = next(row for row, cell in enumerate(values) if not _is_number(cell))
+                    raise DataError(
+                        f"{self.path}, frame {index[-1][row]}, {self.columns.label(position)}: "
+                        f"expected a number, got {_text(values[row])!r}"
+                    ) from error
+        return numbers
+
+
+class _Block(NamedTuple):
+    """Some columns of a table, which have the same type.
+
+    Attributes:
+        dataset: holds a row per frame.
+        field: name of their field, if the dataset holds other columns as well.
+        positions: for each of them its position among the columns of the table.
+        unusable: why the values are not numbers; empty where they are.
+        is_turned: whether the dataset has a row per column instead.
+    """
+
+    dataset: Any
+    field: str | None
+    positions: tuple[int, ...]
+    unusable: str
+    is_turned: bool = False
+
+    def rows(self, start: int, stop: int) -> Shaped[np.ndarray, "frames columns"]:
+        if self.is_turned:
+            return np.asarray(self.dataset[:, start:stop]).T
+        rows = self.dataset[start:stop]
+        return np.asarray(rows if self.field is None else rows[self.field]).reshape(len(rows), -1)
+
+
+class _Table(NamedTuple):
+    """A table of pandas in a file.
+
+    Attributes:
+        columns: the names of each column, one per level.
+        num_frames: number of rows.
+        entries: returns the entries of the index from a start to a stop, one list per level.
+        blocks: the values.
+    """
+
+    columns: list[tuple[str, ...]]
+    num_frames: int
+    entries: Callable[[int, int], list[list[Any]]]
+    blocks: list[_Block]
+
+
+def _table(path: Path, file: Any) -> _Table:
+    groups: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if "pandas_type" in item.attrs:
+            groups[f"/{name}"] = item
+
+    file.visititems(visit)
+    if len(groups) != 1:
+        found = f"{len(groups)}: {', '.join(groups)}" if groups else "none"
+        raise DataError(f"{path}: {_NEITHER}; found {found}")
+    [(key, group)] = groups.items()
+    kind = _text(_attribute(path, group, "pandas_type"))
+    if kind == "frame":
+        return _fixed_table(path, group)
+    if kind == "frame_table":
+        return _appendable_table(path, group)
+    raise DataError(f"{path}: {_NEITHER}; {key} holds a {kind!r} of pandas")
+
+
+def _fixed_table(path: Path, group: Any) -> _Table:
+    """Return a table in the format ``fixed``: each block has a dataset for names and values."""
+    columns = _column_names(path, group, "axis0")
+    index, num_frames = _axis(path, group, "axis1")
+    positions = {column: position for position, column in enumerate(columns)}
+    blocks = []
+    for number in range(int(_attribute(path, group, "nblocks"))):
+        chosen = _column_names(path, group, f"block{number}_items")
+        values = _dataset(path, group, f"block{number}_values")
+        is_turned = not _attribute(path, values, "transposed", False)
+        unusable = _why_unusable(values.dtype, _text(_attribute(path, values, "value_type", "")))
+        shape = values.shape[::-1] if is_turned else values.shape
+        if num_frames and not unusable and shape != (num_frames, len(chosen)):
+            raise DataError(
+                f"{path}: a block of {len(chosen)} columns and {num_frames} rows has values of "
+                f"the shape {shape}. The file may be damaged."
+            )
+        at = tuple(positions[column] for column in chosen)
+        blocks.append(_Block(values, None, at, unusable, is_turned))
+    return _Table(columns, num_frames, index, blocks)
+
+
+def _appendable_table(path: Path, group: Any) -> _Table:
+    """Return a table in the format ``table``: one dataset, with a field per block."""
+    rows = _dataset(path, group, "table")
+    columns = [
+        column
+        for _, axis in _unpickled(path, _attribute(path, group, "non_index_axes"))
+        for column in _texts(axis)
+    ]
+    positions = {column: position for position, column in enumerate(columns)}
+    blocks = []
+    for field in rows.dtype.names or ():
+        if field == "index":
+            continue
+        stored = _text(_attribute(path, rows, f"{field}_dtype", ""))
+        at = [
+            positions[c] for c in _texts(_unpickled(path, _attribute(path, rows, f"{field}_kind")))
+        ]
+        unusable = _why_unusable(rows.dtype[field].base, stored)
+        blocks.append(_Block(rows, field, tuple(at), unusable))
+    kind = _text(_attribute(path, rows, "index_kind"))
+
+    def index(start: int, stop: int) -> list[list[Any]]:
+        return [_entries(path, rows[start:stop]["index"], kind)]
+
+    return _Table(columns, len(rows), index, blocks)
+
+
+def _column_names(path: Path, group: Any, name: str) -> list[tuple[str, ...]]:
+    index, number = _axis(path, group, name)
+    return list(zip(*(map(str, level) for level in index(0, number)), strict=True))
+
+
+def _axis(path: Path, group: Any, name: str) -> tuple[Callable[[int, int], list[list[Any]]], int]:
+    """Return the entries along an axis of a table in the format ``fixed``, and their number."""
+    if _text(_attribute(path, group, f"{name}_variety")) != "multi":
+        entries = _dataset(path, group, name)
+        kind = _text(_attribute(path, entries, "kind"))
+        # pandas writes one row for an axis without any, and says so beside it.
+        number = 0 if "shape" in entries.attrs else len(entries)
+        return lambda start, stop: [_entries(path, entries[start:stop], kind)], number
+    levels, codes = [], []
+    for level in range(int(_attribute(path, group, f"{name}_nlevels"))):
+        entries = _dataset(path, group, f"{name}_level{level}")
+        is_empty = "shape" in entries.attrs
+        levels.append(
+            [] if is_empty else _entries(path, entries[:], _text(_attribute(path, entries, "kind")))
+        )
+        codes.append(_dataset(path, group, f"{name}_label{level}"))
+
+    def index(start: int, stop: int) -> list[list[Any]]:
+        return [
+            ["nan" if code < 0 else entries[code] for code in labels[start:stop].tolist()]
+            for entries, labels in zip(levels, codes, strict=True)
+        ]
+
+    return index, 0 if "shape" in codes[0].attrs else len(codes[0])
+
+
+def _entries(path: Path, values: Any, kind: str) -> list[Any]:
+    """Return the entries of an index, which are numbers or text."""
+    if kind not in ("integer", "float", "string") or values.dtype.kind not in "iufS":
+        raise DataError(
+            f"{path}: the index or the names of columns are of the type {kind!r}, expected "
+            "numbers or text. Convert them and write the file again, or save it as CSV."
+        )
+    entries = values.tolist()
+    return [entry.decode() for entry in entries] if kind == "string" else entries
+
+
+def _why_unusable(dtype: np.dtype[Any], stored: str) -> str:
+    """Return why values cannot be read as numbers, from how they are stored."""
+    if dtype.kind == "O":
+        return _PICKLED
+    if dtype.kind not in "iufbS" or stored.startswith(_NO_NUMBERS):
+        return f"expected numbers, got a column of the type {stored or dtype}"
+    return ""
+
+
+_NO_NUMBERS = ("datetime", "timedelta", "period")
+
+
+def _dataset(path: Path, group: Any, name: str) -> Any:
+    """Return a dataset that the file itself holds, and that can be as large as it says.
+
+    A link to another file, or a dataset whose values are in one, could lead anywhere.
+    """
+    h5py = require("h5py", "score", "to read HDF5 files")
+    found = None
+    if isinstance(group.get(name, getlink=True), h5py.HardLink):
+        found = group[name]
+    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+        raise DataError(f"{path}: there is no dataset {name!r} in {group.name}")
+    if found.nbytes > _MOST_PACKED * path.stat().st_size:
+        raise DataError(
+            f"{path}: {found.name} claims to hold {found.nbytes} bytes, which is impossible in a "
+            f"file of {path.stat().st_size} bytes. The file may be damaged."
+        )
+    return found
+
+
+def _attribute(path: Path, item: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute, which must be there unless there is a default for it."""
+    if name not in item.attrs and default is not None:
+        return default
+    if item.attrs.get_id(name).dtype.kind == "O":
+        check_heaps(path)
+    return item.attrs[name]
+
+
+def check_heaps(path: Path) -> None:
+    """Check the heaps of an HDF5 file, which hold its text of variable length.
+
+    The HDF5 library reads a damaged heap without end.
+
+    Raises:
+        DataError: a heap is damaged.
+    """
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(_HEAP)
+        while start >= 0:
+            if not _is_whole_heap(data, start):
+                raise DataError(f"{path} cannot be read as HDF5: its text is damaged")
+            start = data.find(_HEAP, start + 1)
+
+
+_HEAP = b"GCOL\x01"
+
+
+def _is_whole_heap(data: mmap.mmap, start: int) -> bool:
+    """Walk through a heap: 16 bytes of header, then objects with 16 bytes of header each."""
+    if start + 16 > len(data):
+        return False
+    place, stop = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
+    if stop > len(data):
+        return False
+    while place + 16 <= stop:
+        number = int.from_bytes(data[place : place + 2], "little")
+        size = int.from_bytes(data[place + 8 : place + 16], "little")
+        # Number 0 is free space, whose size includes the header; others fill up 8 bytes.
+        step = 16 + -(-size // 8) * 8 if number else size
+        if step < 16 or place + step > stop:
+            return False
+        place += step
+    return True
+
+
+def _text(value: Any) -> str:
+    """Return an attribute or an entry as text; an empty attribute of HDF5 has no value."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str) else ""
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _texts(names: Any) -> list[tuple[str, ...]]:
+    """Return the names of columns from what was pickled: tuples of text or numbers."""
+    columns = [tuple(name) if isinstance(name, tuple | list) else (name,) for name in names]
+    for column in columns:
+        for name in column:
+            if not isinstance(name, str | int | float):
+                raise ValueError(f"a name of a column is of the type {type(name).__name__}")
+    return [tuple(map(str, column)) for column in columns]
+
+
+def _unpickled(path: Path, value: Any) -> Any:
+    """Decode a pickle of numbers, text, tuples and lists, without running anything in it.
+
+    Raises:
+        DataError: it holds anything else.
+    """
+    data = value.tobytes() if isinstance(value, np.void) else value
+    if not isinstance(data, bytes):
+        raise DataError(f"{path}: the names of its columns are not stored as pandas stores them")
+    for operation, argument, _ in pickletools.genops(data):
+        # Space for a memo is reserved up to its greatest number.
+        is_memo = operation.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if operation.name not in _HARMLESS or (is_memo and (argument or 0) > len(data)):
+            raise DataError(
+                f"{path}: the names of its columns are a pickle that holds more than text and "
+                f"numbers ({operation.name}), which is not read because unpickling can run code. "
+                "Save the table as CSV."
+            )
+    return pickle.loads(data)
+
+
+# Of the operations of a pickle, those that cannot call or import anything.
+_HARMLESS = frozenset(
+    {
+        *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK"),
+        *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
+        *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
+    }
+)
+
+
+class SleapAnalysisSource(KeypointSource):
+    """An analysis file of SLEAP: ``tracks`` of axes ``tracks, 2, nodes, frames``.
+
+    Raises:
+        DataError: it holds several tracks, other axes, or no frames.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _open(path) as file:
+            nodes = _dataset(path, file, "node_names")
+            if nodes.dtype.kind == "O":
+                check_heaps(path)
+            nodes = nodes[:].tolist()
+            if not all(isinstance(node, bytes | str) for node in nodes):
+                raise DataError(f"{path}: expected text in node_names, got {nodes[0]!r}")
+            names = tuple(map(_text, nodes))
+            tracks = _dataset(path, file, "tracks")
+            shape = tracks.shape
+            has_confidences = "point_scores" in file
+            if has_confidences:
+                scores = _dataset(path, file, "point_scores").shape
+                if scores != (*shape[:1], *shape[2:]):
+                    raise DataError(
+                        f"{path}: point_scores have the shape {scores}, tracks have {shape}. The "
+                        "file may be damaged."
+                    )
+        if len(shape) != 4 or shape[1:3] != (2, len(names)):
+            raise DataError(
+                f"{path}: expected tracks of axes (tracks, 2, nodes, frames) with {len(names)} "
+                f"nodes, as SLEAP writes them, got the shape {tuple(map(int, shape))}"
+            )
+        if shape[0] != 1:
+            raise several_tracks(path, int(shape[0]))
+        if shape[3] == 0:
+            raise DataError(f"{path}: there are no frames")
+        self.header = KeypointHeader(path, names, has_confidences, True)
+
+    def _blocks(self, max_frames: int) -> Iterator[Block]:
+        with _open(self.path) as file:
+            tracks = _dataset(self.path, file, "tracks")
+            for start in range(0, tracks.shape[3], max_frames):
+                stop = min(start + max_frames, tracks.shape[3])
+                keypoints = np.asarray(tracks[0, :, :, start:stop], dtype=np.float64)
+                confidences = None
+                if self.header.has_confidences:
+                    scores = _dataset(self.path, file, "point_scores")[0, :, start:stop]
+                    confidences = np.asarray(scores, dtype=np.float64).T.copy()
+                yield (
+                    np.arange(start, stop),
+                    keypoints.transpose(2, 1, 0).reshape(stop - start, -1),
+                    confidences,
+                )
+
+
+def several_tracks(path: Path, num_tracks: int) -> DataError:
+    """Return the error for a SLEAP file that holds no single animal."""
+    return DataError(
+        f"{path} holds {num_tracks} tracks; losses look at one animal. Export each track to a "
+        "file of its own."
+    )

@@ -1,0 +1,108 @@
+"""What a file of predictions or labels holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from lploss_builtin.data.poses.names import PoseNames
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointHeader:
+    """What a keypoint file says before its first frame.
+
+    Attributes:
+        path: the file; of several views one path that stands for all their files.
+        keypoint_names: names of the keypoints, in order; of several views those of each.
+        has_confidences: whether each keypoint has a likelihood.
+        frames_are_numbers: whether frames are numbers; otherwise they are paths of images.
+        view_names: names of the views, where there are several files, one for each.
+    """
+
+    path: Path
+    keypoint_names: tuple[str, ...]
+    has_confidences: bool
+    frames_are_numbers: bool
+    view_names: tuple[str, ...] = ()
+
+    @property
+    def pose_names(self) -> PoseNames:
+        """Names of the keypoints and views."""
+        return PoseNames(self.keypoint_names, self.view_names)
+
+    def differences(self, keypoint_names: Sequence[str]) -> str:
+        """Return in words how the keypoints differ from these, in any order; else nothing.
+
+        Example:
+            >>> KeypointHeader(Path("a.csv"), ("nose", "tail"), True, True).differences(["nose"])
+            "it alone has 'tail'"
+        """
+        lacking = [name for name in keypoint_names if name not in self.keypoint_names]
+        more = [name for name in self.keypoint_names if name not in keypoint_names]
+        return "; ".join(
+            f"{what} {', '.join(map(repr, names))}"
+            for what, names in (("it lacks", lacking), ("it alone has", more))
+            if names
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeypointTable:
+    """Keypoints of consecutive rows of a file.
+
+    Attributes:
+        path: the file.
+        keypoint_names: names of the keypoints, in order; of several views `PoseNames.flat`.
+        frames: frame of each row: whole numbers, or paths of images as text.
+        keypoints: ``x0 y0 x1 y1 ...``, px; NaN is missing.
+        confidences: likelihoods, 0 to 1; ``None`` where the file has none.
+        num_previous_frames: how many rows at the start repeat rows of the table before.
+        notes: what was changed on reading, in all rows of the file up to the last one here.
+    """
+
+    path: Path
+    keypoint_names: tuple[str, ...]
+    frames: Shaped[np.ndarray, "frames"]
+    keypoints: Float64[np.ndarray, "frames two_x_num_keypoints"]
+    confidences: Float64[np.ndarray, "frames num_keypoints"] | None
+    num_previous_frames: int = 0
+    notes: tuple[str, ...] = ()
+
+    def rows(self, start: int, stop: int) -> KeypointTable:
+        """Return some of the rows; none of them counts as a repeated one."""
+        return KeypointTable(
+            self.path,
+            self.keypoint_names,
+            self.frames[start:stop],
+            self.keypoints[start:stop],
+            None if self.confidences is None else self.confidences[start:stop],
+        )
+
+    def select(self, keypoint_names: tuple[str, ...]) -> KeypointTable:
+        """Return the table with these of its keypoints, in this order.
+
+        Example:
+            >>> table = KeypointTable(
+            ...     Path("a.csv"), ("nose", "tail"), np.arange(1), np.array([[1.0, 2, 3, 4]]), None
+            ... )
+            >>> table.select(("tail",)).keypoints
+            array([[3., 4.]])
+        """
+        if keypoint_names == self.keypoint_names:
+            return self
+        order = [self.keypoint_names.index(name) for name in keypoint_names]
+        coordinates = [2 * keypoint + axis for keypoint in order for axis in (0, 1)]
+        return KeypointTable(
+            self.path,
+            keypoint_names,
+            self.frames,
+            self.keypoints[:, coordinates],
+            None if self.confidences is None else self.confidences[:, order],
+            self.num_previous_frames,
+            self.notes,
+        )

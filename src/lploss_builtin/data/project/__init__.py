@@ -1,0 +1,1 @@
+"""Projects of labelled frames, in the layout of Lightning Pose."""

@@ -1,0 +1,195 @@
+"""Evaluating a training when it has ended: labelled frames, and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lploss.config import plain
+from lploss.errors import LplossError, first_line
+from lploss.registry import Registry, default_registry
+from lploss.specs import LossSpec
+from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
+from lploss_builtin.evaluation.eval_section import EvalTasks, eval_tasks
+from lploss_builtin.evaluation.evaluation import TrainingEvaluation
+from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
+from lploss_builtin.evaluation.labelled_sets import (
+    EvaluatedFrames,
+    evaluate_frames,
+    labels_of_training,
+    names_of_sets,
+    new_project,
+    split_of,
+)
+from lploss_builtin.evaluation.metric_summary import MetricRow, write_rows
+from lploss_builtin.evaluation.videos import (
+    FOLDER,
+    LABELLED,
+    draw_predictions,
+    evaluate_videos,
+)
+from lploss_builtin.output import whole_file
+from lploss_builtin.predicting.recording_plan import file_hash
+from lploss_builtin.predicting.runner import Progress
+from lploss_builtin.training.run import TrainingRun
+
+#: Of each metric its mean and median, in the folder of the training.
+TABLE = "labelled_metrics.csv"
+
+
+def evaluate_training(
+    run: TrainingRun,
+    tasks: EvalTasks | None = None,
+    *,
+    overwrite: bool = False,
+    registry: Registry = default_registry,
+    progress: Progress | None = None,
+) -> TrainingEvaluation:
+    """Evaluate the best weights of a training, and write what was found into its folder.
+
+    All labelled frames are predicted: ``predictions.csv``, or one for each view, holds x, y,
+    likelihood and the part that a frame belongs to. Beside it lie the metric files: of each loss
+    that predictions and labels of single frames are enough for, its value for each frame and
+    keypoint. Mean and median of each are in ``labelled_metrics.csv``. Labels of a further session,
+    in ``<label file>_new.csv``, are evaluated likewise. Then comes what section ``eval`` of the
+    config asks for.
+
+    Steps that an earlier evaluation has finished are kept, if they are from the same weights,
+    config, labels, losses and videos. What cannot be done is named in the result, and hinders
+    nothing else.
+
+    Args:
+        run: the training.
+        tasks: what `eval_tasks` has said before the training; made of its config unless given.
+        overwrite: whether to do once more what is finished.
+        registry: where the losses are looked up.
+        progress: called while videos are predicted.
+
+    Raises:
+        ConfigError: the folder holds no training, or what section ``eval`` asks for cannot be.
+    """
+    config = run.config
+    if tasks is None:
+        tasks = eval_tasks(config)
+    steps = FinishedSteps(run.folder, _inputs(run, config, registry), anew=overwrite)
+    failed: list[str] = []
+    done: list[EvaluatedFrames] = []
+    labels: KeypointTable | None = None
+    with _naming("the labelled frames", failed.append):
+        project = read_project(config)
+        labels = labels_of_training(config, project)
+        sets = names_of_sets(split_of(config, len(project.frames)), len(project.frames))
+        evaluate = partial(_evaluate_frames, run, config, steps, labels, registry)
+        done.append(evaluate("labelled frames", project, sets))
+        with _naming("the labelled frames of the further session", failed.append):
+            if (new := new_project(config)) is not None:
+                of_new = ["new"] * len(new.frames)
+                done.append(evaluate("labelled frames of the further session", new, of_new, "_new"))
+    rows = tuple(row for own in done for row in own.rows)
+    files: list[Path] = [file for own in done for file in own.files]
+    if rows:
+        table = run.folder / TABLE
+        values = [asdict(row) for row in rows]
+        if steps.finished(TABLE, values) is None:
+            with whole_file(table) as beside:
+                write_rows(beside, rows)
+            steps.finish(TABLE, [table], "", values)
+        files.append(table)
+    notes = [note for own in done for note in own.notes]
+    with _naming(f"the videos in {tasks.videos}", failed.append):
+        videos = evaluate_videos(run, tasks, labels, steps, registry, progress, overwrite=overwrite)
+        files += videos.files
+        notes += videos.notes
+        failed += videos.failed
+    if (to_plot := tasks.to_plot) is not None:
+        with _naming("eval.pred_csv_files_to_plot", failed.append):
+            folder = run.folder / (tasks.predictions or FOLDER) / LABELLED
+            step = "eval.pred_csv_files_to_plot"
+            sources = [stamps([to_plot.source.path, *to_plot.files]), asdict(tasks.style)]
+            if steps.finished(step, sources) is None:
+                drawn = draw_predictions(to_plot, folder, tasks.style)
+                steps.finish(step, drawn, "", sources)
+            files += steps.files(step)
+    described = {*plain(config.losses), *(plain(config.model.losses_to_use) or [])}
+    left_out = {name: why for own in done for name, why in own.left_out.items()}
+    notes += [
+        f"no metric of the loss {name!r}: {why}"
+        for name, why in left_out.items()
+        # What single frames do not give is no surprise.
+        if name in described and not why.startswith("needs ")
+    ]
+    return TrainingEvaluation(
+        run.folder,
+        rows,
+        tuple(files),
+        left_out,
+        tuple(notes),
+        tuple(failed),
+        tuple(step for step in steps.kept if step != TABLE),
+    )
+
+
+def _inputs(run: TrainingRun, config: DictConfig, registry: Registry) -> dict[str, Any]:
+    """Return all that every step of the evaluation depends on."""
+    content = plain(config)
+    data = content["data"]
+    return {
+        "lploss": version("lploss"),
+        "weights": file_hash(run.checkpoint()),
+        "config": {name: content[name] for name in content if name not in ("eval", "callbacks")},
+        "losses": [entry.qualified_name for entry in registry.entries(LossSpec)],
+        "labels": stamps(
+            path
+            for name in ("csv_file", "bbox_file", "camera_params_file")
+            for file in _listed(data[name])
+            for path in (
+                Path(data["data_dir"] or "", file),
+                Path(data["data_dir"] or "", file).with_stem(f"{Path(file).stem}_new"),
+            )
+        ),
+    }
+
+
+def _listed(files: Any) -> list[str]:
+    return [str(file) for file in (files if isinstance(files, list) else [files]) if file]
+
+
+def _evaluate_frames(
+    run: TrainingRun,
+    config: DictConfig,
+    steps: FinishedSteps,
+    labels: KeypointTable,
+    registry: Registry,
+    step: str,
+    project: LabelledProject,
+    sets: list[str],
+    end: str = "",
+) -> EvaluatedFrames:
+    """Evaluate labelled frames, or return what was found when this was done before."""
+    note = steps.finished(step)
+    if note is not None:
+        rows = tuple(MetricRow(**row) for row in note["rows"])
+        return EvaluatedFrames(rows, steps.files(step), note["left_out"], tuple(note["notes"]))
+    found = evaluate_frames(
+        run.model(), config, project, sets, labels, run.folder, end=end, registry=registry
+    )
+    note = {"rows": [asdict(row) for row in found.rows], "notes": found.notes}
+    steps.finish(step, found.files, {**note, "left_out": dict(found.left_out)})
+    return found
+
+
+@contextmanager
+def _naming(what: str, failed: Callable[[str], None]) -> Iterator[None]:
+    """Say what failed instead of raising: the training itself is complete."""
+    try:
+        yield
+    except Exception as error:
+        failed(f"{what}: {error if isinstance(error, LplossError) else first_line(error)}")

@@ -1,0 +1,226 @@
+"""Predictions, metric files and labelled videos of the videos that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lploss.config import plain
+from lploss.errors import first_line
+from lploss.registry import Registry, default_registry
+from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.data.poses.reading import read_header
+from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
+from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
+from lploss_builtin.output import replaced_files
+from lploss_builtin.predicting.input_kinds import inputs_by_kind
+from lploss_builtin.predicting.labelled_video import write_labelled_video
+from lploss_builtin.predicting.recording_plan import LabelledVideo, RecordingPlan
+from lploss_builtin.predicting.runner import Progress, predict_files
+from lploss_builtin.predicting.video_plans import CameraPlaces, plan_recordings
+from lploss_builtin.scoring.loss_choice import Material, choose_losses
+from lploss_builtin.scoring.metric_files import MetricFiles, called_after
+from lploss_builtin.scoring.metric_placing import place_beside
+from lploss_builtin.scoring.recording import Recording
+from lploss_builtin.scoring.recording_scorer import RecordingScorer
+from lploss_builtin.scoring.summary import short_names
+from lploss_builtin.training.run import TrainingRun
+
+#: In the folder of the training.
+FOLDER = "video_preds"
+#: In the folder of the predictions.
+LABELLED = "labeled_videos"
+
+_MAX_FRAMES = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluatedVideos:
+    """What was made of videos.
+
+    Attributes:
+        files: the files that were written.
+        notes: what else to know.
+        failed: what could not be done, and why.
+    """
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+def evaluate_videos(
+    run: TrainingRun,
+    tasks: EvalTasks,
+    labels: KeypointTable | None,
+    steps: FinishedSteps,
+    registry: Registry = default_registry,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+) -> EvaluatedVideos:
+    """Predict all videos of a folder, write metric files beside the predictions, draw videos.
+
+    Args:
+        run: the training.
+        tasks: what is asked for.
+        labels: what losses are fitted to; ``None``: those that need labels have no metric files.
+        steps: which steps are finished.
+        registry: where the losses are looked up.
+        progress: called while it goes on.
+        overwrite: whether to predict once more what is predicted.
+
+    Raises:
+        DataError: no video can be read.
+    """
+    if tasks.videos is None:
+        return EvaluatedVideos((), (), ())
+    config, out = run.config, run.folder / (tasks.predictions or FOLDER)
+    device = "cpu" if config.training.accelerator == "cpu" else "auto"
+    summary = predict_files(
+        run.folder, [tasks.videos], out=out, device=device, overwrite=overwrite, progress=progress
+    )
+    files = [out / file for recording in summary.recordings for file in recording.files]
+    failed = list(summary.failed)
+    done = {recording.name for recording in summary.recordings}
+    notes = list(summary.notes)
+    for plan in _plans(run, tasks.videos, out):
+        if plan.name not in done:
+            continue
+        drawing = tasks.labelled_videos
+        predictions = stamps(plan.out / file for file in plan.files)
+        work: dict[str, tuple[Callable[[], tuple[list[Path], list[str]]], list[Any]]] = {
+            "metrics": (
+                partial(_write_metrics, plan, config, labels, registry),
+                [predictions, labels is None],
+            ),
+            "labelled videos": (
+                partial(_draw, plan, drawing),
+                [predictions, None if drawing is None else asdict(drawing)],
+            ),
+        }
+        for what, (work_on, sources) in work.items():
+            step = f"{what} of {plan.name}"
+            try:
+                if (known := steps.finished(step, sources)) is None:
+                    more_files, known = work_on()
+                    steps.finish(step, more_files, known, sources)
+            except Exception as error:  # the other videos can be done without it
+                failed.append(f"{step}: {first_line(error)}")
+            else:
+                files += steps.files(step)
+                notes += known
+    return EvaluatedVideos(tuple(files), tuple(notes), tuple(failed))
+
+
+def draw_predictions(
+    to_plot: PredictionsToPlot, folder: Path, style: LabelledVideo
+) -> tuple[Path, ...]:
+    """Draw files of predictions into a video, each into one of its own.
+
+    Args:
+        to_plot: the video and the predictions.
+        folder: where the labelled videos go.
+        style: how to draw.
+
+    Raises:
+        DataError: the video or a file of predictions cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = short_names([str(file) for file in to_plot.files])
+    written = []
+    for file in to_plot.files:
+        path = folder / f"{names[str(file)]}_labeled.mp4"
+        write_labelled_video(
+            to_plot.source,
+            file,
+            path,
+            confidence_threshold=style.confidence_threshold,
+            colormap=style.colormap,
+        )
+        written.append(path)
+    return tuple(written)
+
+
+def _plans(run: TrainingRun, folder: Path, out: Path) -> tuple[RecordingPlan, ...]:
+    """Return which recordings there are, with their views, videos and cameras."""
+    config = run.config
+    data_folder = Path(config.data.data_dir) if config.data.data_dir else None
+    calibration = plain(config.data.camera_params_file)
+    of_data = None
+    if data_folder and calibration and Path(calibration).suffix.lower() != ".csv":
+        of_data = data_folder / calibration
+    pattern = RecordingPlan(
+        run=run.folder, checkpoint="best", weights="", out=out, batch_size=1, device="cpu"
+    )
+    return plan_recordings(
+        pattern,
+        inputs_by_kind([folder]).videos,
+        tuple(plain(config.data.view_names) or ()),
+        cameras=CameraPlaces(None, data_folder, of_data),
+    ).plans
+
+
+def _write_metrics(
+    plan: RecordingPlan, config: DictConfig, labels: KeypointTable | None, registry: Registry
+) -> tuple[list[Path], list[str]]:
+    recording = Recording(plan.name, _prediction_files(plan), ())
+    header = read_header(recording.files)
+    names = PoseNames(header.keypoint_names, header.view_names)
+    material = Material(
+        names,
+        config,
+        labels.select(names.flat) if labels else None,
+        has_confidences=header.has_confidences,
+        has_targets=False,
+        registry=registry,
+        cameras=plan.cameras,
+    )
+    losses, _ = choose_losses(material, every=True)
+    scorer = RecordingScorer(
+        (), names, plan.cameras, None, _MAX_FRAMES, lambda name, num_frames: None, losses
+    )
+    with (
+        replaced_files(plan.out) as staged,
+        ExitStack() as stack,
+        TemporaryDirectory(dir=staged.folder) as waiting,
+    ):
+        metrics = MetricFiles(Path(waiting), losses, names, called_after([recording])[0])
+        with closing(metrics):
+            scored = scorer.score(recording, metrics=metrics)
+        placed, notes = place_beside(metrics.files, staged, plan.out, stack)
+    return [Path(file) for file in placed], [*scored.notes, *notes]
+
+
+def _draw(plan: RecordingPlan, style: LabelledVideo | None) -> tuple[list[Path], list[str]]:
+    if style is None:
+        return [], []
+    folder = plan.out / LABELLED
+    folder.mkdir(exist_ok=True)
+    written = []
+    for source, file in zip(plan.sources, plan.files, strict=True):
+        path = folder / f"{Path(file).stem}_labeled.mp4"
+        write_labelled_video(
+            source,
+            plan.out / file,
+            path,
+            confidence_threshold=style.confidence_threshold,
+            colormap=style.colormap,
+        )
+        written.append(path)
+    return written, []
+
+
+def _prediction_files(plan: RecordingPlan) -> str | Mapping[str, str]:
+    paths = [str(plan.out / file) for file in plan.files]
+    if plan.views == ("",):
+        return paths[0]
+    return dict(zip(plan.views, paths, strict=True))

@@ -1,0 +1,11 @@
+"""Scoring files of predictions: what ``lploss score`` does, for use from Python."""
+
+from lploss_builtin.scoring.runner import score_files
+from lploss_builtin.scoring.summary import (
+    ScoreRow,
+    ScoreSummary,
+    ViewRow,
+    WorstEntry,
+)
+
+__all__ = ["ScoreRow", "ScoreSummary", "ViewRow", "WorstEntry", "score_files"]

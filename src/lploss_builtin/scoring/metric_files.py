@@ -1,0 +1,217 @@
+"""Metric files: the values of one loss in one view, a row a frame, beside the predictions."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from lploss_builtin.data.cameras.view_names import side_by_side
+from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.scoring.metric_tables import metric_tables
+from lploss_builtin.scoring.recording import Recording
+from lploss_builtin.scoring.scored_loss import ScoredLoss
+
+_SET = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFile:
+    """A metric file that was written.
+
+    Attributes:
+        written: its file until everything is finished; ``None`` where the loss has not a
+            single value.
+        target: where it belongs.
+    """
+
+    written: Path | None
+    target: Path
+
+
+class MetricFiles:
+    """The metric files of one recording, written piece by piece.
+
+    The first row holds an empty cell and the names of the keypoints, each other row a frame; its
+    first cell is that of the predictions. What does not count is an empty cell.
+
+    Args:
+        folder: where they are written to; it is made.
+        losses: the losses, in the order of their values.
+        names: names of the keypoints and views.
+        predictions: for each view the file of predictions, beside which and after which its metric
+            files are called; for ``""`` the one of all, where a value belongs to no single view.
+        frames: for each view what the first cells hold, where that is not what `add` is given.
+        has_sets: whether the last column says to which part of the labels a frame belongs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        losses: Sequence[ScoredLoss],
+        names: PoseNames,
+        predictions: Mapping[str, Path],
+        *,
+        frames: Mapping[str, Sequence[object]] | None = None,
+        has_sets: bool = False,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = np.cumsum([0, *(len(loss.element_names) for loss in losses)]).tolist()
+        first = {loss.name: start for loss, start in zip(losses, starts, strict=False)}
+        self._frames, self._num_rows = frames or {}, 0
+        self._tables = [
+            _Table(
+                folder / f"{number}.csv",
+                predictions[table.view].with_name(
+                    f"{predictions[table.view].stem}_{table.metric}.csv"
+                ),
+                table.view,
+                table.columns,
+                [None if at is None else first[table.loss] + at for at in table.elements],
+                table.scale,
+                has_sets,
+            )
+            for number, table in enumerate(metric_tables(losses, names))
+        ]
+
+    def add(
+        self,
+        frames: Shaped[np.ndarray, "frames"],
+        values: Float64[np.ndarray, "frames elements_of_all_losses"],
+        sets: Sequence[str] | None = None,
+    ) -> None:
+        """Append frames; values that are NaN are empty cells."""
+        rows = slice(self._num_rows, self._num_rows + len(frames))
+        self._num_rows += len(frames)
+        for table in self._tables:
+            own = self._frames.get(table.view)
+            table.add(frames.tolist() if own is None else own[rows], values, sets)
+
+    def close(self) -> None:
+        """Finish the files; those without a single value are removed."""
+        for table in self._tables:
+            table.close()
+
+    @property
+    def files(self) -> tuple[MetricFile, ...]:
+        """All files, once closed."""
+        return tuple(table.result for table in self._tables)
+
+
+class _Table:
+    """A file that is being written."""
+
+    def __init__(
+        self,
+        path: Path,
+        target: Path,
+        view: str,
+        columns: Sequence[str],
+        positions: Sequence[int | None],
+        scale: float,
+        has_sets: bool,
+    ) -> None:
+        self.view = view
+        self._target, self._path = target, path
+        self._file = self._path.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(["", *columns, *([_SET] if has_sets else [])])
+        self._used = [at for at, position in enumerate(positions) if position is not None]
+        self._positions = [position for position in positions if position is not None]
+        self._num_columns, self._scale = len(columns), scale
+        self._has_value = False
+
+    def add(
+        self,
+        frames: Sequence[object],
+        values: Float64[np.ndarray, "frames elements_of_all_losses"],
+        sets: Sequence[str] | None,
+    ) -> None:
+        own = np.full((len(values), self._num_columns), np.nan)
+        own[:, self._used] = values[:, self._positions] * self._scale
+        self._has_value |= not np.isnan(own).all()
+        for row, (frame, numbers) in enumerate(zip(frames, own.tolist(), strict=True)):
+            end = [] if sets is None else [sets[row]]
+            self._writer.writerow([frame, *map(_text, numbers), *end])
+
+    def close(self) -> None:
+        self._file.close()
+        if not self._has_value:
+            self._path.unlink(missing_ok=True)
+
+    @property
+    def result(self) -> MetricFile:
+        return MetricFile(self._path if self._has_value else None, self._target)
+
+
+def _text(value: float) -> str:
+    """Return a number with all digits of a float32; nothing where it does not count."""
+    return "" if math.isnan(value) else format(value, ".8g")
+
+
+def called_after(recordings: Sequence[Recording]) -> list[dict[str, Path]]:
+    """Return for each recording after which files its metric files are called: see `MetricFiles`.
+
+    Example:
+        >>> files = {"left": "a/left_walk.csv", "right": "a/right_walk.csv"}
+        >>> (found,) = called_after([Recording("walk", files, ())])
+        >>> {view: path.as_posix() for view, path in found.items()}
+        {'left': 'a/left_walk.csv', 'right': 'a/right_walk.csv', '': 'a/left+right_walk.csv'}
+    """
+    found = []
+    for recording in recordings:
+        files = recording.files
+        if isinstance(files, Mapping):
+            paths = {view: Path(file) for view, file in files.items()}
+            first, names = next(iter(paths.values())), [path.name for path in paths.values()]
+            found.append({**paths, "": first.with_name(Path(side_by_side(names)).name)})
+        else:
+            found.append({"": Path(files)})
+    # The same predictions may lie there in two formats.
+    counts = Counter(path.with_suffix("") for own in found for path in own.values())
+    return [
+        {
+            view: path
+            if counts[path.with_suffix("")] == 1
+            else path.with_name(f"{path.stem}_{path.suffix.removeprefix('.')}.csv")
+            for view, path in own.items()
+        }
+        for own in found
+    ]
+
+
+def is_metric_file(path: Path) -> bool:
+    """Return whether a file looks like one of metrics: no file of keypoints, boxes or anything.
+
+    Its first row starts with an empty cell, and all rows after it are numbers, but for their first
+    cell, and for a last column that is called ``set``.
+    """
+    if path.suffix.lower() != ".csv" or "_" not in path.stem or not path.is_file():
+        return False
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            header, first = next(rows, []), next(rows, [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    names = header[1:]
+    if len(header) < 2 or header[0] or not all(names) or len(first) != len(header):
+        return False
+    if names == ["x", "y", "h", "w"]:  # boxes
+        return False
+    numbers = first[1:-1] if names[-1] == _SET else first[1:]
+    return all(_is_number_or_empty(cell) for cell in numbers)
+
+
+def _is_number_or_empty(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True

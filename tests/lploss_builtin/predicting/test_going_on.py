@@ -1,0 +1,248 @@
+"""Predictions that were interrupted, by killing a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lploss.errors import DataError
+from lploss_builtin.predicting import predict_all, predict_files, predict_recording
+from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
+from lploss_builtin.training.run import TrainingRun
+from tests.lploss_builtin.data.small_projects import calibration, write_text
+from tests.lploss_builtin.predicting.runs import FindsSpots, write_run
+from tests.lploss_builtin.predicting.spot_videos import wandering, write_spot_video
+
+CALIBRATION = calibration(("left", "top"), (96, 64), [0.0] * 5)
+SESSIONS = ("fr", "mo", "tu")
+KILLED = """
+import os, signal, sys
+from lploss_builtin.predicting import predict_files
+
+def progress(recording, num_done, num_frames):
+    if recording == "mo" and num_done >= 11 + 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+predict_files("run", ["videos"], out=sys.argv[1], device="cpu", batch_size=3, progress=progress)
+"""
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def predict(*inputs, **options):
+    return predict_files("run", inputs, **{"device": "cpu", "batch_size": 3, **options})
+
+
+def test_a_killed_prediction_goes_on(tmp_path, monkeypatch):
+    """In the second of three recordings: the files are those of an uninterrupted one."""
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", ("left", "top"))
+    for number, session in enumerate(SESSIONS):
+        for view in ("left", "top"):
+            write_spot_video(tmp_path / f"videos/{session}_{view}.mp4", wandering(11, number))
+    write_text(tmp_path / "calibration.toml", CALIBRATION)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "out"], env=environment, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    out = tmp_path / "out"
+    # Only what is finished can be seen.
+    assert set(contents(out)) == {"fr_3d.csv", "fr_left.csv", "fr_top.csv"}
+    begun = out / STATE_FOLDER / "mo.unfinished"
+    with (begun / "mo_top.csv").open("a") as file:
+        file.write("6,1.5,2")  # the row at which it was killed
+    finished = (out / "fr_top.csv").stat().st_mtime_ns
+    summary = predict("videos", out="out")
+    assert [own.num_kept_frames for own in summary.recordings] == [11, 6, 0]
+    assert (out / "fr_top.csv").stat().st_mtime_ns == finished
+    assert not begun.exists()
+    expected = predict("videos", out="whole")
+    whole = contents(tmp_path / "whole")
+    assert len(whole) == 9
+    assert contents(out) == whole
+    rows = (out / "mo_top.csv").read_text().splitlines()[3:]
+    assert [row.split(",")[0] for row in rows] == [str(number) for number in range(11)]
+    for own, other in zip(summary.recordings, expected.recordings, strict=True):
+        assert own.likelihood == pytest.approx(other.likelihood, rel=1e-7)
+        assert own.reprojection_error == pytest.approx(other.reprojection_error, rel=1e-7)
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A prediction that was stopped behind 4 of 10 frames."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
+    write_run(tmp_path / "run")
+    write_spot_video(tmp_path / "walk.mp4", wandering(10))
+
+    def stop(name, num_done, num_frames):
+        if num_done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict("walk.mp4", out="out", batch_size=2, progress=stop)
+    return tmp_path / "out" / STATE_FOLDER / "walk.unfinished"
+
+
+def num_kept(**options):
+    (recording,) = predict("walk.mp4", **{"out": "out", "batch_size": 2, **options}).recordings
+    return recording.num_kept_frames
+
+
+def test_an_interrupt(begun):
+    assert begun.is_dir()
+    assert num_kept() == 4
+    found = np.loadtxt("out/walk.csv", delimiter=",", skiprows=3)
+    np.testing.assert_allclose(found[:, 0], np.arange(10))
+    np.testing.assert_allclose(found[:, 1:3], wandering(10)[:, 0], atol=0.05)
+
+
+def test_another_batch_size_begins_anew(begun):
+    assert num_kept(batch_size=4) == 0
+
+
+def test_overwriting_begins_anew(begun):
+    assert num_kept(overwrite=True) == 0
+
+
+def test_another_video_begins_anew(begun):
+    write_spot_video(begun.parents[2] / "walk.mp4", wandering(10, seed=1))
+    assert num_kept() == 0
+    found = np.loadtxt("out/walk.csv", delimiter=",", skiprows=3)
+    np.testing.assert_allclose(found[:, 1:3], wandering(10, seed=1)[:, 0], atol=0.05)
+
+
+def test_only_rows_that_are_whole_are_kept(begun):
+    path = begun / "walk.csv"
+    text = path.read_text()
+    path.write_text(text[: text.index("\n3,") + 4])
+    assert num_kept() == 2
+    np.testing.assert_allclose(
+        np.loadtxt("out/walk.csv", delimiter=",", skiprows=3)[:, 0], range(10)
+    )
+
+
+def test_a_row_of_another_frame(begun):
+    path = begun / "walk.csv"
+    path.write_text(path.read_text().replace("\n1,", "\n7,"))
+    assert num_kept() == 0
+
+
+def test_files_of_which_some_were_moved(begun, monkeypatch):
+    """Killed between the renames: the others are moved, and nothing is predicted again."""
+    replace, calls = type(begun).replace, []
+
+    def fail(path, target):
+        if path.parent.name == begun.name and path.suffix == ".csv":
+            calls.append(path)
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(begun), "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            num_kept()
+    assert len(calls) == 1
+    assert num_kept() == 10
+    assert not begun.exists()
+
+
+def test_of_two_processes_one_waits(begun, caplog):
+    """The one that waited finds the files, and does nothing more."""
+    out = begun.parents[1]
+    ready = threading.Event()
+
+    def hold():
+        with RecordingState(out, "walk").alone():
+            ready.set()
+            for _ in range(300):
+                if caplog.records:
+                    return
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    ready.wait(30)
+    assert num_kept() == 4
+    thread.join()
+    assert [record.message for record in caplog.records] == [
+        "walk: another process predicts it: waiting"
+    ]
+
+
+def test_plans_can_be_sent_to_another_process(begun, monkeypatch):
+    plans = []
+
+    def record(plan, **options):
+        plans.append(plan)
+        return predict_recording(plan, **options)
+
+    monkeypatch.setattr(predict_all, "predict_recording", record)
+    assert num_kept() == 4
+    (plan,) = plans
+    sent = pickle.loads(pickle.dumps(plan.absolute()))
+    monkeypatch.chdir("/")
+    found = pickle.loads(pickle.dumps(predict_recording(sent)))
+    assert (found.num_kept_frames, found.files) == (10, ("walk.csv",))
+
+
+def test_records_are_whole(begun):
+    num_kept()
+    record = json.loads((begun.parent / "walk.json").read_text())
+    assert record["files"] == {"walk.csv": Path("out/walk.csv").stat().st_size}
+    assert record["inputs"]["sources"][0]["num_frames"] == 10
+    (begun.parent / "walk.json").write_text("{")
+    with pytest.raises(DataError, match=r"walk\.json, .* Delete it to predict the recording again"):
+        num_kept()
+    (begun.parent / "walk.json").unlink()
+    assert num_kept() == 0
+
+
+def test_a_video_that_has_gone(begun, monkeypatch):
+    from lploss_builtin.predicting import recording_plan
+
+    (begun.parents[2] / "walk.mp4").rename(begun.parents[2] / "run.mp4")
+    source = recording_plan.FrameSource(begun.parents[2] / "walk.mp4", 10, 64, 96, 25.0, None)
+    plan = recording_plan.RecordingPlan(
+        begun.parents[2] / "run", "best", "", begun.parents[1], 2, "cpu", "walk", ("",), (source,),
+        ("walk.csv",), 10,
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"walk\.mp4 cannot be read: No such file or directory$"):
+        predict_recording(plan)
+
+
+@pytest.mark.slow
+def test_processes_predict_the_same(tmp_path, monkeypatch):
+    """Byte for byte; a video that fails is named, and stops no other."""
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", model_type="heatmap")
+    for number, name in enumerate(("a", "b", "d")):
+        write_spot_video(tmp_path / f"videos/{name}.mp4", wandering(5, number))
+    broken = write_spot_video(tmp_path / "videos/c.mp4", wandering(60))
+    data = bytearray(broken.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    broken.write_bytes(data)
+    calls = []
+    # As many threads as a process has.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    summary = predict("videos", out="out", processes=2, progress=lambda *call: calls.append(call))
+    assert [own.name for own in summary.recordings] == ["a", "b", "d"]
+    assert [line.partition(":")[0] for line in summary.failed] == ["c"]
+    assert sorted(name for name, _, _ in calls) == ["a", "b", "c", "d"]
+    assert calls[-1][1:] == (75, 75)
+    predict("videos", out="whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
