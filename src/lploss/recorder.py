@@ -36,7 +36,7 @@ class LossRecord:
         elements: number of elements, over all calls.
         used: how many of them counted.
         left_out: for each reason, how many did not.
-        value: the unweighted scalar, mean over the calls.
+        value: the unweighted scalar, mean over the calls; NaN where a call was NaN.
         weighted: the weighted scalar, anneal weight included, mean over the calls.
         anneal_weight: at the last call; 1 where none applies.
     """

@@ -115,6 +115,7 @@ DIFFERENTIATED = (
     "check_gradients_finite",
     "check_huge_numbers",
     "check_invalid_has_no_influence",
+    "check_nan_predictions",
     "check_no_synchronisation",
     "check_nothing_valid",
     "check_one_frame",
