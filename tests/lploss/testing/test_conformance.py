@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss import Loss, Properties
+from lploss import Loss, Properties, Reason
 from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
@@ -34,7 +34,9 @@ class Drift(Loss):
 
     def remove_nans(self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]):
         finite = keypoints_pred.isfinite()
-        return {"keypoints_pred": torch.where(finite, keypoints_pred, 0.0)}, finite
+        return {"keypoints_pred": torch.where(finite, keypoints_pred, 0.0)}, {
+            Reason.NAN_PREDICTION: ~finite
+        }
 
     def compute_loss(
         self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]

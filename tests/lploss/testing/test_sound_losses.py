@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from lploss import Loss
+from lploss import Loss, Reason
 from lploss.testing import check_loss
 from lploss.testing.check import CHECKS
 from lploss_builtin.ops.keypoints import is_present, split_xy, without_gaps
@@ -24,7 +23,8 @@ class Hinge(Loss):
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
         there = is_present(keypoints_pred)
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, there[:, 1:] & there[:, :-1]
+        spoilt = ~(there[:, 1:] & there[:, :-1])
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, {Reason.NAN_PREDICTION: spoilt}
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         lengths = torch.linalg.vector_norm(split_xy(keypoints_pred).diff(dim=1), dim=-1)
@@ -41,7 +41,8 @@ class LargeEpsilon(Loss):
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
         there = is_present(keypoints_pred)
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, there[1:] & there[:-1]
+        spoilt = ~(there[1:] & there[:-1])
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, {Reason.NAN_PREDICTION: spoilt}
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         return torch.linalg.vector_norm(split_xy(keypoints_pred).diff(dim=0), dim=-1)
@@ -54,9 +55,8 @@ class Acceleration(Loss):
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
         there = is_present(keypoints_pred)
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, (
-            there[2:] & there[1:-1] & there[:-2]
-        )
+        spoilt = ~(there[2:] & there[1:-1] & there[:-2])
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, {Reason.NAN_PREDICTION: spoilt}
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         # Not Tensor.diff with n=2, which refuses a batch of no frames.
@@ -75,11 +75,15 @@ class WithATruthValue(Loss):
         pose_pred: Keypoints,
         in_water: Bool[Tensor, "batch num_keypoints"],
     ) -> Cleaned:
-        there = pose_targ.isfinite().all(dim=-1) & is_present(pose_pred)
+        labelled = pose_targ.isfinite().all(dim=-1)
         return {
-            "pose_targ": torch.where(there[..., None], pose_targ, 0.0),
+            "pose_targ": torch.where(labelled[..., None], pose_targ, 0.0),
             "pose_pred": without_gaps(pose_pred),
-        }, there & ~in_water
+        }, {
+            Reason.NOT_LABELLED: ~labelled,
+            Reason.NAN_PREDICTION: ~is_present(pose_pred),
+            "in water": in_water,
+        }
 
     def compute_loss(
         self, pose_targ: Float[Tensor, "batch num_keypoints 2"], pose_pred: Keypoints
@@ -97,8 +101,10 @@ class WithBytesAndIntegers(Loss):
         keypoints_pred: Keypoints,
         covered: Bool[Tensor, "batch num_keypoints"] | UInt8[Tensor, "batch num_keypoints"],
     ) -> Cleaned:
-        left_out = covered.bool() | ~is_present(keypoints_pred)
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, ~left_out
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, {
+            "covered": covered.bool(),
+            Reason.NAN_PREDICTION: ~is_present(keypoints_pred),
+        }
 
     def compute_loss(self, keypoints_pred: Keypoints, animal: Int[Tensor, " batch"]) -> Tensor:
         target = 10.0 * animal[:, None, None]
@@ -116,7 +122,9 @@ class Constants(Loss):
         self.register_buffer("up", torch.tensor([0.0, 1.0]).expand(1, 2), persistent=False)
 
     def remove_nans(self, keypoints_pred: Keypoints) -> Cleaned:
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, is_present(keypoints_pred)
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, {
+            Reason.NAN_PREDICTION: ~is_present(keypoints_pred)
+        }
 
     def compute_loss(self, keypoints_pred: Keypoints) -> Tensor:
         return torch.relu((split_xy(keypoints_pred) * self.up).sum(dim=-1) - self.floor)
@@ -131,8 +139,10 @@ class Epipolar(Loss):
         self,
         keypoints_pred: Float[Tensor, "batch two_x_views_x_num_keypoints"],
         intrinsics: Float[Tensor, "batch views 3 3"],
-    ) -> tuple[Mapping[str, Tensor], Tensor]:
-        return {"keypoints_pred": without_gaps(keypoints_pred)}, is_present(keypoints_pred)
+    ) -> Cleaned:
+        return {"keypoints_pred": without_gaps(keypoints_pred)}, {
+            Reason.NAN_PREDICTION: ~is_present(keypoints_pred)
+        }
 
     def compute_loss(
         self,

@@ -132,7 +132,7 @@ def test_overrides_stand_before_or_behind_the_folder_to_resume(invoke, given, tm
         (
             ("nothing.yaml",),
             ConfigError,
-            "the config nothing.yaml cannot be read: No such file or directory",
+            "the config nothing.yaml does not exist",
         ),
         (
             ("config.yaml", "max_epochs"),

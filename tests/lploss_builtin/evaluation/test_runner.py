@@ -363,6 +363,11 @@ def test_a_single_view_without_a_name(tmp_path, monkeypatch):
     assert errors["set"].value_counts().to_dict() == {"unused": 7, "train": 4, "validation": 1}
 
 
+def likelihoods(path):
+    table = pd.read_csv(path, header=[0, 1, 2], index_col=0)
+    return table.xs("likelihood", axis=1, level=2)
+
+
 def test_a_model_without_likelihoods(tmp_path, monkeypatch):
     class WithoutLikelihoods(FindsSpots):
         def predict(self, images, views):
@@ -372,8 +377,9 @@ def test_a_model_without_likelihoods(tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingRun, "model", lambda self: WithoutLikelihoods(2))
     run = write_training(tmp_path)
     assert evaluate_training(run).failed == ()
-    table = read_keypoints(run.folder / "predictions_left.csv")
-    assert np.isnan(table.confidences).all()
+    assert likelihoods(run.folder / "predictions_left.csv").isna().all(axis=None)
+    # A point without a likelihood counts whole.
+    assert (read_keypoints(run.folder / "predictions_left.csv").confidences == 1.0).all()
     assert read(run.folder / "predictions_left_pixel_error.csv")["nose"].notna().all()
 
 
@@ -416,4 +422,5 @@ def test_models_of_a_single_view(tmp_path, model_type):
     errors = read(tmp_path / "run" / "predictions_pixel_error.csv")
     expected = np.linalg.norm(table.keypoints.reshape(-1, 3, 2) - poses(), axis=-1)
     np.testing.assert_allclose(errors[list(NAMES)], expected, rtol=1e-4)
-    assert np.isnan(table.confidences).all() == (model_type == "regression")
+    blank = likelihoods(tmp_path / "run" / "predictions.csv").isna().all(axis=None)
+    assert blank == (model_type == "regression")

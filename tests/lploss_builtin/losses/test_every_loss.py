@@ -29,10 +29,30 @@ def test_a_spoilt_prediction_does_not_spoil_the_others(name: str, spoilt: float)
     assert not kept.all()
     assert kept.sum() >= kept.numel() // 2
     torch.testing.assert_close(elements[kept], whole[kept])
+    loss.nan_predictions = "leave_out"
     loss(**{**inputs, name_of_input: prediction}).loss.backward()
     assert prediction.grad is not None
     assert prediction.grad.isfinite().all()
     assert prediction.grad[2, 0].abs().max() == 0
+
+
+# To these two a prediction that is not finite looks as parallel rays do; the factory knows.
+DERIVED = {"supervised_pairwise_projections", "supervised_reprojection_heatmap_mse"}
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in DERIVED])
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf, -math.inf])
+def test_a_spoilt_prediction_spoils_the_scalar_and_its_gradients(name: str, spoilt: float) -> None:
+    loss = create(name)
+    name_of_input = prediction_of(loss)
+    prediction = batch()[name_of_input].detach().clone()
+    prediction[2, 0] = spoilt
+    prediction.requires_grad_()
+    value = loss(**{**batch(), name_of_input: prediction}).loss
+    assert value.isnan()
+    value.backward()
+    assert prediction.grad is not None
+    assert prediction.grad.isnan().all()
 
 
 @every_loss

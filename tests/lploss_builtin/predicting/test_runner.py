@@ -526,7 +526,7 @@ def test_images_that_are_lost_need_no_box(folder, rig):
     assert message(DataError, "new/labeled-data", **options).startswith(
         "the images cannot be cropped:\n"
         "Images that cannot be used (2). Replace them, or predict the others with --keep-going.\n"
-        f"  {path}: it holds no image\n"
+        f"  {path} cannot be read: it holds no image\n"
     )
     (folder / "new/labeled-data/mo_Right-2/img0.png").unlink()
     summary = predict("new/labeled-data", **options, keep_going=True)

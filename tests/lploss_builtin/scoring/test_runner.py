@@ -336,7 +336,7 @@ def test_files_of_other_keypoints(predictions, tmp_path, out):
     [
         ({"losses": ["temporal", "temporal"]}, ConfigError, "asked for twice"),
         ({"losses": ["temproal"]}, UnknownLossError, "Did you mean 'temporal'"),
-        ({"config": "none.yaml"}, ConfigError, "none.yaml cannot be read"),
+        ({"config": "none.yaml"}, ConfigError, "none.yaml does not exist"),
         ({"config": {"losses": {"temporal": {"epsilon": -1.0}}}}, ConfigError, "got -1.0"),
         ({"overrides": ["losses.temporal"]}, ConfigError, "must read section.key=value"),
         ({"labels": "none.csv"}, DataError, "none.csv does not exist"),
@@ -428,7 +428,8 @@ def test_pictures_of_an_earlier_scoring_go(tmp_path, out):
     assert {name.split("/")[1] for name in pictures_of(out)} == {"b", "mine.png"}
     assert not (out / "pictures" / "a").exists()
     (out / "summary.json").write_text("[]")
-    score(second, out=out)
+    with pytest.raises(DataError, match=r"summary\.json, .* is damaged"):
+        score(second, out=out)
     assert len(pictures_of(out)) == 4
 
 

@@ -42,7 +42,9 @@ class RefusesOtherKeys(Distance):
 
 @faulty(
     "check_batch_keys",
-    also=because("what is optional may be absent", *TRIED, but=("check_batch_keys",)),
+    also=because(
+        "what is optional may be absent", *TRIED, but=("check_batch_keys", "check_annotations")
+    ),
 )
 class NeedsWhatIsOptional(Distance):
     """Says that confidences are optional, and multiplies by them."""

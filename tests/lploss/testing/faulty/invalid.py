@@ -8,7 +8,7 @@ from torch import Tensor
 from lploss import Properties, Reason, reduction
 from lploss.validity import left_out_and_valid
 from lploss_builtin.ops.keypoints import is_present
-from tests.lploss.testing.faulty.fault import TRIED, because, faulty
+from tests.lploss.testing.faulty.fault import because, faulty
 from tests.lploss.testing.faulty.sound import Cleaned, Distance, Keypoints, MapError, Maps, Step
 
 _MEAN_OF_NOTHING = because(
@@ -82,21 +82,7 @@ class LargestOfNothing(Distance):
         return torch.minimum(distances, distances.max())
 
 
-@faulty(
-    "check_one_frame",
-    also=because(
-        "one frame is tried, too",
-        *TRIED,
-        but=(
-            "check_one_frame",
-            "check_costs_something",
-            "check_empty_batch",
-            "check_missing_does_not_dilute",
-            "check_split_batch",
-            "check_batch_order",
-        ),
-    ),
-)
+@faulty("check_definition")
 class Squeezes(Distance):
     """Drops the axis of the batch where there is but one frame."""
 

@@ -39,7 +39,7 @@ def test_images_that_cannot_be_used(tmp_path):
     ):
         frame_source(tmp_path)
     (tmp_path / "2.png").write_text("no image")
-    with pytest.raises(DataError, match=r"the image .*2\.png: it holds no image\. Leave it out"):
+    with pytest.raises(DataError, match=r"the image .*2\.png cannot be read: it holds no image\."):
         frame_source(tmp_path)
 
 
