@@ -410,12 +410,18 @@ def test_what_is_no_exception_disables_one_plugin_alone(site, stage, manifest, f
         assert site.registry().names(LossSpec) == ["angle"]
 
 
+def class_of_metadata(site):
+    """The class that Python reads metadata with; a backport that was imported replaces it."""
+    (distribution,) = importlib.metadata.distributions(path=[str(site.folder)])
+    return type(distribution)
+
+
 @pytest.mark.parametrize("manifest", ["raise KeyboardInterrupt", EMPTY])
 def test_ctrl_c_is_not_taken_for_a_failure_of_a_plugin(site, manifest, monkeypatch):
     site.install("acme", {"acme": "acme_manifest"}, {"acme_manifest": manifest})
     if manifest is EMPTY:
         monkeypatch.setattr(
-            importlib.metadata.PathDistribution, "read_text", Mock(side_effect=KeyboardInterrupt)
+            class_of_metadata(site), "read_text", Mock(side_effect=KeyboardInterrupt)
         )
     with pytest.raises(KeyboardInterrupt):
         found(site)
@@ -423,9 +429,7 @@ def test_ctrl_c_is_not_taken_for_a_failure_of_a_plugin(site, manifest, monkeypat
 
 def test_metadata_that_cannot_be_read_for_whatever_reason_is_recorded(site, monkeypatch):
     site.install("acme", {"acme": "empty_manifest"}, {"empty_manifest": EMPTY})
-    monkeypatch.setattr(
-        importlib.metadata.PathDistribution, "read_text", Mock(side_effect=GeneratorExit)
-    )
+    monkeypatch.setattr(class_of_metadata(site), "read_text", Mock(side_effect=GeneratorExit))
     (plugin,) = found(site)
     assert str(plugin.failure) == "metadata of the distribution: GeneratorExit"
 

@@ -203,6 +203,7 @@ def test_stated_pairs_are_all_that_is_swapped(
     assert mirror_partners(names, pairs) == partners
 
 
+@pytest.mark.mistyped
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
