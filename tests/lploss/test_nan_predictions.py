@@ -198,6 +198,7 @@ def test_the_mode_is_an_argument_of_every_loss_and_of_the_factory():
     assert modes == {"rmse": "leave_out", "regression": "propagate"}
 
 
+@pytest.mark.mistyped
 def test_another_mode_is_refused():
     with pytest.raises(ArgumentValueError) as caught:
         Error(nan_predictions="ignore")
