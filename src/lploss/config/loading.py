@@ -404,8 +404,8 @@ def unknown_key(path: str) -> str | None:
     """Return what is wrong with a dotted path, or ``None`` where the schema has such a key.
 
     Example:
-        >>> unknown_key("data.keypoint_nams")
-        "there is no key 'keypoint_nams' in section 'data'. Did you mean 'keypoint_names'?"
+        >>> unknown_key("data.csv_fil")
+        "there is no key 'csv_fil' in section 'data'. Did you mean 'csv_file'?"
     """
     annotation: Any = Config
     section = ""
