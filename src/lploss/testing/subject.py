@@ -288,6 +288,8 @@ class Subject:
         except (InputTypeError, LossDefinitionError):
             raise
         except TypeError as error:
+            if self.params and isinstance(error, ArgumentError):
+                raise  # they were asked for
             raise LossDefinitionError(
                 f"loss {self.name!r} cannot be built for the checks: {error}. Override the class "
                 "method `example(cls, name, /, **params)` so that it gives the arguments that are "

@@ -49,7 +49,8 @@ def test_kinds_of_files(tmp_path, text):
         ),
         (
             b"1.png\n\xff.png\n",
-            "is no CSV: 'utf-8' codec can't decode byte 0xff in position 6: invalid start byte",
+            "cannot be read as CSV: UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in "
+            "position 6: invalid start byte. It may be damaged.",
         ),
     ],
 )
@@ -64,5 +65,5 @@ def test_no_file(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv does not exist$"):
         listed_images(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match=r"folder\.csv cannot be read: Is a directory$"):
+    with pytest.raises(DataError, match=r"folder\.csv is a folder, not a file$"):
         listed_images(tmp_path / "folder.csv")

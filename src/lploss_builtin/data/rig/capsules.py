@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 # Each pillar: azimuth (degrees) and distance (mm) from the middle of the scene, height and radius
 # (mm). The first ones stand in front of the first cameras.
@@ -56,12 +57,12 @@ def pillars(seed: int, session: int) -> Capsules:
 
 
 def first_hits(
-    origins: Float64[np.ndarray, "*#rays 3"],
-    directions: Float64[np.ndarray, "*#rays 3"],
-    starts: Float64[np.ndarray, "*#rays 3"],
-    ends: Float64[np.ndarray, "*#rays 3"],
-    radii: Float64[np.ndarray, "*#rays"] | float,
-) -> Float64[np.ndarray, "*rays"]:
+    origins: Float64[np.ndarray, "... 3"],
+    directions: Float64[np.ndarray, "... 3"],
+    starts: Float64[np.ndarray, "... 3"],
+    ends: Float64[np.ndarray, "... 3"],
+    radii: Float64[np.ndarray, "..."] | float,
+) -> Float64[np.ndarray, "..."]:
     """Return the distance along each ray to its capsule, infinity where the ray misses it.
 
     Args:
@@ -122,7 +123,7 @@ def in_sight(
     body: Capsules,
     obstacles: Capsules,
     tolerance: float,
-) -> np.ndarray:
+) -> Bool[np.ndarray, "frames views points"]:
     """Return whether the cameras see points of the body, by frame, view and point.
 
     Args:
@@ -149,7 +150,5 @@ def in_sight(
     return seen
 
 
-def _dot(
-    one: Float64[np.ndarray, "*#rays 3"], other: Float64[np.ndarray, "*#rays 3"]
-) -> Float64[np.ndarray, "*rays"]:
+def _dot(one: Any, other: Any) -> Any:
     return one[..., 0] * other[..., 0] + one[..., 1] * other[..., 1] + one[..., 2] * other[..., 2]
