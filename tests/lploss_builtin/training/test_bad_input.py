@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -179,7 +180,7 @@ def test_where_a_checkpoint_cannot_be_written_the_last_good_one_stays(tmp_path, 
     files.save_checkpoint({"epoch": 1}, path)
 
     def full(checkpoint, file):
-        file.write(b"the start")
+        Path(file).write_bytes(b"the start")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
