@@ -93,7 +93,7 @@ def main() -> None:
         {
             "multiview_reprojection": {"prob_threshold": 0.05},
             "supervised_pairwise_projections": {"unit_scale": 0.01},  # a loss of 1 is 1 cm
-        }
+        },
         # Here NaN means that a view has no prediction.
         nan_predictions="leave_out",
     )
