@@ -113,7 +113,7 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], title: str) -> None:
             linewidth=1.6,
             label=label,
         )
-    axes.set_title(_wrapped(title), loc="left", fontsize=10, color=style.INK, parse_math=False)
+    axes.set_title(_wrapped(title), loc="left", fontsize=10, color=style.INK)
     highest = max((value for curve in curves.values() for value in curve.values()), default=1.0)
     axes.set_ylim(0.0, 1.08 * highest)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import signal
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from lploss_builtin.predicting import predict_files
+from tests.lploss_builtin.clusters import new_cluster
 from tests.lploss_builtin.predicting.runs import write_run
 from tests.lploss_builtin.predicting.spot_videos import wandering, write_spot_video
 
@@ -22,12 +22,7 @@ def test_a_cluster_predicts_each_video_once_though_a_worker_is_killed(tmp_path, 
     for number, (name, num_frames) in enumerate(NUM_FRAMES.items()):
         write_spot_video(tmp_path / f"videos/{name}.mp4", wandering(num_frames, number))
     with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        new_cluster(2) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         processes = client.run(os.getpid)

@@ -37,25 +37,6 @@ from tests.lploss_builtin.predicting.spot_videos import (
 RIG_SIZE = IMAGE_SIZE[::-1]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def finds_spots(monkeypatch):
-    """Replace the model of every run by one whose predictions are known."""
-    models = []
-
-    def model(run, which):
-        models.append(FindsSpots(max(1, len(run.config.data.view_names or ()))))
-        return models[-1]
-
-    monkeypatch.setattr(TrainingRun, "model", model)
-    return models
-
-
 def predict(*inputs, **options):
     return predict_files("run", inputs, **{"device": "cpu", "out": "out", **options})
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pickle
 import signal
@@ -13,6 +12,7 @@ import pytest
 from lploss.errors import DataError
 from lploss_builtin.scoring import score_files
 from lploss_builtin.scoring.value_histogram import ValueHistogram
+from tests.lploss_builtin.clusters import new_cluster
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 
 NAMES = ("nose", "neck", "tail")
@@ -106,12 +106,7 @@ def test_a_cluster_leaves_what_one_process_leaves_though_a_worker_is_killed(tmp_
     files = files_of(tmp_path, 24)
     score(files, tmp_path / "alone")
     with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        new_cluster(2) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         processes = client.run(os.getpid)

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,20 +18,9 @@ from lploss.errors import (
 )
 from lploss_builtin import spreading
 from lploss_builtin.spreading import spread
+from tests.lploss_builtin.clusters import new_cluster
 
 distributed = pytest.importorskip("distributed")
-
-
-@contextmanager
-def new_cluster(num_workers):
-    with distributed.LocalCluster(
-        n_workers=num_workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")

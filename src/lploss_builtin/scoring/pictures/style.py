@@ -102,6 +102,20 @@ def marker(number: int) -> str:
     return "osD^v"[number // len(_COLOURS) % 5]
 
 
+def draw_keypoint(axes: Axes, number: int, x: float, y: float, edge: str) -> None:
+    """Draw a keypoint in its colour and with its marker, with an edge of the given colour."""
+    axes.plot(
+        x,
+        y,
+        marker(number),
+        markersize=5,
+        color=colour(number),
+        markeredgecolor=edge,
+        markeredgewidth=0.5,
+        zorder=3,
+    )
+
+
 def title(figure: Figure, loss: str, file: str, rest: str = "") -> None:
     """Put a title at the top left of a figure."""
     text = f"{loss}   {file}" + (f"   {rest}" if rest else "")

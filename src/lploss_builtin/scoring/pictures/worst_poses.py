@@ -63,7 +63,6 @@ def worst_poses(
             loc="left",
             fontsize=9,
             color=style.INK,
-            parse_math=False,
         )
         image = images.get(worst.frame) if isinstance(worst.frame, int) else None
         if image is not None:
@@ -98,16 +97,7 @@ def _draw_pose(
                 zorder=2,
             )
         x, y = points[-1]
-        axes.plot(
-            x,
-            y,
-            style.marker(number),
-            markersize=5,
-            color=style.colour(number),
-            markeredgecolor=edge,
-            markeredgewidth=0.5,
-            zorder=3,
-        )
+        style.draw_keypoint(axes, number, x, y, edge)
         if name == worst.keypoint:
             axes.plot(
                 x,
@@ -129,12 +119,10 @@ def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) ->
     axes.plot([], [], "o", markersize=10, markerfacecolor="none", color=style.ALARM, label="worst")
     if looks_back:
         axes.plot([], [], "-", color=style.FAINT, label="from the frame before")
-    legend = axes.legend(
+    axes.legend(
         loc="upper left",
         fontsize=8 if len(keypoint_names) <= 32 else 6,
         frameon=False,
         ncols=1 + len(keypoint_names) // 13 if len(keypoint_names) <= 26 else 3,
         labelcolor=style.INK,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)

@@ -203,16 +203,7 @@ def _draw_view(
         path = np.concatenate([joined[:, number], [(x, y)]])
         axes.plot(*path.T, color=ink, linewidth=0.9, zorder=2)
         axes.plot(*path[:-1].T, "x", markersize=4, markeredgewidth=0.9, color=ink, zorder=2)
-        axes.plot(
-            x,
-            y,
-            style.marker(number),
-            markersize=5,
-            color=style.colour(number),
-            markeredgecolor=ink,
-            markeredgewidth=0.5,
-            zorder=3,
-        )
+        style.draw_keypoint(axes, number, x, y, ink)
     low, high = window(pose, joined, image_size)
     axes.set_aspect("equal")
     axes.set_xlim(low[0], high[0])
@@ -242,7 +233,6 @@ def _write(axes: Axes, text: str, points_above: float, size: float, ink: str) ->
         textcoords="offset points",
         fontsize=size,
         color=ink,
-        parse_math=False,
         annotation_clip=False,
     )
 
@@ -262,7 +252,7 @@ def _draw_legend(
     handles += axes.plot(
         [], [], "o", markersize=9, markerfacecolor="none", color=style.ALARM, label="worst"
     )
-    legend = figure.legend(
+    figure.legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.2 / figure.get_size_inches()[0], 0.0),
@@ -273,5 +263,3 @@ def _draw_legend(
         handletextpad=0.6,
         columnspacing=1.0,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
