@@ -128,6 +128,6 @@ def first_line(error: BaseException) -> str:
     """Return the error as one line: its type, and its message up to the first line break."""
     try:
         message = str(error).strip().splitlines()
-    except Exception:  # an exception of somebody else's library may be broken itself
+    except Exception:  # the __str__ of a third party's exception may raise
         message = ["its message cannot be shown"]
     return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__

@@ -49,7 +49,7 @@ class _Variant(NamedTuple):
 
 
 class Conformance:
-    """The checks of one loss and its variants, each run when it is asked for, once.
+    """The checks of one loss and its variants; each check runs once, on request.
 
     If `check_definition` fails, no other check is run.
 

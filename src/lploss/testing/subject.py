@@ -289,7 +289,7 @@ class Subject:
             raise
         except TypeError as error:
             if self.params and isinstance(error, ArgumentError):
-                raise  # they were asked for
+                raise  # the caller gave these arguments
             raise LossDefinitionError(
                 f"loss {self.name!r} cannot be built for the checks: {error}. Override the class "
                 "method `example(cls, name, /, **params)` so that it gives the arguments that are "

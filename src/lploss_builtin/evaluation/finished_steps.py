@@ -91,7 +91,7 @@ class FinishedSteps:
 
 
 def stamps(files: Iterable[Path]) -> list[Any]:
-    """Return name, size and time of change of files; of those that are not there, the name."""
+    """Return name, size and modification time of each file; only the name if it does not exist."""
     found = []
     for file in files:
         try:

@@ -47,8 +47,8 @@ class RecordingState:
     are moved to their place when all of them are complete; a process that is killed in between
     leaves what the next one needs to go on.
 
-    What these files hold is checked when it is read: the folder may come from somebody else. Links
-    in it are refused, and no file outside of the folder of the predictions is ever changed.
+    The content of these files is checked when it is read, because the folder may come from another
+    lab. Links in it are refused, and no file outside the folder of predictions is ever changed.
 
     Args:
         out: the folder of the predictions.
@@ -144,7 +144,7 @@ class RecordingState:
             files: names of the files that replace them.
 
         Returns:
-            The files that would stay and no longer fit; ``None`` where there are none.
+            The files that would be left behind and no longer match; ``None`` if there are none.
         """
         record = self._read_record()
         if record is None:
@@ -208,7 +208,9 @@ class RecordingState:
             raise self._damaged(self._record, "its views are not a list")
         for file in files:
             if not is_inside(file) or Path(file).name != file:
-                raise self._damaged(self._record, f"{file!r} is not the name of a file beside it")
+                raise self._damaged(
+                    self._record, f"{file!r} is not the name of a file in the same folder"
+                )
         return record
 
     def _read(self, path: Path) -> dict[str, Any] | None:

@@ -93,7 +93,7 @@ class ScoreSummary:
         out: the folder with tables and pictures.
         pictures: the pictures, relative to ``out``.
         views: one row for each calibrated view, where there are some.
-        metric_files: the metric files, as far as they were asked for.
+        metric_files: the metric files that were written.
     """
 
     rows: tuple[ScoreRow, ...]

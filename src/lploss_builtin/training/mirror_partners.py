@@ -70,7 +70,7 @@ def mirror_partners(
         for name, found, has_side in zip(keypoint_names, sides, named, strict=True)
     ]
     found = [_indices(spellings, keypoint_names) for spellings in counterparts]
-    # Each must be the counterpart of the other: "right" is none of "light".
+    # Each must be the counterpart of the other: "light" becomes "right", but not the reverse.
     found = [
         [other for other in others if index in found[other]] for index, others in enumerate(found)
     ]

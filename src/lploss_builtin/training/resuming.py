@@ -42,10 +42,10 @@ def resumed_losses(
 ) -> ResumedLosses:
     """Return the state of the losses, once it is clear that the module fits a checkpoint.
 
-    Arguments come from the config, and what a loss was fitted to or has learned comes from the
-    checkpoint: a loss whose arguments are those of the checkpoint has the state that is there. Of a
-    loss with other arguments, those buffers are new that the arguments change. Where these are more
-    than ``epsilon`` and ``log_weight``, the loss is fitted anew.
+    Arguments come from the config; fitted and learned state comes from the checkpoint. A loss whose
+    arguments are unchanged takes all of its state from the checkpoint. If arguments have changed,
+    the buffers that depend on them are new. If that concerns more than ``epsilon`` and
+    ``log_weight``, the loss is fitted again.
 
     Args:
         module: the module that is trained.
@@ -222,7 +222,7 @@ class GoOnWithTheNextBatch(Callback):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the epochs back to those that are whole, and take the config's patience."""
+        """Count whole epochs only, and take the patience from the config."""
         states = checkpoint["callbacks"]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             judges = isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor

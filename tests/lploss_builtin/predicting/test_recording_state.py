@@ -1,4 +1,4 @@
-"""What is read back from a folder of predictions is checked: it may come from somebody else."""
+"""State files in a folder of predictions are checked: the folder may come from elsewhere."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_forged_record_names_no_file_elsewhere(tmp_path, out, name):
     record = {"inputs": INPUTS, "files": {name.format(root=tmp_path): 8}, "note": {}}
     (out / STATE_FOLDER / "walk.json").write_text(json.dumps(record))
     for read in (note_of, lambda out: state_of(out).outdated([])):
-        with pytest.raises(DataError, match=r"walk\.json, .* is not the name of a file beside it"):
+        with pytest.raises(DataError, match=r"walk\.json, .* is not the name of a file in"):
             read(out)
     assert (tmp_path / "mine.csv").read_text() == "precious"
 

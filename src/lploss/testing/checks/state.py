@@ -93,7 +93,7 @@ def check_state_dict(case: Case) -> None:
             setattr(original.get_submodule(owner), attribute, 1.25 * buffer)
     state = copy.deepcopy(original.state_dict())
     restored = {"a new loss that loaded its state": case.subject.build()}
-    # Of a loss that was handed over, nobody knows the other arguments.
+    # The arguments of a loss that was passed as an instance are not known.
     if case.subject.is_of_class and "data_module" in parameters_of(case.subject.cls):
         try:
             unfitted = case.subject.build(data_module=None)

@@ -105,8 +105,8 @@ def open_video(path: Path, num_threads: int = 1, *, by_frames: bool = False) -> 
         container = _opened(av, path)
     except (av.FFmpegError, OSError) as error:
         raise DataError(
-            f"{path} cannot be read as a video: {reason(error)}. It is none, or it was cut off. "
-            f"{_CONVERT}"
+            f"{path} cannot be read as a video: {reason(error)}. It is not a video, or it was cut "
+            f"off. {_CONVERT}"
         ) from error
     try:
         stream = _stream(path, container)

@@ -261,7 +261,7 @@ def _axis(path: Path, group: Any, name: str) -> tuple[Callable[[int, int], list[
     if _text(_attribute(path, group, f"{name}_variety")) != "multi":
         entries = _dataset(path, group, name)
         kind = _text(_attribute(path, entries, "kind"))
-        # pandas writes one row for an axis without any, and says so beside it.
+        # For an empty axis pandas writes one row, and an attribute that gives the true shape.
         number = 0 if "shape" in entries.attrs else len(entries)
         return lambda start, stop: [_entries(path, entries[start:stop], kind)], number
     levels, codes = [], []

@@ -71,8 +71,8 @@ def read_labels(
 ) -> LabelFile | None:
     """Read a label file.
 
-    Where it says nothing on the visibility of a keypoint, one with coordinates is visible. One
-    that is marked as not labelled has no coordinates, whatever stands there.
+    If the file does not state the visibility of a keypoint, a keypoint with coordinates is visible.
+    A keypoint that is marked as not labelled gets no coordinates, whatever the file holds.
 
     Args:
         path: the file.

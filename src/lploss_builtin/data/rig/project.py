@@ -40,7 +40,7 @@ class RigProject:
         labels: label file of each view.
         test_labels: label file of each view for the session that is held out.
         truth: positions of the keypoints of all frames in the world.
-        videos: video of each view of the session without labels; empty where there is none.
+        videos: video of each view of the session without labels; empty without such a session.
         video_session: number of that session in `simulate`; its name ends in it.
     """
 

@@ -39,7 +39,7 @@ class Scene:
         centres: where the cameras stand, mm.
         rays: directions in which the pixels look, of unit length.
         depths: distance along the ray to the ground or to a pillar, mm; infinity at the sky.
-        colours: of what is there, 0 to 1, RGB.
+        colours: of the ground, the pillars and the sky, RGB, 0 to 1.
         tints: exposure and white balance of each camera, RGB.
     """
 
@@ -143,7 +143,7 @@ def _draw(
     radius: float,
     albedo: Float64[np.ndarray, "3"],
 ) -> None:
-    """Draw one capsule into ``depths`` and ``colours`` where it is nearer than what is there."""
+    """Draw one capsule into ``depths`` and ``colours``, a z-buffer: the nearest surface wins."""
     hits = first_hits(centre, rays, start, end, radius)
     is_nearer = hits < depths
     if not is_nearer.any():
