@@ -446,8 +446,9 @@ class Loss(nn.Module, ABC):
             batch: the inputs, by name.
 
         Returns:
-            The number; ``None`` where it depends on inputs that are absent: `remove_nans` does not
-            give `Reason.NOT_LABELLED`, or an absent input has no annotation that says its axes.
+            The number; ``None`` where it depends on inputs that are absent: a target is absent,
+            `remove_nans` does not give `Reason.NOT_LABELLED`, or no annotation states the axes of
+            an absent input.
 
         Example:
             >>> import lploss
@@ -589,23 +590,36 @@ class Loss(nn.Module, ABC):
                     raise self._with_demands(error) from None
             if name in self._dtypes:
                 check_dtype(self.loss_name, name, value, self._dtypes[name])
-            given[name] = value.detach() if is_target(name) else value
+            is_constant = is_target(name) and isinstance(value, Tensor)
+            given[name] = value.detach() if is_constant else value
         return given
 
     def _stand_ins(
         self, batch: Mapping[str, Any], absent: Sequence[str]
     ) -> dict[str, Tensor] | None:
-        """Return zeros in the shape of absent inputs; ``None`` where nothing says the shape."""
+        """Return zeros in the shape of absent inputs.
+
+        ``None`` if a target is absent, or if no annotation states the shape of an absent input.
+        """
+        if any(is_target(name) or name not in self._axes for name in absent):
+            return None
         sizes = dict(self.axis_sizes)
-        there: list[Tensor] = []
+        given: list[Tensor] = []
         for name in self.inputs:
             if (value := batch.get(name)) is not None and (axes := self._axes.get(name)):
                 axes.check(self.loss_name, name, value, sizes)
-                there.append(value)
-        if not there or any(name not in self._axes for name in absent):
+                given.append(value)
+        if not given:
             return None
-        zero = torch.zeros((), dtype=there[0].dtype, device=there[0].device)
-        return {name: zero.expand(self._axes[name].shape(sizes)) for name in absent}
+        floating = [value.dtype for value in given if value.is_floating_point()]
+        preferred = floating[0] if floating else torch.get_default_dtype()
+        stand_ins = {}
+        for name in absent:
+            accepted = self._dtypes.get(name, {preferred})
+            dtype = preferred if preferred in accepted else min(accepted, key=str)
+            zero = torch.zeros((), dtype=dtype, device=given[0].device)
+            stand_ins[name] = zero.expand(self._axes[name].shape(sizes))
+        return stand_ins
 
     def _check_annotation(self, loss: Tensor, given: Mapping[str, Any]) -> None:
         """Check what compute_loss returned against its annotation."""

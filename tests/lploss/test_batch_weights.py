@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.testing import assert_close
 
-from lploss import Loss, LossFactory
+from lploss import Loss, LossFactory, Reason, create_loss
 from lploss.errors import ArgumentValueError, LossDefinitionError
 from lploss.testing.processes import run_in_processes
 from tests.lploss import data_parallel
@@ -128,6 +129,34 @@ def test_a_loss_whose_weights_cannot_be_told_is_left_out():
     losses = LossFactory({"confident": Confident(), "temporal": {}})
     assert losses.batch_weights(parts_of(labelled_frames(), [5, 3])) == [{}, {}]
     assert losses.batch_weights([]) == []
+
+
+class Visible(Loss):
+    """Says by integers what is labelled."""
+
+    loss_name, kind = "visible", "supervised"
+
+    def remove_nans(
+        self,
+        visibility: Int[Tensor, "batch num_keypoints"],
+        heatmaps_pred: Float[Tensor, "batch num_keypoints height width"],
+    ):
+        return {}, {Reason.NOT_LABELLED: visibility == 0}
+
+    def compute_loss(self, heatmaps_pred: Float[Tensor, "batch num_keypoints height width"]):
+        return heatmaps_pred.flatten(2).sum(dim=2)
+
+
+def test_labels_may_be_integers():
+    window = [{"visibility": torch.tensor(own)} for own in ([[2, 0, 0]], [[2, 1, 2]])]
+    weights = LossFactory({"visible": Visible()}).batch_weights(window)
+    assert [own["visible"].item() for own in weights] == [2 * 1 / 4, 2 * 3 / 4]
+
+
+def test_without_labels_nothing_is_counted():
+    loss = create_loss("rmse")
+    assert loss.count({"keypoints_targ": torch.zeros(3, 4)}).item() == 6
+    assert loss.count({"keypoints_pred": torch.zeros(3, 4)}) is None
 
 
 def test_losses_in_3d_are_weighted_by_their_labels():

@@ -251,6 +251,17 @@ def test_targets_get_no_gradient():
     assert pred.grad is not None
 
 
+def test_a_target_without_an_annotation_may_be_anything():
+    class Plain(Loss):
+        loss_name, kind = "plain", "supervised"
+
+        def compute_loss(self, keypoints_targ, keypoints_pred):
+            return keypoints_pred - torch.as_tensor(keypoints_targ)
+
+    batch = {"keypoints_targ": np.zeros((1, 2)), "keypoints_pred": torch.ones(1, 2)}
+    assert Plain()(**batch).loss.item() == 0.5
+
+
 def test_the_weighted_mean_by_hand():
     loss, logs = Distance(log_weight=math.log(4.0))(**BATCH, stage="train")
     assert loss.item() == pytest.approx(10 / 3 / 8)
