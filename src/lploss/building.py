@@ -162,7 +162,7 @@ def check_params(name: str, given: Any, registry: Registry) -> dict[str, Any]:
                 f"{did_you_mean(str(parameter), known)} It has: {', '.join(known)}."
             )
     return {
-        parameter: _as_annotated(f"losses.{name}: {parameter}", value, known[parameter])
+        parameter: as_annotated(f"losses.{name}: {parameter}", value, known[parameter])
         for parameter, value in given.items()
     }
 
@@ -173,7 +173,7 @@ _OF_TEXT = {"str", "None", "Optional", "Sequence", "list", "tuple", "Iterable", 
 _OF_TEXT |= {"set", "frozenset", "Mapping", "dict", "typing", "collections", "abc"}
 
 
-def _as_annotated(argument: str, value: Any, parameter: inspect.Parameter) -> Any:
+def as_annotated(argument: str, value: Any, parameter: inspect.Parameter) -> Any:
     """Return the value of an argument, where a config's words are a truth value, as that.
 
     Raises:

@@ -102,14 +102,10 @@ def _update(override: str) -> tuple[str, DictConfig]:
     if not equals or not key:
         raise ConfigError(f"an override must read section.key=value, got {override!r}")
     try:
-        text = _with_quotes(text, yaml.compose(text, Loader=yaml.SafeLoader), _annotation(key))
-        update = OmegaConf.from_dotlist([f"{key}={text}"])
-        value = OmegaConf.to_container(update)
-    except yaml.YAMLError as error:
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else _first_line(error)
-        raise ConfigError(f"the override {override!r}: {problem}") from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"the override {override!r}: {_first_line(error)}") from error
+        update = _parsed(key, text, _annotation(key))
+    except ConfigError as error:
+        raise ConfigError(f"the override {override!r}: {error}") from error
+    value = OmegaConf.to_container(update)
     if [*_missing_keys(value)]:
         raise ConfigError(
             f"the override {override!r}: {_MISSING} stands for a value that must be given"
@@ -117,6 +113,34 @@ def _update(override: str) -> tuple[str, DictConfig]:
     if key in _SECTIONS and text.strip() in ("", "null", "~") and key != "hydra":
         OmegaConf.update(update, key, {})  # a section cannot be null
     return key, update
+
+
+def _parsed(key: str, text: str, annotation: Any) -> DictConfig:
+    """Return a config that holds one value, given as YAML, at a dotted key."""
+    try:
+        text = _with_quotes(text, yaml.compose(text, Loader=yaml.SafeLoader), annotation)
+        parsed = OmegaConf.from_dotlist([f"{key}={text}"])
+        OmegaConf.to_container(parsed)  # raises for malformed interpolations
+    except yaml.YAMLError as error:
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else _first_line(error)
+        raise ConfigError(str(problem)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    return parsed
+
+
+def loss_argument(text: str) -> Any:
+    """Return the value of a loss's argument from its YAML text, read as in a config.
+
+    Raises:
+        ConfigError: the text is not YAML.
+
+    Example:
+        >>> loss_argument("1e-3"), loss_argument("[on, 001]")
+        (0.001, ['on', '001'])
+    """
+    with reading(repr(text), error=ConfigError):
+        return plain(_parsed("argument", text, _Arguments))["argument"]
 
 
 def _missing_keys(values: Any, prefix: str = "") -> Iterator[str]:

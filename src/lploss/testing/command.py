@@ -6,10 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from lploss.building import as_annotated
+from lploss.config import loss_argument
 from lploss.discovery import normalise
-from lploss.errors import ArgumentError, ArgumentValueError, LplossError, UnknownLossError
+from lploss.errors import (
+    ArgumentError,
+    ArgumentValueError,
+    ConfigError,
+    LplossError,
+    UnknownLossError,
+)
+from lploss.loss import parameters_of
 from lploss.registry import Registry
 from lploss.specs import LossSpec
 from lploss.terminal import console
@@ -66,10 +73,12 @@ def names_to_check(names: Sequence[str], distribution: str | None, registry: Reg
 
 
 def names_and_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the names of losses, and the arguments of the form ``key=value``, as YAML reads them.
+    """Return the names of losses, and the arguments of the form ``key=value``.
+
+    Values are read as in the section ``losses`` of a config.
 
     Raises:
-        ArgumentError: there are arguments, and not one name to go with them.
+        ArgumentError: a value is not YAML, or there are arguments for no loss or for several.
     """
     names = [text for text in given if "=" not in text]
     arguments = {}
@@ -77,8 +86,8 @@ def names_and_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any]
         key, equals, value = text.partition("=")
         if equals:
             try:
-                arguments[key] = yaml.safe_load(value)
-            except yaml.YAMLError as error:
+                arguments[key] = loss_argument(value)
+            except ConfigError as error:
                 raise ArgumentError(f"{text!r} cannot be read as key=value: {error}") from error
     if arguments and len(names) != 1:
         raise ArgumentError(
@@ -108,10 +117,12 @@ def check_losses(
                     seed=seed,
                     minimum=0 if only else MINIMUM,
                     registry=registry,
-                    arguments=arguments,
+                    arguments=_as_annotated(name, arguments or {}, registry),
                 )
             except LplossError as error:
-                if arguments and isinstance(error, ArgumentError | ArgumentValueError):
+                if arguments and isinstance(
+                    error, ArgumentError | ArgumentValueError | ConfigError
+                ):
                     raise
                 yield Uncheckable(name, f"{error}{origin_of(error)}")
                 continue
@@ -119,3 +130,12 @@ def check_losses(
                 status.update(f"{name}: {check}")
                 conformance.record(check)
             yield conformance.report(only or None)
+
+
+def _as_annotated(name: str, arguments: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Return arguments with words as truth values where the constructor is annotated so."""
+    known = parameters_of(registry.load(LossSpec, name))
+    return {
+        argument: as_annotated(argument, value, known[argument]) if argument in known else value
+        for argument, value in arguments.items()
+    }

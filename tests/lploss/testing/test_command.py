@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -10,7 +11,7 @@ from typer.testing import CliRunner, Result
 from lploss import UnknownLossError, cli
 from lploss.errors import ArgumentError
 from lploss.registry import default_registry
-from lploss.testing.command import names_and_arguments, names_to_check
+from lploss.testing.command import check_losses, names_and_arguments, names_to_check
 
 QUICK = ("--only", "check_logs", "--only", "check_weight_once", "--examples", "2")
 
@@ -79,11 +80,12 @@ def test_all_losses_of_a_distribution_are_asked_for_by_its_name():
 
 
 def test_arguments_are_read_as_a_config_reads_them():
-    given = ["temporal", "epsilon=20", "prob_threshold=0.5", "names=[nose, tail]", "method=null"]
+    given = ["temporal", "epsilon=20", "prob_threshold=5e-1", "names=[on, 001]", "method=null"]
     assert names_and_arguments(given) == (
         ["temporal"],
-        {"epsilon": 20, "prob_threshold": 0.5, "names": ["nose", "tail"], "method": None},
+        {"epsilon": 20, "prob_threshold": 0.5, "names": ["on", "001"], "method": None},
     )
+    assert names_and_arguments(["temporal", "a=x=y"])[1] == {"a": "x=y"}
     for wrong in (["epsilon=20"], ["temporal", "rmse", "epsilon=20"]):
         with pytest.raises(ArgumentError, match=r"arguments \(epsilon\) go with the name of one"):
             names_and_arguments(wrong)
@@ -92,11 +94,36 @@ def test_arguments_are_read_as_a_config_reads_them():
 
 
 def test_a_loss_is_checked_with_the_arguments_that_are_given():
-    done = check("temporal", "prob_threshold=0.5", *QUICK)
+    done = check("temporal", "prob_threshold=5e-1", *QUICK)
     assert (done.exit_code, "2 passed" in done.stdout) == (0, True)
 
 
-@pytest.mark.parametrize("argument", ["prob_treshold=0.5", "prob_threshold=2"])
+def test_words_are_truth_values_where_the_loss_says_so(site):
+    source = """
+        from jaxtyping import Float
+        from torch import Tensor
+
+        from lploss import Loss
+
+        class Strict(Loss):
+            loss_name, kind = "strict", "unsupervised"
+
+            def __init__(self, *, exact: bool = False, epsilon=0.0, log_weight=0.0):
+                super().__init__(epsilon=epsilon, log_weight=log_weight)
+                assert exact is True
+
+            def compute_loss(self, keypoints_pred: Float[Tensor, "batch num_keypoints"]):
+                return keypoints_pred.abs()
+    """
+    site.install_losses("acme", {"strict": "Strict"}, textwrap.dedent(source))
+    options = {"num_examples": 1, "seed": 0, "only": ["check_logs"]}
+    (report,) = check_losses(
+        ["strict"], arguments={"exact": "yes"}, registry=site.registry(strict=True), **options
+    )
+    assert report.ok
+
+
+@pytest.mark.parametrize("argument", ["prob_treshold=0.5", "prob_threshold=2", "epsilon=???"])
 def test_arguments_that_the_loss_refuses_are_wrong_usage(argument, capsys):
     done = check("temporal", argument, *QUICK)
     assert done.exit_code == 2
