@@ -241,9 +241,9 @@ class Registry:
         if target is None:
             raise PluginError(f"the input {name!r} can only be given, it is derived from nothing")
         try:
-            loaded = _attribute(target)
+            loaded = import_target(target)
             if kind.target_check is not None:
-                _attribute(kind.target_check)(entry.spec.name, loaded)
+                import_target(kind.target_check)(entry.spec.name, loaded)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # as in `discovery.discover`
@@ -289,13 +289,13 @@ class Registry:
         return _UNKNOWN[kind]("\n".join(lines))
 
 
-def _attribute(target: str) -> Any:
-    """Import and return ``package.module:Name``."""
+def import_target(target: str) -> Any:
+    """Import and return what ``package.module:Name`` names."""
     module, _, names = target.partition(":")
-    found: Any = importlib.import_module(module)
+    value: Any = importlib.import_module(module)
     for name in names.split("."):
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 def _whose(plugin: Plugin) -> str:

@@ -207,7 +207,7 @@ def examples(
     for name in there:
         _draw_values(draw, name, there, sizes, values, (), seed)
     likeness = draw(st.sampled_from(wish.likenesses))
-    for name in [name for name in there if "_pred" in name]:
+    for name in [name for name in there if is_prediction(name)]:
         values[name] = _placed(likeness, there[name], values, there)
     for name, of_input in there.items():
         values[name] = _rounded(values[name], of_input, decimals)

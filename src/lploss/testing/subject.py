@@ -6,7 +6,6 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -23,7 +22,7 @@ from lploss.errors import (
 )
 from lploss.inputs import is_prediction, needs_of
 from lploss.loss import Loss, is_target
-from lploss.registry import Entry, Registry, default_registry
+from lploss.registry import Entry, Registry, default_registry, import_target
 from lploss.specs import InputSpec, LossSpec
 
 #: A loss, its class, its name, or a function without arguments that returns one.
@@ -99,17 +98,13 @@ class LossInput:
         """
         if self.spec is None or self.spec.strategy is None:
             return None
-        module, _, attribute = self.spec.strategy.partition(":")
         try:
-            found: Any = import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
+            strategy: Callable[..., Any] = import_target(self.spec.strategy)
         except Exception as error:
             raise PluginError(
                 f"the strategy {self.spec.strategy} of the input {self.name!r} of "
                 f"{self.distribution} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
-        strategy: Callable[..., Any] = found
         return strategy
 
 

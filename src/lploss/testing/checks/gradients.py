@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lploss.inputs import is_prediction
 from lploss.testing.batches import GENERIC, Example
 from lploss.testing.check import Case, NotApplicable, check, fail, gradients_of, show
 
@@ -28,7 +29,7 @@ def check_gradients_finite(case: Case) -> None:
                 f"no gradient reaches any of {', '.join(example.batch)}: the loss is {show(value)} "
                 "and does not depend on them by differentiable operations"
             )
-        predictions = [name for name in example.batch if "_pred" in name]
+        predictions = [name for name in example.batch if is_prediction(name)]
         if predictions and not any(name in gradients for name in predictions):
             fail(
                 f"no gradient reaches {', '.join(predictions)}, only {', '.join(gradients)}: "

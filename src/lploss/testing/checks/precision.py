@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lploss.inputs import is_prediction
+from lploss.loss import is_target
 from lploss.testing.batches import Example, Gaps, Likeness, Wish
 from lploss.testing.check import (
     Case,
@@ -126,11 +128,11 @@ def check_huge_numbers(case: Case) -> None:
                     value, gradients = gradients_of(case.loss, case.example)
                     if not value.isfinite():
                         continue
-                    for of, gradient in gradients.items():
-                        if "_targ" not in of and not gradient.isfinite().all():
+                    for other, gradient in gradients.items():
+                        if not is_target(other) and not gradient.isfinite().all():
                             fail(
                                 f"where {name} holds {number:g}, the loss is {show(value)}, so the "
-                                f"gradient for {of} must be finite, too; it is {show(gradient)}"
+                                f"gradient for {other} must be finite, too; it is {show(gradient)}"
                             )
 
     case.for_each(body, Wish(likenesses=(Likeness.ANYWHERE,)), at_most=10)
@@ -154,7 +156,7 @@ def _in_half_precision(example: Example, dtype: torch.dtype) -> Example:
         is_accepted = of_input.dtypes is None or dtype in of_input.dtypes
         if not is_accepted or not value.is_floating_point():
             return value
-        is_map = value.ndim >= 4 and not of_input.coordinates and "_pred" in of_input.name
+        is_map = value.ndim >= 4 and not of_input.coordinates and is_prediction(of_input.name)
         if is_map and value.numel():
             highest = value.amax(dim=(-2, -1), keepdim=True)
             maps = torch.where(value == highest, value, 1e-5 * value)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from lploss.inputs import is_prediction
 from lploss.testing.batches import GENERIC, Example, Likeness, Wish
 from lploss.testing.check import (
     Case,
@@ -123,7 +124,7 @@ def check_zero_at_target(case: Case) -> None:
     loss = case.loss
     if not loss.properties.zero_at_target:
         raise NotApplicable("properties.zero_at_target is not stated")
-    targets = {name: name.replace("_pred", "_targ") for name in case.inputs if "_pred" in name}
+    targets = {name: name.replace("_pred", "_targ") for name in case.inputs if is_prediction(name)}
     if not any(target in case.inputs for target in targets.values()):
         fail(
             "properties.zero_at_target is stated, but no input ..._pred has a target ..._targ: "
