@@ -17,9 +17,10 @@ from lploss.config import plain
 from lploss.errors import ArgumentValueError, ConfigError, did_you_mean
 from lploss.inputs import InputResolver, is_prediction
 from lploss.loss import Evaluation, LogEntry, Loss, LossResult, Stage
-from lploss.recorder import FlightRecorder, LossRecord, print_tables
+from lploss.recorder import FlightRecorder, LossRecord
 from lploss.reduction import NanPredictions, Sync
 from lploss.registry import Registry, default_registry
+from lploss.terminal import print_tables
 
 
 class LossFactory(nn.Module):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import TextIOBase
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lploss.terminal import console, text
+from lploss.terminal import text
 from lploss.validity import exclusive
 
 if TYPE_CHECKING:
@@ -208,17 +207,3 @@ class FlightRecorder:
                 *(() if ran else (text(record.status),)),
             )
         return list(stages.values())
-
-
-def print_tables(tables: Iterable[Table], file: IO[str] | TextIOBase | None = None) -> None:
-    """Print tables of `rich`.
-
-    Args:
-        tables: what to print.
-        file: where to; standard output unless given.
-    """
-    printer = console(file=file)
-    if not printer.is_terminal:  # a file has no edge at which words must break
-        printer.width = 1000
-    for table in tables:
-        printer.print(table)

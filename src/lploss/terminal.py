@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOBase
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 # Control characters but for tabs and line breaks; marks that change the direction of writing or
@@ -88,6 +89,23 @@ def console(*, stderr: bool = False, file: IO[str] | TextIOBase | None = None) -
     return _PlainConsole(
         stderr=stderr, file=cast("IO[str] | None", file), markup=False, emoji=False
     )
+
+
+def print_tables(
+    tables: Iterable[Table], file: IO[str] | TextIOBase | None = None, *, width: int = 1000
+) -> None:
+    """Print tables of rich.
+
+    Args:
+        tables: the tables.
+        file: prints to this file; standard output unless given.
+        width: number of columns, unless the output is a terminal, which has its own.
+    """
+    printer = console(file=file)
+    if not printer.is_terminal:
+        printer.width = width
+    for table in tables:
+        printer.print(table)
 
 
 @contextmanager

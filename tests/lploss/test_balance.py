@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lploss import Loss, LossFactory
 from lploss.balance import Balance, balance_of
 from lploss.errors import ArgumentValueError, MissingInputError
-from lploss.recorder import print_tables
+from lploss.terminal import print_tables
 
 
 class Constant(Loss):

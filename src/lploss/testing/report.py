@@ -111,7 +111,7 @@ class ConformanceReport:
         from rich import box
         from rich.table import Table
 
-        from lploss.terminal import console, text
+        from lploss.terminal import print_tables, text
 
         table = Table(box=box.SIMPLE_HEAD, title=text(self.loss), title_justify="left")
         table.add_column("check", no_wrap=True)
@@ -122,10 +122,7 @@ class ConformanceReport:
             status = text(record.status.replace("_", " "), style=_STYLES.get(record.status, ""))
             first = record.message.partition("\n")[0]
             table.add_row(record.check, status, f"{record.seconds:.1f}", text(first))
-        shown_on = console()
-        if not shown_on.is_terminal:  # a file has no edge at which words must break
-            shown_on.width = 200
-        shown_on.print(table)
+        print_tables([table], width=200)
 
     def __str__(self) -> str:
         failed = [r for r in self.records if r.status == "failed"]

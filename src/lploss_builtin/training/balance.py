@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lploss import LossFactory
 from lploss.balance import Balance, balance_of
-from lploss.recorder import print_tables
+from lploss.terminal import print_tables
 
 _LOGGER = logging.getLogger(__name__)
 
