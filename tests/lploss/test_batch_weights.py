@@ -114,12 +114,12 @@ def test_predictions_make_the_weights_exact_for_all_losses():
 
 
 class Confident(Loss):
-    """Says that elements are left out, but of none that it lacks a label."""
+    """Returns a mask without reasons, so that nothing says which elements have labels."""
 
     loss_name, kind = "confident", "supervised"
 
     def remove_nans(self, keypoints_pred, keypoints_targ):
-        return {}, keypoints_targ[:, ::2] > 0
+        return {}, keypoints_targ[:, ::2].isfinite()
 
     def compute_loss(self, keypoints_pred, keypoints_targ):
         return (keypoints_pred - keypoints_targ)[:, ::2].abs()

@@ -106,11 +106,11 @@ def test_targets_and_other_inputs_get_no_gradient_by_it():
     confidences = torch.ones(2, 2, requires_grad=True)
     pred = PRED.clone().requires_grad_()
     total = LossFactory({"error": Error()})(
-        keypoints_targ=targ.detach(), keypoints_pred=pred, confidences=confidences
+        keypoints_targ=targ, keypoints_pred=pred, confidences=confidences
     ).loss
-    found = torch.autograd.grad(total, [pred, confidences], allow_unused=True)
-    assert found[0].isnan().all()
-    assert found[1] is None
+    for_pred, *others = torch.autograd.grad(total, [pred, targ, confidences], allow_unused=True)
+    assert for_pred.isnan().all()
+    assert others == [None, None]
 
 
 @pytest.mark.parametrize("name", ["heatmap_mse", "heatmap_kl", "heatmap_js", "regression", "rmse"])
@@ -334,22 +334,27 @@ RIG = {
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "value", "num_elements"),
     [
-        "supervised_pairwise_projections",
-        "supervised_reprojection_heatmap_mse",
-        "multiview_reprojection",
+        # 3D errors of 0.1 and 0.3.
+        ("supervised_pairwise_projections", 0.5 * 0.2, 2),
+        # All points are outside of the maps: 64 pixels of (1 / 64) ** 2.
+        ("supervised_reprojection_heatmap_mse", 0.5 / 64, 4),
+        # The first keypoint is off by 2 px in both views, the second in none.
+        ("multiview_reprojection", 0.5 * 1.0, 4),
     ],
 )
-def test_of_3d_losses_nan_keypoints_make_nan_and_parallel_rays_do_not(name):
+def test_of_3d_losses_nan_keypoints_make_nan_and_parallel_rays_do_not(name, value, num_elements):
     losses = LossFactory({name: {}})
     batch = {
         **RIG,
-        "keypoints_targ": torch.tensor([[100.0, 100, 120, 110, 100, 100, 90, 110]]),
+        # The points (0, 0.1, 0) and (0, 0.5, 0).
+        "keypoints_targ": torch.tensor([[100.0, 110, 100, 150, 100, 110, 100, 150]]),
         "heatmaps_targ": torch.full((1, 4, 8, 8), 1 / 64),
     }
-    pred = torch.tensor([[101.0, 102, 118, 109, 99, 101, 92, 108]])
-    assert losses(keypoints_pred=pred, **batch).loss.item() > 0
+    # Rays that pass each other on both sides of the origin, and the point (0, 0.2, 0).
+    pred = torch.tensor([[100.0, 102, 100, 120, 100, 98, 100, 120]])
+    assert losses(keypoints_pred=pred, **batch).loss.item() == pytest.approx(value, rel=1e-3)
     for place in (0, 7):
         spoilt = pred.clone()
         spoilt[0, place] = NAN
@@ -357,8 +362,8 @@ def test_of_3d_losses_nan_keypoints_make_nan_and_parallel_rays_do_not(name):
         total = losses(keypoints_pred=spoilt, **batch).loss
         assert total.isnan()
         assert torch.autograd.grad(total, spoilt)[0].isnan().all()
-    records = losses.records()[0]
-    assert records.left_out["NaN prediction"] > 0
+    (record,) = losses.records()
+    assert record.left_out["NaN prediction"] == 2 * num_elements
     # Two cameras beside each other that look the same way, and see both keypoints at one place.
     beside = {
         "intrinsics": RIG["intrinsics"],
