@@ -18,25 +18,24 @@ from tests.lploss_builtin.training.small_trainings import write_training
 
 pytestmark = pytest.mark.slow
 
-#: Frames are read while the training goes on, by processes of their own.
-READS_AHEAD = """
-from lploss.cli import main
-from lploss_builtin.data.project.labelled_frames import LabelledFrames
-
-LabelledFrames.load = lambda *_: False
-main()
-"""
+COMMAND = Path(__file__).with_name("reading_ahead.py")
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", READS_AHEAD, "train", *arguments],
+        [sys.executable, str(COMMAND), "train", *arguments],
+        # Sums over several threads round otherwise.
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
@@ -50,19 +49,32 @@ def checkpoint(run: Path) -> dict[str, Any]:
     return torch.load(TrainingRun(run).checkpoint("last"), weights_only=True)
 
 
-def write(folder: Path) -> Path:
-    """Write a project of 24 frames to train with."""
-    return write_training(folder, frames=16, training={"max_epochs": 4, "train_batch_size": 1})
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The config of a training on 24 frames, in 24 steps an epoch."""
+    folder = tmp_path_factory.mktemp("project")
+    training = {"max_epochs": 4, "train_batch_size": 1}
+    return str(write_training(folder, frames=16, training=training))
+
+
+@pytest.fixture(scope="module")
+def whole(config: str) -> dict[str, Any]:
+    """The last checkpoint of that training where nothing ends it."""
+    run = Path(config).with_name("whole")
+    finish(start(config, "training.num_workers=2", "--out", str(run)))
+    return checkpoint(run)
 
 
 @pytest.mark.parametrize(
-    ("number", "to_all"),
-    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
+    ("number", "to_all", "num_workers"),
+    [(signal.SIGTERM, False, 2), (signal.SIGTERM, True, 0), (signal.SIGINT, True, 2)],
 )
-def test_it_ends_with_a_checkpoint_and_a_status_that_says_why(tmp_path, number, to_all):
+def test_it_ends_with_a_checkpoint_and_resumes_bit_for_bit(
+    tmp_path, config, whole, number, to_all, num_workers
+):
     """A terminal and a scheduler send a signal to all processes, those that read ahead too."""
-    path, part = write(tmp_path), tmp_path / "part"
-    process = start(str(path), "training.num_workers=2", "--out", str(part))
+    part = tmp_path / "part"
+    process = start(config, "training.num_workers=2", "--out", str(part))
     wait_for(part / "checkpoints" / "last.ckpt", process)
     (os.killpg if to_all else os.kill)(process.pid, number)
     _, err = process.communicate(timeout=120)
@@ -73,16 +85,16 @@ def test_it_ends_with_a_checkpoint_and_a_status_that_says_why(tmp_path, number, 
     assert f"To resume it: lploss train --resume {part}" in err
     assert err.endswith(f"ended by {name}\n")
     assert not list(part.glob(".*"))
-    process = start("--resume", str(part), "training.num_workers=0")
-    _, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    assert checkpoint(part)["global_step"] == 4 * 24
+    assert 24 <= checkpoint(part)["global_step"] < 4 * 24
+    finish(start("--resume", str(part), f"training.num_workers={num_workers}"))
+    resumed = checkpoint(part)
+    assert resumed["global_step"] == whole["global_step"] == 4 * 24
+    torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
 
 
-def test_of_several_processes_all_end_after_the_same_step(tmp_path):
-    path = write(tmp_path)
+def test_of_several_processes_all_end_after_the_same_step(tmp_path, config):
     part = tmp_path / "part"
-    process = start(str(path), "training.devices=2", "training.max_epochs=200", "--out", str(part))
+    process = start(config, "training.devices=2", "training.max_epochs=200", "--out", str(part))
     wait_for(part / "checkpoints" / "last.ckpt", process)
     os.kill(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=120)
@@ -91,22 +103,19 @@ def test_of_several_processes_all_end_after_the_same_step(tmp_path):
     assert 12 <= checkpoint(part)["global_step"] < 200 * 12
 
 
-def test_two_trainings_in_one_folder(tmp_path):
-    path = write(tmp_path)
-    process = start(str(path), "training.max_epochs=200", "--out", str(tmp_path / "run"))
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
-    for arguments in (
-        ["--resume", str(tmp_path / "run")],
-        [str(path), "--out", str(tmp_path / "run")],
-    ):
+def test_two_trainings_in_one_folder(tmp_path, config):
+    run = tmp_path / "run"
+    first = start(config, "training.max_epochs=200", "--out", str(run))
+    wait_for(run / "checkpoints" / "last.ckpt", first)
+    for arguments in (["--resume", str(run)], [config, "--out", str(run)]):
         second = start(*arguments)
         _, err = second.communicate(timeout=120)
         assert second.returncode == 1
-        assert f"is in use by lploss train, process {process.pid} on " in err
-    process.kill()
-    process.communicate()
+        assert f"is in use by lploss train, process {first.pid} on " in err
+    first.kill()
+    first.communicate()
     # A lock ends with its process.
-    third = start("--resume", run, "training.max_epochs=1")
+    third = start("--resume", str(run), "training.max_epochs=1")
     _, err = third.communicate(timeout=240)
     assert third.returncode == 2
     assert f"the training in {run} is complete: it has" in err
