@@ -174,7 +174,8 @@ def _evaluate_frames(
     end: str = "",
 ) -> EvaluatedFrames:
     """Evaluate labelled frames, or return what was found when this was done before."""
-    note = steps.finished(step)
+    cameras = {session: own.to_lists() for session, own in (project.cameras or {}).items()}
+    note = steps.finished(step, [cameras])
     if note is not None:
         rows = tuple(MetricRow(**row) for row in note["rows"])
         return EvaluatedFrames(rows, steps.files(step), note["left_out"], tuple(note["notes"]))
@@ -182,7 +183,7 @@ def _evaluate_frames(
         run.model(), config, project, sets, labels, run.folder, end=end, registry=registry
     )
     note = {"rows": [asdict(row) for row in found.rows], "notes": found.notes}
-    steps.finish(step, found.files, {**note, "left_out": dict(found.left_out)})
+    steps.finish(step, found.files, {**note, "left_out": dict(found.left_out)}, [cameras])
     return found
 
 

@@ -120,10 +120,6 @@ class RecordingPlan:
         Raises:
             DataError: a video has gone.
         """
-        cameras = None
-        if self.cameras is not None:
-            matrices = (self.cameras.intrinsics, self.cameras.extrinsics, self.cameras.distortions)
-            cameras = [None if own is None else own.tolist() for own in matrices]
         found = {
             "lploss": version("lploss"),
             "weights": self.weights,
@@ -135,7 +131,7 @@ class RecordingPlan:
             "batch_size": self.batch_size,
             "device": device,
             "decoder": self.decoder,
-            "cameras": cameras,
+            "cameras": None if self.cameras is None else self.cameras.to_lists(),
             "crops": self.crops,
             "offsets": self.offsets,
         }

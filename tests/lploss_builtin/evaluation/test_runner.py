@@ -293,6 +293,23 @@ def test_cameras_of_each_session(tmp_path, finds_spots):
     assert "reprojection_error" in {row.metric for row in evaluation.rows}
 
 
+def test_another_calibration_is_evaluated_with(tmp_path, finds_spots):
+    run = write_training(tmp_path)
+    path = tmp_path / "project" / "calibrations" / "mo.toml"
+    path.parent.mkdir()
+    text = calibration(VIEWS, (SIZE[1], SIZE[0]))
+    distances = []
+    for baseline in (1, 1, 2):
+        path.write_text(text.replace("[1.0, 0.0, 9.0]", f"[{baseline}.0, 0.0, 9.0]"))
+        evaluation = evaluate_training(run)
+        assert evaluation.kept == (FRAMES,) * (len(distances) == 1)
+        table = read(run.folder / "predictions_supervised_pairwise_projections.csv")
+        distances.append(table["left+right/nose"])
+    assert np.isfinite(distances[0]).sum() == 4  # the other points are behind a camera
+    # Cameras twice as far apart see everything twice as large.
+    np.testing.assert_allclose(distances[2], 2 * distances[0], rtol=1e-3)
+
+
 def test_the_losses_of_a_plugin_take_part_and_one_that_fails_hides_no_other(
     tmp_path, finds_spots, site
 ):

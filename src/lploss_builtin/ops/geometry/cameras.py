@@ -171,6 +171,16 @@ class Cameras:
         """Return the cameras on a device or in a precision; arguments as for `torch.Tensor.to`."""
         return self._map(*[lambda tensor: tensor.to(*args, **kwargs)] * 2)
 
+    def to_lists(self) -> list[Any]:
+        """Return intrinsics, extrinsics and distortions as nested lists, for JSON.
+
+        Example:
+            >>> Cameras(torch.eye(3)[None], torch.eye(3, 4)[None]).to_lists()[2] is None
+            True
+        """
+        tensors = (self.intrinsics, self.extrinsics, self.distortions)
+        return [None if tensor is None else tensor.tolist() for tensor in tensors]
+
     def select(self, views: Sequence[str | int]) -> Cameras:
         """Return some of the cameras, by name or number, in the order given.
 
