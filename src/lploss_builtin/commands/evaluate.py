@@ -13,9 +13,7 @@ from lploss_builtin.dependencies import require
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do once more what is finished.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Repeat finished steps.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the evaluation as JSON instead of a table.")
     ] = False,

@@ -26,7 +26,7 @@ class TrainingEvaluation:
         left_out: for each loss that labelled frames could not be evaluated with, why.
         notes: what else to know.
         failed: what could not be done, and why.
-        kept: the steps that an earlier evaluation had finished.
+        kept: steps that an earlier evaluation finished, and that were not repeated.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class TrainingEvaluation:
             yield text(f"not evaluated: {failure}", "bold red")
 
     def to_json(self) -> str:
-        """Return all of it as JSON; a metric without a value is ``null``."""
+        """Return the evaluation as JSON; a metric without a value is ``null``."""
         content = {
             "folder": str(self.folder),
             "metrics": [

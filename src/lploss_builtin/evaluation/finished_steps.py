@@ -1,4 +1,4 @@
-"""Which steps of the evaluation of a training are finished."""
+"""The steps of an evaluation that are finished."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _RECORD = ".lploss-evaluation.json"
 
 
 class FinishedSteps:
-    """Keeps account of the steps that are finished, so that another run does only what is missing.
+    """Records which steps are finished, so that the next evaluation does only the others.
 
     Args:
-        folder: of the training; the account is ``.lploss-evaluation.json`` in it.
-        inputs: all that every step depends on, as JSON values. Steps from other inputs count as
-            not finished.
-        anew: whether none counts as finished.
+        folder: of the training; the record is ``.lploss-evaluation.json`` in it.
+        inputs: everything that each step depends on, as JSON values. Steps from other inputs do
+            not count as finished.
+        overwrite: whether to repeat finished steps: then no step counts as finished.
 
     Attributes:
-        kept: the steps that were found to be finished.
+        kept: the steps that `finished` returned a note for.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -33,24 +33,24 @@ class FinishedSteps:
         (3, None)
     """
 
-    def __init__(self, folder: Path, inputs: Mapping[str, Any], *, anew: bool = False) -> None:
+    def __init__(self, folder: Path, inputs: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self._folder, self._path = folder, folder / _RECORD
         self._inputs = _as_json(inputs)
-        record = {} if anew else _read(self._path)
+        record = {} if overwrite else _read(self._path)
         fits = record.get("inputs") == self._inputs and isinstance(record.get("steps"), dict)
         self._steps: dict[str, Any] = record["steps"] if fits else {}
         self.kept: list[str] = []
 
     def finished(self, step: str, sources: Sequence[Any] = ()) -> Any:
-        """Return what was noted with a step that is finished.
+        """Return the note of a finished step.
 
         Args:
             step: its name.
-            sources: what else it depends on, as JSON values.
+            sources: what it depends on besides the inputs, as JSON values.
 
         Returns:
-            The note; ``None`` where the step is not finished, is from other sources, or one of its
-            files is gone or has another size.
+            The note; ``None`` if the step is not finished or is from other sources, or if one of
+            its files is gone or has another size.
         """
         try:
             record = self._steps[step]
@@ -72,13 +72,13 @@ class FinishedSteps:
     def finish(
         self, step: str, files: Iterable[Path], note: Any, sources: Sequence[Any] = ()
     ) -> None:
-        """Note that a step is finished.
+        """Record that a step is finished.
 
         Args:
             step: its name.
             files: the files that it has written.
-            note: what `finished` is to return, as JSON values; not ``None``.
-            sources: what else it depends on.
+            note: returned by `finished`, as JSON values; not ``None``.
+            sources: what it depends on besides the inputs.
         """
         sizes = {
             str(file.relative_to(self._folder) if file.is_relative_to(self._folder) else file): (
@@ -92,14 +92,14 @@ class FinishedSteps:
 
 def stamps(files: Iterable[Path]) -> list[Any]:
     """Return name, size and modification time of each file; only the name if it does not exist."""
-    found = []
+    stamped = []
     for file in files:
         try:
             status = file.stat()
-            found.append([str(file), status.st_size, status.st_mtime_ns])
+            stamped.append([str(file), status.st_size, status.st_mtime_ns])
         except OSError:
-            found.append([str(file)])
-    return found
+            stamped.append([str(file)])
+    return stamped
 
 
 def _as_json(value: Any) -> Any:

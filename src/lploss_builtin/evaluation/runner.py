@@ -1,4 +1,4 @@
-"""Evaluating a training when it has ended: labelled frames, and videos."""
+"""Evaluates a training on labelled frames and videos."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from lploss_builtin.predicting.recording_plan import file_hash
 from lploss_builtin.predicting.runner import Progress
 from lploss_builtin.training.run import TrainingRun
 
-#: Of each metric its mean and median, in the folder of the training.
+#: File in the folder of the training with mean and median of each metric.
 TABLE = "labelled_metrics.csv"
 
 
@@ -53,48 +53,48 @@ def evaluate_training(
     registry: Registry = default_registry,
     progress: Progress | None = None,
 ) -> TrainingEvaluation:
-    """Evaluate the best weights of a training, and write what was found into its folder.
+    """Evaluate the best weights of a training, and write predictions and metrics into its folder.
 
-    All labelled frames are predicted: ``predictions.csv``, or one for each view, holds x, y,
-    likelihood and the part that a frame belongs to. Beside it lie the metric files: of each loss
-    that predictions and labels of single frames are enough for, its value for each frame and
-    keypoint. Mean and median of each are in ``labelled_metrics.csv``. Labels of a further session,
-    in ``<label file>_new.csv``, are evaluated likewise. Then comes what section ``eval`` of the
-    config asks for.
+    All labelled frames are predicted: ``predictions.csv``, or one file per view, holds x, y,
+    likelihood and the part that each frame belongs to. The metric files beside it hold the value
+    per frame and keypoint of each loss that needs only predictions and labels of single frames.
+    Mean and median of each metric are in ``labelled_metrics.csv``. Labels of a further session, in
+    ``<label file>_new.csv``, are evaluated likewise. Videos are predicted and drawn as section
+    ``eval`` of the config says.
 
     Steps that an earlier evaluation has finished are kept, if they are from the same weights,
-    config, labels, losses and videos. What cannot be done is named in the result, and hinders
-    nothing else.
+    config, labels, calibrations, losses and videos. If a step fails, the result names it, and the
+    other steps are done.
 
     Args:
         run: the training.
-        tasks: what `eval_tasks` has said before the training; made of its config unless given.
-        overwrite: whether to do once more what is finished.
+        tasks: what `eval_tasks` returned; ``None``: read from the config of the training.
+        overwrite: whether to repeat finished steps.
         registry: where the losses are looked up.
         progress: called while videos are predicted.
 
     Raises:
-        ConfigError: the folder holds no training, or what section ``eval`` asks for cannot be.
+        ConfigError: the folder does not contain a training, or section ``eval`` is invalid.
     """
     config = run.config
     if tasks is None:
         tasks = eval_tasks(config)
-    steps = FinishedSteps(run.folder, _inputs(run, config, registry), anew=overwrite)
+    steps = FinishedSteps(run.folder, _inputs(run, config, registry), overwrite=overwrite)
     failed: list[str] = []
-    done: list[EvaluatedFrames] = []
+    evaluated: list[EvaluatedFrames] = []
     labels: KeypointTable | None = None
     with _naming("the labelled frames", failed.append):
         project = read_project(config)
         labels = labels_of_training(config, project)
         sets = names_of_sets(split_of(config, len(project.frames)), len(project.frames))
         evaluate = partial(_evaluate_frames, run, config, steps, labels, registry)
-        done.append(evaluate("labelled frames", project, sets))
+        evaluated.append(evaluate("labelled frames", project, sets))
         with _naming("the labelled frames of the further session", failed.append):
             if (new := new_project(config)) is not None:
-                of_new = ["new"] * len(new.frames)
-                done.append(evaluate("labelled frames of the further session", new, of_new, "_new"))
-    rows = tuple(row for own in done for row in own.rows)
-    files: list[Path] = [file for own in done for file in own.files]
+                step, sets = "labelled frames of the further session", ["new"] * len(new.frames)
+                evaluated.append(evaluate(step, new, sets, "_new"))
+    rows = tuple(row for frames in evaluated for row in frames.rows)
+    files: list[Path] = [file for frames in evaluated for file in frames.files]
     if rows:
         table = run.folder / TABLE
         values = [asdict(row) for row in rows]
@@ -103,7 +103,7 @@ def evaluate_training(
                 write_rows(beside, rows)
             steps.finish(TABLE, [table], "", values)
         files.append(table)
-    notes = [note for own in done for note in own.notes]
+    notes = [note for frames in evaluated for note in frames.notes]
     with _naming(f"the videos in {tasks.videos}", failed.append):
         videos = evaluate_videos(run, tasks, labels, steps, registry, progress, overwrite=overwrite)
         files += videos.files
@@ -119,11 +119,11 @@ def evaluate_training(
                 steps.finish(step, drawn, "", sources)
             files += steps.files(step)
     described = {*plain(config.losses), *(plain(config.model.losses_to_use) or [])}
-    left_out = {name: why for own in done for name, why in own.left_out.items()}
+    left_out = {name: why for frames in evaluated for name, why in frames.left_out.items()}
     notes += [
         f"no metric of the loss {name!r}: {why}"
         for name, why in left_out.items()
-        # What single frames do not give is no surprise.
+        # Inputs that single frames cannot provide are no surprise.
         if name in described and not why.startswith("needs ")
     ]
     return TrainingEvaluation(
@@ -138,7 +138,7 @@ def evaluate_training(
 
 
 def _inputs(run: TrainingRun, config: DictConfig, registry: Registry) -> dict[str, Any]:
-    """Return all that every step of the evaluation depends on."""
+    """Return everything that each step of the evaluation depends on."""
     content = plain(config)
     data = content["data"]
     return {
@@ -173,24 +173,28 @@ def _evaluate_frames(
     sets: list[str],
     end: str = "",
 ) -> EvaluatedFrames:
-    """Evaluate labelled frames, or return what was found when this was done before."""
-    cameras = {session: own.to_lists() for session, own in (project.cameras or {}).items()}
+    """Evaluate labelled frames, or return the results of an earlier evaluation."""
+    cameras = {session: rig.to_lists() for session, rig in (project.cameras or {}).items()}
     note = steps.finished(step, [cameras])
     if note is not None:
         rows = tuple(MetricRow(**row) for row in note["rows"])
         return EvaluatedFrames(rows, steps.files(step), note["left_out"], tuple(note["notes"]))
-    found = evaluate_frames(
+    frames = evaluate_frames(
         run.model(), config, project, sets, labels, run.folder, end=end, registry=registry
     )
-    note = {"rows": [asdict(row) for row in found.rows], "notes": found.notes}
-    steps.finish(step, found.files, {**note, "left_out": dict(found.left_out)}, [cameras])
-    return found
+    note = {
+        "rows": [asdict(row) for row in frames.rows],
+        "notes": frames.notes,
+        "left_out": dict(frames.left_out),
+    }
+    steps.finish(step, frames.files, note, [cameras])
+    return frames
 
 
 @contextmanager
-def _naming(what: str, failed: Callable[[str], None]) -> Iterator[None]:
-    """Say what failed instead of raising: the training itself is complete."""
+def _naming(part: str, failed: Callable[[str], None]) -> Iterator[None]:
+    """Report a part that fails instead of raising: the training itself is complete."""
     try:
         yield
     except Exception as error:
-        failed(f"{what}: {error if isinstance(error, LplossError) else first_line(error)}")
+        failed(f"{part}: {error if isinstance(error, LplossError) else first_line(error)}")

@@ -73,10 +73,10 @@ def evaluate_videos(
         run: the training.
         tasks: what is asked for.
         labels: what losses are fitted to; ``None``: those that need labels have no metric files.
-        steps: which steps are finished.
+        steps: records the finished steps.
         registry: where the losses are looked up.
         progress: called while it goes on.
-        overwrite: whether to predict once more what is predicted.
+        overwrite: whether to repeat predictions that are finished.
 
     Raises:
         DataError: no video can be read.
@@ -97,27 +97,27 @@ def evaluate_videos(
             continue
         drawing = tasks.labelled_videos
         predictions = stamps(plan.out / file for file in plan.files)
+        # What each step calls, and what it depends on.
         work: dict[str, tuple[Callable[[], tuple[list[Path], list[str]]], list[Any]]] = {
-            "metrics": (
+            f"metrics of {plan.name}": (
                 partial(_write_metrics, plan, config, labels, registry),
                 [predictions, labels is None],
             ),
-            "labelled videos": (
+            f"labelled videos of {plan.name}": (
                 partial(_draw, plan, drawing),
                 [predictions, None if drawing is None else asdict(drawing)],
             ),
         }
-        for what, (work_on, sources) in work.items():
-            step = f"{what} of {plan.name}"
+        for step, (write, sources) in work.items():
             try:
-                if (known := steps.finished(step, sources)) is None:
-                    more_files, known = work_on()
-                    steps.finish(step, more_files, known, sources)
+                if (more_notes := steps.finished(step, sources)) is None:
+                    more_files, more_notes = write()
+                    steps.finish(step, more_files, more_notes, sources)
             except Exception as error:  # the other videos can be done without it
                 failed.append(f"{step}: {first_line(error)}")
             else:
                 files += steps.files(step)
-                notes += known
+                notes += more_notes
     return EvaluatedVideos(tuple(files), tuple(notes), tuple(failed))
 
 
