@@ -1,4 +1,4 @@
-"""Now and then in a training: what each loss contributes to it."""
+"""Measures what each loss contributes to a training, every few epochs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ _EPOCHS_BETWEEN = 10
 
 
 class BalanceOfTraining:
-    """Measures in an epoch soon after annealing has begun, and then in every tenth one.
+    """Measures soon after annealing has begun, in every tenth epoch from there on, and in the last.
 
-    Each time, it is the mean over the first batches of the epoch. The losses are compared with the
-    weight that annealing ends with, and at the parameters that are given.
+    Each measurement is the mean over the first batches of the epoch. The losses are compared with
+    the weight that annealing ends with, at the parameters that are given.
+
+    Attributes:
+        measured: the measurements, by epoch.
     """
 
     def __init__(self) -> None:
@@ -31,14 +34,14 @@ class BalanceOfTraining:
         self._has_warned = False
 
     def is_due(self, epoch: int, anneal_weight: float, final_epoch: int | None) -> bool:
-        """Return whether a batch of this epoch is to be measured.
+        """Return whether to measure a batch of this epoch.
 
         Args:
             epoch: counted from 0.
             anneal_weight: of this epoch.
-            final_epoch: the last one, if it is known.
+            final_epoch: the last epoch, if it is known.
         """
-        # In the first steps, no network has learned anything.
+        # In the first epoch, the network has hardly learned anything.
         is_early = epoch == 0 and final_epoch != 0
         last = max(self.measured, default=None)
         is_its_turn = last is None or epoch >= last + _EPOCHS_BETWEEN or epoch == final_epoch
@@ -58,7 +61,7 @@ class BalanceOfTraining:
         self._of_epoch.append(measured)
 
     def end_epoch(self, epoch: int) -> None:
-        """Keep the mean of what was measured; log it the first time, and the first warning."""
+        """Keep the mean of the epoch; log the first measurement, and the first warning."""
         if not self._of_epoch:
             return
         balance, self._of_epoch = Balance.mean(self._of_epoch), []
@@ -70,11 +73,10 @@ class BalanceOfTraining:
             _LOGGER.warning("epoch %d: %s", epoch, warning)
 
     def report(self) -> str:
-        """Return what was measured first and last, as tables; empty where nothing was."""
+        """Return the first and the last measurement as tables; empty if there is none."""
         text = StringIO()
-        for epoch in dict.fromkeys(
-            [min(self.measured), max(self.measured)] if self.measured else ()
-        ):
+        epochs = list(self.measured)
+        for epoch in dict.fromkeys(epochs[:1] + epochs[-1:]):
             balance = self.measured[epoch]
             text.write(f"\nepoch {epoch}, with the weight that annealing ends with\n\n")
             print_tables([balance.table()], text)

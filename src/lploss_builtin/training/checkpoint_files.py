@@ -53,11 +53,11 @@ class MovableCheckpoint(ModelCheckpoint):
     def _here(self, path: str) -> str:
         if not path:
             return path
-        # Lightning deletes it, with all that is in it, once another checkpoint takes its place.
+        # Lightning deletes this path, even if it is a folder, once a better checkpoint is saved.
         here = Path(self.dirpath or "", Path(path).name)
         if here.suffix != ".ckpt" or here.is_dir():
             raise ConfigError(
-                f"the checkpoint to go on from in {self.dirpath} is damaged: it names {path!r} as "
-                "a file of weights. Train anew, into another folder."
+                f"the checkpoint to resume from in {self.dirpath} is damaged: it names {path!r} "
+                "as a file of weights. Start a new training in another folder."
             )
         return str(here)

@@ -44,7 +44,7 @@ def _content(row: dict[str, str]) -> frozenset[tuple[str, str]]:
 def _read(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_bytes().decode("utf-8")
-        # A row that a killed process has written half is no damage.
+        # A killed process may have left half of the last row.
         rows = list(csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline="")))
         for row in rows:
             int(row["step"] or 0)
@@ -53,7 +53,7 @@ def _read(path: Path) -> list[dict[str, str]]:
     except (ValueError, KeyError, csv.Error) as error:
         raise DataError(
             f"{path}, the metrics of the training so far, is damaged ({first_line(error)}). Move "
-            "it away to go on without them."
+            "it away to resume without them."
         ) from error
     return rows
 

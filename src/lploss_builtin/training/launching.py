@@ -14,10 +14,10 @@ from lploss.errors import ConfigError
 def is_first_process() -> bool:
     """Return whether this is the first of the processes that train together.
 
-    It can be told before there is a trainer, from what SLURM, torchrun and Lightning set for the
-    processes that they start.
+    This is known before the trainer is built, from the environment variables that SLURM, torchrun
+    and Lightning set for the processes that they start.
     """
-    # On its own, Lightning counts the processes of each node from 0.
+    # Without SLURM and torchrun, Lightning numbers the processes of each node from 0.
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
 

@@ -16,7 +16,7 @@ _PAIRS_KEY = "training.imgaug_hflip_pairs"
 _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _LEFT_OR_RIGHT = re.compile("left|right", re.IGNORECASE)
-# Words that hold "left" or "right" and name no side.
+# Words that contain "left" or "right" and are not a side.
 _NO_SIDE = re.compile("bright|upright|cleft|leftover", re.IGNORECASE)
 # Left or right, and fore, hind, mid, back or top, as in paw1LH.
 _TWO_LETTERS = re.compile("[LR][FHMBT]|[FHMBT][LR]")
@@ -28,7 +28,7 @@ class _Side(NamedTuple):
     Attributes:
         start: where it starts in the name.
         end: where it ends.
-        is_certain: whether it names a side even if no keypoint is its counterpart.
+        is_certain: whether it is a side even if no keypoint is the counterpart.
     """
 
     start: int
@@ -64,27 +64,30 @@ def mirror_partners(
     if pairs is not None:
         return _stated(keypoint_names, pairs)
     sides = [list(_sides(name)) for name in keypoint_names]
-    named = [any(side.is_certain for side in found) for found in sides]
-    counterparts = [
-        _counterparts(name, [side for side in found if side.is_certain or not has_side])
-        for name, found, has_side in zip(keypoint_names, sides, named, strict=True)
+    are_certain = [any(side.is_certain for side in of_name) for of_name in sides]
+    spellings = [
+        _counterparts(name, [side for side in of_name if side.is_certain or not is_certain])
+        for name, of_name, is_certain in zip(keypoint_names, sides, are_certain, strict=True)
     ]
-    found = [_indices(spellings, keypoint_names) for spellings in counterparts]
+    candidates = [_indices(of_name, keypoint_names) for of_name in spellings]
     # Each must be the counterpart of the other: "light" becomes "right", but not the reverse.
-    found = [
-        [other for other in others if index in found[other]] for index, others in enumerate(found)
+    counterparts = [
+        [other for other in others if index in candidates[other]]
+        for index, others in enumerate(candidates)
     ]
     problems = []
-    for name, has_side, expected, others in zip(
-        keypoint_names, named, counterparts, found, strict=True
+    for name, is_certain, expected, others in zip(
+        keypoint_names, are_certain, spellings, counterparts, strict=True
     ):
         if len(others) > 1:
             several = " or ".join(keypoint_names[other] for other in others)
             problems.append(f"{name}: its counterpart may be {several}")
-        elif has_side and not others:
+        elif is_certain and not others:
             close = did_you_mean(expected[0], [n for n in keypoint_names if n != name])
             problems.append(f"{name}: there is no {expected[0]}.{close}")
-    partners = [others[0] if len(others) == 1 else index for index, others in enumerate(found)]
+    partners = [
+        others[0] if len(others) == 1 else index for index, others in enumerate(counterparts)
+    ]
     if problems:
         swapped = yaml.safe_dump(
             _pairs(keypoint_names, partners), default_flow_style=True, width=10**9
@@ -99,17 +102,17 @@ def mirror_partners(
 
 
 def mirror_note(keypoint_names: Sequence[str], partners: Sequence[int]) -> str:
-    """Return in words which keypoints a mirrored image swaps, and which it does not.
+    """Return a message that lists the keypoints that mirrored images swap, and the others.
 
     Example:
         >>> mirror_note(["nose", "earL", "earR"], [0, 2, 1])
         'training.imgaug_hflip swaps earL and earR; it leaves unchanged: nose'
     """
     swapped = ", ".join(" and ".join(pair) for pair in _pairs(keypoint_names, partners))
-    left = [name for i, name in enumerate(keypoint_names) if partners[i] == i]
-    unchanged = f"; it leaves unchanged: {', '.join(left)}" if left else ""
-    correct = "" if swapped else f". If some of them are left and right, list them: {_PAIRS_KEY}"
-    return f"{_KEY} swaps {swapped or 'no keypoints'}{unchanged}{correct}"
+    others = [name for i, name in enumerate(keypoint_names) if partners[i] == i]
+    unchanged = f"; it leaves unchanged: {', '.join(others)}" if others else ""
+    advice = "" if swapped else f". If some of them are left and right, list them: {_PAIRS_KEY}"
+    return f"{_KEY} swaps {swapped or 'no keypoints'}{unchanged}{advice}"
 
 
 def _pairs(keypoint_names: Sequence[str], partners: Sequence[int]) -> list[list[str]]:
@@ -149,8 +152,8 @@ def _sides(name: str) -> Iterator[_Side]:
     words = [(word.group(), word.start(), word.end()) for word in _WORD.finditer(name)]
     no_sides = [
         (other.start(), other.end())
-        for word, start, _ in words
-        for other in _NO_SIDE.finditer(" " * start + word)
+        for _, start, end in words
+        for other in _NO_SIDE.finditer(name, start, end)
     ]
     whole = [side.span() for side in _LEFT_OR_RIGHT.finditer(name)]
     for start, end in whole:
@@ -170,9 +173,9 @@ def _sides(name: str) -> Iterator[_Side]:
 
 
 def _counterparts(name: str, sides: Sequence[_Side]) -> list[str]:
-    """Return how the counterpart may be spelled, the likeliest first."""
+    """Return possible names of the counterpart, the likeliest first."""
     certain = [side for side in sides if side.is_certain]
-    # A name may say its side twice; or once, beside a letter that means another thing.
+    # A name may contain its side twice; or once, beside a letter with another meaning.
     choices = [certain] if len(certain) > 1 else []
     choices += [[side] for side in sides]
     return [_swapped(name, choice) for choice in choices]
@@ -191,13 +194,9 @@ def _swapped(name: str, sides: Sequence[_Side]) -> str:
 
 
 def _indices(spellings: Sequence[str], keypoint_names: Sequence[str]) -> list[int]:
-    """Return the keypoints with these names; in another case where none is spelled so."""
-    found = dict.fromkeys(
-        keypoint_names.index(spelling) for spelling in spellings if spelling in keypoint_names
-    )
-    if not found:
-        wanted = {spelling.casefold() for spelling in spellings}
-        found = dict.fromkeys(
-            index for index, name in enumerate(keypoint_names) if name.casefold() in wanted
-        )
-    return sorted(found)
+    """Return the keypoints with these names; if there are none, those that differ in case only."""
+    exact = [index for index, name in enumerate(keypoint_names) if name in spellings]
+    if exact:
+        return exact
+    folded = {spelling.casefold() for spelling in spellings}
+    return [index for index, name in enumerate(keypoint_names) if name.casefold() in folded]

@@ -106,7 +106,7 @@ def test_damaged_metrics_are_named(tmp_path, text, why):
     assert str(caught.value).startswith(
         f"{metrics}, the metrics of the training so far, is damaged"
     )
-    assert str(caught.value).endswith("Move it away to go on without them.")
+    assert str(caught.value).endswith("Move it away to resume without them.")
     assert metrics.read_bytes() == text.encode("latin-1")
 
 
