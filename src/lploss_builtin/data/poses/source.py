@@ -109,7 +109,8 @@ class CheckedSource(KeypointSource):
         is_there = np.isfinite(points).all(axis=-1)
         # NaN is neither outside nor inside.
         is_outside = is_there & ((confidences < 0.0) | (confidences > 1.0))
-        is_unusable = is_outside & ~(np.abs(confidences - 0.5) <= 0.5 + _TOLERANCE)
+        is_far = (confidences < -_TOLERANCE) | (confidences > 1.0 + _TOLERANCE)
+        is_unusable = is_there & is_far
         for counter, chosen in (
             (self._clipped, is_outside & ~is_unusable),
             (self._unusable, is_unusable),

@@ -604,7 +604,7 @@ def likelihoods(folder: Path, values: list[float], suffix: str = ".csv") -> Path
 
 @_SUFFIXES
 def test_likelihoods_are_made_to_lie_from_0_to_1_and_a_note_says_how_often(tmp_path, suffix):
-    values = [0.5, 1.02, -0.01, 57.0, -3.0, np.inf, -np.inf, np.nan, 1.0, 0.0]
+    values = [0.5, 1.1, -0.1, 57.0, -3.0, np.inf, -np.inf, np.nan, 1.0, 0.0]
     path = likelihoods(tmp_path, values, suffix)
     table = read_keypoints(path)
     nan = np.nan
