@@ -1,3 +1,5 @@
+"""The training demo: its folder, and the demo as a whole, as small as it gets."""
+
 from __future__ import annotations
 
 import csv
@@ -64,9 +66,6 @@ def test_a_file_is_no_folder(tmp_path):
     assert str(raised.value) == f"the output folder {path} is a file; name a folder"
     with pytest.raises(ArgumentValueError, match="cannot be made or written to: Not a directory"):
         prepare_folder(path / "in", DemoSettings())
-
-
-"""The demo as a whole, as small as it gets."""
 
 
 @pytest.fixture(scope="module")
