@@ -77,8 +77,7 @@ def predict_recording(
     state = RecordingState(plan.out, plan.name)
     with state.alone():
         found = state.finished(inputs, partial(_as_noted, plan))
-        found = None if plan.overwrite else found
-        if found is None or (found.unreadable and not plan.keep_going):
+        if plan.overwrite or found is None or (found.unreadable and not plan.keep_going):
             work = RecordingWork(
                 plan, config, state.unfinished, progress or (lambda num_done: None)
             )

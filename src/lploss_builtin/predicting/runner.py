@@ -202,7 +202,7 @@ def predict_files(
             keep_going,
         )
         with replaced_files(folder) as staged:
-            predicted += [predictor.predict(own, staged.folder) for own in recordings]
+            predicted += [predictor.predict(recording, staged.folder) for recording in recordings]
     failed = list(planned.failed)
     with closing(
         predict_all(planned.plans, lambda: model, count, processes=processes, scheduler=scheduler)

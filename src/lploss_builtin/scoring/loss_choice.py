@@ -217,13 +217,13 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
     if isinstance(error, MissingArgumentError):
         places = {**cls.config_paths, "data_module": "labels (--labels FILE)"}
         lacking = [
-            name
-            for name in missing_arguments(cls, {"loss_name": name, **given})
-            if name not in places or _is_lacking(name, cls, material)
+            argument
+            for argument in missing_arguments(cls, {"loss_name": name, **given})
+            if argument not in places or _is_lacking(argument, cls, material)
         ]
         # What no other place can give is an argument that the user has forgotten.
         if set(lacking) <= set(places):
-            return f"needs {' and '.join(places[name] for name in lacking)}"
+            return f"needs {' and '.join(places[argument] for argument in lacking)}"
         return ""
     # A value that is refused is a fault of its own, whatever else is lacking.
     refused = [e for e in (error, error.__cause__) if isinstance(e, ArgumentValueError)]

@@ -63,7 +63,7 @@ def place_beside(
     """
     kept = {path.resolve() for path in inputs}
     folders: dict[Path, ReplacedFiles | str] = {out: staged}
-    placed: list[Path] = []
+    placed: dict[Path, None] = {}
     elsewhere: list[MetricFile] = []
     notes: dict[str, None] = {}
     for file in files:
@@ -97,5 +97,5 @@ def place_beside(
             elsewhere.append(file)
             notes[f"{why}: metric files go to {out / METRIC_FOLDER}"] = None
         else:
-            placed.append(target)
+            placed[target] = None
     return [*map(str, placed), *place_in_folder(elsewhere, staged, out)], list(notes)

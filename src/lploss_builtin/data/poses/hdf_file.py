@@ -34,8 +34,8 @@ _OTHER_FORMATS = {
     "instances": "is a SLEAP project: let its name end in .slp",
     "_NCProperties": "is a netCDF file, which is not supported. Save the predictions as CSV.",
 }
-# Deflate packs at most 1032 bytes into one; only a damaged file holds more values than that.
-_MOST_PACKED = 1100
+# Deflate compresses by a factor of 1032 at most; only a damaged file claims to hold more.
+_COMPRESSION_LIMIT = 1100
 
 
 def open_hdf(path: Path) -> KeypointSource:
@@ -150,17 +150,17 @@ class _Block(NamedTuple):
         field: name of their field, if the dataset holds other columns as well.
         positions: for each of them its position among the columns of the table.
         unusable: why the values are not numbers; empty where they are.
-        is_turned: whether the dataset has a row per column instead.
+        is_transposed: whether the dataset has a row per column instead.
     """
 
     dataset: Any
     field: str | None
     positions: tuple[int, ...]
     unusable: str
-    is_turned: bool = False
+    is_transposed: bool = False
 
     def rows(self, start: int, stop: int) -> Shaped[np.ndarray, "frames columns"]:
-        if self.is_turned:
+        if self.is_transposed:
             return np.asarray(self.dataset[:, start:stop]).T
         rows = self.dataset[start:stop]
         return np.asarray(rows if self.field is None else rows[self.field]).reshape(len(rows), -1)
@@ -211,16 +211,16 @@ def _fixed_table(path: Path, group: Any) -> _Table:
     for number in range(int(_attribute(path, group, "nblocks"))):
         chosen = _column_names(path, group, f"block{number}_items")
         values = _dataset(path, group, f"block{number}_values")
-        is_turned = not _attribute(path, values, "transposed", False)
+        is_transposed = not _attribute(path, values, "transposed", False)
         unusable = _why_unusable(values.dtype, _text(_attribute(path, values, "value_type", "")))
-        shape = values.shape[::-1] if is_turned else values.shape
+        shape = values.shape[::-1] if is_transposed else values.shape
         if num_frames and not unusable and shape != (num_frames, len(chosen)):
             raise DataError(
                 f"{path}: a block of {len(chosen)} columns and {num_frames} rows has values of "
                 f"the shape {shape}. The file may be damaged."
             )
         at = tuple(positions[column] for column in chosen)
-        blocks.append(_Block(values, None, at, unusable, is_turned))
+        blocks.append(_Block(values, None, at, unusable, is_transposed))
     return _Table(columns, num_frames, index, blocks)
 
 
@@ -311,17 +311,18 @@ def _dataset(path: Path, group: Any, name: str) -> Any:
     A link to another file, or a dataset whose values are in one, could lead anywhere.
     """
     h5py = require("h5py", "score", "to read HDF5 files")
-    found = None
+    dataset = None
     if isinstance(group.get(name, getlink=True), h5py.HardLink):
-        found = group[name]
-    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+        dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise DataError(f"{path}: there is no dataset {name!r} in {group.name}")
-    if found.nbytes > _MOST_PACKED * path.stat().st_size:
+    size = path.stat().st_size
+    if dataset.nbytes > _COMPRESSION_LIMIT * size:
         raise DataError(
-            f"{path}: {found.name} claims to hold {found.nbytes} bytes, which is impossible in a "
-            f"file of {path.stat().st_size} bytes. The file may be damaged."
+            f"{path}: {dataset.name} claims to hold {dataset.nbytes} bytes, which is impossible in "
+            f"a file of {size} bytes. The file may be damaged."
         )
-    return found
+    return dataset
 
 
 def _attribute(path: Path, item: Any, name: str, default: Any = None) -> Any:
@@ -462,10 +463,13 @@ class SleapAnalysisSource(KeypointSource):
         if len(shape) != 4 or shape[1:3] != (2, len(names)):
             raise DataError(
                 f"{path}: expected tracks of axes (tracks, 2, nodes, frames) with {len(names)} "
-                f"nodes, as SLEAP writes them, got the shape {tuple(map(int, shape))}"
+                f"nodes, as SLEAP writes them, got the shape {shape}"
             )
         if shape[0] != 1:
-            raise several_tracks(path, int(shape[0]))
+            raise DataError(
+                f"{path} holds {shape[0]} tracks; losses look at one animal. Export each track to "
+                "a file of its own."
+            )
         if shape[3] == 0:
             raise DataError(f"{path}: there are no frames")
         self.header = KeypointHeader(path, names, has_confidences, True)
@@ -485,11 +489,3 @@ class SleapAnalysisSource(KeypointSource):
                     keypoints.transpose(2, 1, 0).reshape(stop - start, -1),
                     confidences,
                 )
-
-
-def several_tracks(path: Path, num_tracks: int) -> DataError:
-    """Return the error for a SLEAP file that holds no single animal."""
-    return DataError(
-        f"{path} holds {num_tracks} tracks; losses look at one animal. Export each track to a "
-        "file of its own."
-    )

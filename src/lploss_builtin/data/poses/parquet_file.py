@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lploss.errors import DataError, first_line
+from lploss.reading import reading
 from lploss_builtin.data.poses.columns import LEVELS, parse_columns, several_animals
 from lploss_builtin.data.poses.row_names import frame_numbers, image_paths
 from lploss_builtin.data.poses.source import Block, KeypointSource
 from lploss_builtin.data.poses.table import KeypointHeader
 from lploss_builtin.dependencies import require
 
-_MOST = 2**31
+_MOST_FRAMES = 2**31
 _LONGEST_NAME = 10_000
 
 
@@ -75,10 +76,8 @@ class ParquetSource(KeypointSource):
                 start += batch.num_rows
 
     def _open(self) -> Any:
-        try:
+        with reading(self.path, "as Parquet"):
             return self._parquet.ParquetFile(self.path)
-        except (self._pyarrow.ArrowInvalid, OSError) as error:
-            raise DataError(f"{self.path} cannot be read as Parquet: {error}") from error
 
     def _check_type(self, kind: Any, position: int) -> None:
         types = self._pyarrow.types
@@ -124,10 +123,10 @@ def _index_columns(path: Path, schema: Any) -> list[Any]:
 def _range(path: Path, index: dict[str, Any]) -> tuple[int, int]:
     start, step = index.get("start"), index.get("step")
     for value in (start, step):
-        if not isinstance(value, int) or abs(value) > _MOST:
+        if not isinstance(value, int) or abs(value) > _MOST_FRAMES:
             raise DataError(
                 f"{path}: its index is a range with start {start!r} and step {step!r}, expected "
-                f"whole numbers up to {_MOST}. The file may be damaged."
+                f"whole numbers up to {_MOST_FRAMES}. The file may be damaged."
             )
     return cast(int, start), cast(int, step)
 

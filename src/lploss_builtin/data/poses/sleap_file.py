@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lploss.errors import DataError
+from lploss.reading import reading
 from lploss_builtin.data.poses.hdf_file import check_heaps
 from lploss_builtin.data.poses.source import Block, KeypointSource
 from lploss_builtin.data.poses.table import KeypointHeader
@@ -27,10 +28,8 @@ class SleapSource(KeypointSource):
     def __init__(self, path: Path) -> None:
         sleap_io = require("sleap_io", "sleap", "to read SLEAP files")
         check_heaps(path)
-        try:
+        with reading(path, "as a SLEAP file"):
             labels = sleap_io.load_slp(str(path), open_videos=False)
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as a SLEAP file: {error}") from error
         for what, found in (("video", labels.videos), ("skeleton", labels.skeletons)):
             if len(found) != 1:
                 raise DataError(

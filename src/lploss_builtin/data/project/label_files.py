@@ -116,9 +116,8 @@ def read_labels(
     unsaid = np.where(has_both, VISIBLE, OCCLUDED if missing_are_occluded else NOT_LABELLED)
     visibility = np.where(np.isnan(visible) | is_wrong, unsaid, visible).astype(np.uint8)
     visibility[(visibility == VISIBLE) & ~has_both] = NOT_LABELLED
-    is_label = has_both & (visibility != NOT_LABELLED)
     return LabelFile(
-        path, names, images, np.where(is_label[..., None], keypoints, np.nan), visibility
+        path, names, images, np.where(has_both[..., None], keypoints, np.nan), visibility
     )
 
 

@@ -134,8 +134,8 @@ def in_sight(
         tolerance: how deep below the surface of the body a visible point may lie, mm.
     """
     seen = np.empty((len(points), len(centres), points.shape[1]), dtype=bool)
-    for frame, of_frame in enumerate(points):
-        lines = of_frame - centres[:, None]
+    for frame, targets in enumerate(points):
+        lines = targets - centres[:, None]
         lengths = np.linalg.norm(lines, axis=-1)
         starts = np.concatenate([body.starts[frame], obstacles.starts])
         ends = np.concatenate([body.ends[frame], obstacles.ends])
@@ -150,5 +150,5 @@ def in_sight(
     return seen
 
 
-def _dot(one: Any, other: Any) -> Any:
-    return one[..., 0] * other[..., 0] + one[..., 1] * other[..., 1] + one[..., 2] * other[..., 2]
+def _dot(a: Any, b: Any) -> Any:
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]

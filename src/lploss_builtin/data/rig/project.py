@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 from einops import rearrange
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.poses.columns import header_rows
@@ -232,15 +232,11 @@ def _write_videos(paths: list[Path], sequence: RigSequence) -> Iterator[None]:
             outputs.append((container, stream))
         for views in sequence.images():
             for (container, stream), pixels in zip(outputs, views, strict=True):
-                container.mux(stream.encode(_video_frame(pixels)))
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame))
             yield
         for container, stream in outputs:
             container.mux(stream.encode(None))
-
-
-def _video_frame(pixels: UInt8[np.ndarray, "height width 3"]) -> Any:
-    av = require("av", "train", "to write videos")
-    return av.VideoFrame.from_ndarray(pixels, format="rgb24")
 
 
 def _write_calibration(path: Path, sequence: RigSequence) -> None:

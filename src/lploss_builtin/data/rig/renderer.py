@@ -106,8 +106,8 @@ def render(
     depths, colours = scene.depths.copy(), scene.colours.copy()
     height, width = depths.shape[1:]
     for view, centre in enumerate(scene.centres):
-        low, high = np.full((2, len(PARTS), 2), np.inf)
-        high = -high
+        low = np.full((len(PARTS), 2), np.inf)
+        high = -low
         for ends, seen in ((body.starts, points[0]), (body.ends, points[1])):
             distances = np.linalg.norm(ends - centre, axis=-1)
             reach = _STRETCH * focal_lengths[view] * body.radii / (distances - body.radii) + 1.0

@@ -87,7 +87,7 @@ def test_predictions_and_labels(slp):
             Labels([frame(7, [instance([[1, 2], [3, 4]])] * 2)]),
             "frame 7: 2 animals; losses look at one. Export each track to a file of its own",
         ),
-        (OSError("cut off"), "cannot be read as a SLEAP file: cut off"),
+        (OSError("cut off"), "cannot be read as a SLEAP file: OSError: cut off"),
     ],
     ids=["videos", "skeletons", "empty", "animals", "broken"],
 )
