@@ -20,8 +20,8 @@ def evaluate(
 ) -> None:
     """Evaluate a training, or finish an evaluation that was interrupted.
 
-    Does what lploss train does last: predicts the labelled frames with the best weights, writes
-    metrics, and predicts the videos that section eval of the config names. What is finished is
+    Runs the last step of lploss train: predicts the labelled frames with the best weights, writes
+    metrics, and predicts the videos that the section eval of the config names. Finished steps are
     kept.
     """
     for module in ("timm", "lightning", "pandas", "PIL"):

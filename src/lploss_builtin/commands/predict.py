@@ -115,7 +115,7 @@ def predict(
         require(module, "train", "to predict with a trained model")
     from lploss_builtin.predicting import LabelledVideo, predict_files
 
-    # Where the evaluation of the training writes, too.
+    # The evaluation of the training writes to this folder, too.
     is_shared = out is not None and out.resolve() == run.resolve()
     lock = lock_folder(run, "lploss predict") if is_shared else nullcontext()
     with lock, progress_bar() as progress:

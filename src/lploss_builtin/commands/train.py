@@ -61,7 +61,7 @@ def train(
         folder = resume
     else:
         folder = out or Path(os.environ.get(_FOLDER_VARIABLE) or _new_folder())
-    # Until the evaluation is written, too.
+    # Other processes are kept out until the evaluation is written, too.
     with training.lock_training(folder):
         if resume is not None:
             if config is not None:
@@ -106,8 +106,8 @@ def _evaluate(run: TrainingRun, tasks: EvalTasks) -> None:
             evaluation = evaluate_training(run, tasks, progress=progress)
     except KeyboardInterrupt:
         echo(
-            f"the training is complete, its evaluation is not: lploss evaluate {run.folder} does "
-            "what is missing",
+            f"the training is complete, but its evaluation is not. To complete it, run: lploss "
+            f"evaluate {run.folder}",
             err=True,
         )
         raise

@@ -1,1 +1,1 @@
-"""The training demo: images are made, a network learns from them, a page shows the result."""
+"""The demos: one trains a network with generated images, one scores generated predictions."""

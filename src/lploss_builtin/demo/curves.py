@@ -1,4 +1,4 @@
-"""The curves that a training has logged, read and drawn."""
+"""Reads and draws the curves that a training has logged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from lploss_builtin.scoring.pictures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 
 #: Of an epoch, counted from 1, the value at its end.
 Curve: TypeAlias = dict[int, float]

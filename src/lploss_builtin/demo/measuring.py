@@ -1,4 +1,4 @@
-"""How far predictors are from the ground truth of the held-out walk."""
+"""Measures how far predictions of the held-out session are from the ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that the training demo leaves."""
+"""The HTML page that the training demo writes."""
 
 from __future__ import annotations
 

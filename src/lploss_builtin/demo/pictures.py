@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Colours on images and on white; they differ in lightness, too.
+_TRUTH, _PREDICTED, _JOINED, _EDGE = "#ffffff", "#36b5ff", "#ffe14d", "#10181f"
+_TRUTH_ON_WHITE, _PREDICTED_ON_WHITE = "#26323b", "#0080c8"
+
+# The frames that are shown, and the share of all frames that have a smaller error.
+_SHARES = {"a good frame": 0.1, "a usual frame": 0.5, "a bad frame": 0.9, "the worst frame": 1.0}
 
 _LIMBS = (
     ("nose", "ear_left"),
@@ -44,16 +50,6 @@ def limbs(keypoint_names: Sequence[str]) -> list[tuple[int, int]]:
     return [
         (number[one], number[other]) for one, other in _LIMBS if one in number and other in number
     ]
-
-
-#: On photographs.
-TRUTH, PREDICTED, JOINED, EDGE = "#ffffff", "#36b5ff", "#ffe14d", "#10181f"
-
-#: On white.
-TRUTH_ON_WHITE, PREDICTED_ON_WHITE = "#26323b", "#0080c8"
-
-
-_SHARES = {"a good frame": 0.1, "a usual frame": 0.5, "a bad frame": 0.9, "the worst frame": 1.0}
 
 
 def chosen_frames(distances: Float64[np.ndarray, "frames ..."]) -> dict[str, int]:
@@ -161,12 +157,12 @@ def _draw_pose(
     shown = np.where(is_near, found, np.nan)
     _draw_floor(axes, low, high)
     for one, other in limbs(names):
-        axes.plot(*true[[one, other]].T, color=TRUTH_ON_WHITE, linewidth=2.6, alpha=0.45)
-        axes.plot(*shown[[one, other]].T, color=PREDICTED_ON_WHITE, linewidth=1.8)
+        axes.plot(*true[[one, other]].T, color=_TRUTH_ON_WHITE, linewidth=2.6, alpha=0.45)
+        axes.plot(*shown[[one, other]].T, color=_PREDICTED_ON_WHITE, linewidth=1.8)
     for pair in np.stack([shown, true], axis=1):
         axes.plot(*pair.T, color=style.ALARM, linewidth=1.1)
-    axes.plot(*true.T, "o", color="white", markeredgecolor=TRUTH_ON_WHITE, markersize=6)
-    axes.plot(*shown.T, "o", color=PREDICTED_ON_WHITE, markersize=4.5)
+    axes.plot(*true.T, "o", color="white", markeredgecolor=_TRUTH_ON_WHITE, markersize=6)
+    axes.plot(*shown.T, "o", color=_PREDICTED_ON_WHITE, markersize=4.5)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     axes.set_box_aspect(high - low, zoom=zoom)
     axes.set_axis_off()
@@ -192,7 +188,7 @@ def _draw_pose_legend(figure: Figure, height: float) -> None:
         Line2D(
             [],
             [],
-            color=TRUTH_ON_WHITE,
+            color=_TRUTH_ON_WHITE,
             alpha=0.6,
             marker="o",
             markerfacecolor="white",
@@ -202,7 +198,7 @@ def _draw_pose_legend(figure: Figure, height: float) -> None:
         Line2D(
             [],
             [],
-            color=PREDICTED_ON_WHITE,
+            color=_PREDICTED_ON_WHITE,
             marker="o",
             linewidth=1.8,
             label="predicted, all views",
@@ -284,12 +280,12 @@ def _draw_view(axes: Axes, predicted: Predicted, held_out: HeldOut, frame: int, 
     axes.set_xlim(-0.5, image.shape[1] - 0.5)
     axes.set_ylim(image.shape[0] - 0.5, -0.5)
     axes.set_axis_off()
-    outlined = [Stroke(linewidth=3.6, foreground=EDGE, alpha=0.75), Normal()]
+    outlined = [Stroke(linewidth=3.6, foreground=_EDGE, alpha=0.75), Normal()]
     found, true = predicted.keypoints[frame, view], held_out.keypoints[frame, view]
     for one, other in limbs(held_out.project.keypoint_names):
-        axes.plot(*found[[one, other]].T, color=PREDICTED, linewidth=1.8, path_effects=outlined)
+        axes.plot(*found[[one, other]].T, color=_PREDICTED, linewidth=1.8, path_effects=outlined)
     _draw_misses(axes, found, true)
-    axes.plot(*found.T, "o", color=PREDICTED, markersize=6, markeredgecolor=EDGE)
+    axes.plot(*found.T, "o", color=_PREDICTED, markersize=6, markeredgecolor=_EDGE)
     visibility = held_out.visibility[frame, view]
     for mark, value in (("o", VISIBLE), ("s", OCCLUDED)):
         _draw_rings(axes, true[visibility == value], mark)
@@ -303,11 +299,11 @@ def _draw_misses(
 ) -> None:
     """Join each prediction to what it should be."""
     for pair in np.stack([found, true], axis=1):
-        axes.plot(*pair.T, color=TRUTH, linewidth=1.0)
+        axes.plot(*pair.T, color=_TRUTH, linewidth=1.0)
 
 
 def _draw_rings(axes: Axes, points: Float64[np.ndarray, "points 2"], mark: str) -> None:
-    for colour, width in ((EDGE, 3.4), (TRUTH, 1.7)):
+    for colour, width in ((_EDGE, 3.4), (_TRUTH, 1.7)):
         axes.plot(
             *points.T,
             mark,
@@ -319,7 +315,7 @@ def _draw_rings(axes: Axes, points: Float64[np.ndarray, "points 2"], mark: str) 
 
 
 def _draw_crosses(axes: Axes, points: Float64[np.ndarray, "points 2"]) -> None:
-    for colour, width, size in ((EDGE, 3.6, 8.5), (JOINED, 1.8, 7)):
+    for colour, width, size in ((_EDGE, 3.6, 8.5), (_JOINED, 1.8, 7)):
         axes.plot(*points.T, "x", markersize=size, color=colour, markeredgewidth=width)
 
 
@@ -338,11 +334,11 @@ def _draw_view_legend(figure: Figure, height: float) -> None:
         Line2D(
             [],
             [],
-            color=PREDICTED,
+            color=_PREDICTED,
             marker="o",
-            markeredgecolor=EDGE,
+            markeredgecolor=_EDGE,
             linewidth=1.8,
-            path_effects=[Stroke(linewidth=3.6, foreground=EDGE), Normal()],
+            path_effects=[Stroke(linewidth=3.6, foreground=_EDGE), Normal()],
             label="predicted in this view",
         ),
         Line2D(
@@ -351,12 +347,12 @@ def _draw_view_legend(figure: Figure, height: float) -> None:
             linestyle="",
             marker="x",
             markersize=8,
-            color=JOINED,
+            color=_JOINED,
             markeredgewidth=1.8,
             label="all views joined in 3D, seen from here",
         ),
-        Line2D([], [], marker="o", markeredgecolor=TRUTH, label="truth, visible", **ring),
-        Line2D([], [], marker="s", markeredgecolor=TRUTH, label="truth, occluded", **ring),
+        Line2D([], [], marker="o", markeredgecolor=_TRUTH, label="truth, visible", **ring),
+        Line2D([], [], marker="s", markeredgecolor=_TRUTH, label="truth, occluded", **ring),
     ]
     figure.legend(
         handles=handles,

@@ -1,4 +1,4 @@
-"""What the training demo has found, for the console."""
+"""The results of the training demo, for the console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the training demo is, and how it trains."""
+"""The settings of the training demo: its size and its training."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ class ImageFrames(Dataset[Batch]):
     An element holds ``images`` (``views 3 height width``, uint8), ``bbox`` (x, y, height and width
     of each view's crop, px in the original image), ``affine`` (from px of the original image to
     those of the input), ``image_size`` and ``index``: as
-    `LabelledFrames`; and ``is_read`` (``views``, bool). Where a model
-    sees the frames around each one, there is ``context_images`` as well. Images are read when
-    they are asked for, sizes included.
+    `LabelledFrames`; and ``is_read`` (``views``, bool). Where a model sees the frames around each
+    one, there is ``context_images`` as well. Images are read when they are asked for, sizes
+    included.
 
     Args:
         recording: the frames.

@@ -1,4 +1,4 @@
-"""How far a recording is: finished, begun, or neither."""
+"""The state of the predictions of a recording: finished, begun, or neither."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lploss.errors import ArgumentValueError, DataError, first_line
 from lploss.reading import check_file
 from lploss_builtin.output import file_lock, finish_moves, is_inside, move_files, write_text
 
-#: Beside the predictions, what they were made from, and those that are not finished.
+#: Folder beside the predictions, for their inputs and for files that are not finished.
 STATE_FOLDER = ".lploss-predictions"
 
 _INPUTS = "inputs.json"
@@ -28,11 +28,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """Files that would no longer fit to those beside them.
+    """Files of earlier predictions that no longer match the new ones.
 
     Attributes:
-        views: what they were predicted from.
-        files: their names.
+        views: the views that they were predicted from.
+        files: the names of the files.
     """
 
     views: tuple[str, ...]
@@ -40,19 +40,19 @@ class Outdated:
 
 
 class RecordingState:
-    """What is known of a recording in a folder of predictions.
+    """The state of a recording in a folder of predictions.
 
-    ``.lploss-predictions/<recording>.json`` says what finished predictions were made from, and
-    ``.lploss-predictions/<recording>.unfinished/`` holds the files of those that are not. They
-    are moved to their place when all of them are complete; a process that is killed in between
-    leaves what the next one needs to go on.
+    ``.lploss-predictions/<recording>.json`` holds the inputs of finished predictions, and
+    ``.lploss-predictions/<recording>.unfinished/`` the files of predictions that are not finished.
+    Files are moved to their place when all of them are complete. If the process is killed, the
+    next one continues from these files.
 
     The content of these files is checked when it is read, because the folder may come from another
     lab. Links in it are refused, and no file outside the folder of predictions is ever changed.
 
     Args:
         out: the folder of the predictions.
-        name: of the recording.
+        name: name of the recording.
 
     Attributes:
         unfinished: folder of the files that are being written.
@@ -68,13 +68,13 @@ class RecordingState:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from the recording, and wait for one that is at it.
+        """Lock the recording, and wait while another process holds the lock.
 
-        A process that ends lets it go, however it ends.
+        The lock is released when its process ends, even if it is killed.
 
         Raises:
             ArgumentValueError: the folder of the predictions cannot be made or written to.
-            DataError: there is something else where files should be written.
+            DataError: a link or another kind of file is where files should be written.
         """
         for path in (self._lock.parent, self.unfinished):
             if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -106,17 +106,18 @@ class RecordingState:
     def finished(
         self, inputs: Mapping[str, Any], read_note: Callable[[Mapping[str, Any]], _T]
     ) -> _T | None:
-        """Return what was noted with predictions that are finished, and from these very inputs.
+        """Return the note of predictions that are finished and were made from the same inputs.
 
         Args:
-            inputs: all that the predictions are made from.
-            read_note: returns what the note says; any error means that it is damaged.
+            inputs: everything that the predictions depend on.
+            read_note: converts the note; an error means that the note is damaged.
 
         Returns:
-            What was noted; ``None`` where there is no note, or a file has gone or has another size.
+            What ``read_note`` returns; ``None`` if there are no such predictions, or if one of
+            their files is missing or has another size.
 
         Raises:
-            DataError: a file of the state is damaged; the message says how to go on.
+            DataError: a file of the state is damaged.
         """
         if finish_moves(self.unfinished, self._out):
             shutil.rmtree(self.unfinished)
@@ -129,7 +130,7 @@ class RecordingState:
                     return None
             except OSError:
                 return None
-        # Of a process that was killed after it had moved the files.
+        # Left by a process that was killed after it had moved the files.
         if self._read(self.unfinished / _INPUTS) in (None, inputs):
             shutil.rmtree(self.unfinished, ignore_errors=True)
         try:
@@ -138,27 +139,31 @@ class RecordingState:
             raise self._damaged(self._record, f"its note: {first_line(error)}") from error
 
     def outdated(self, files: Iterable[str]) -> Outdated | None:
-        """Return what finished predictions would leave, if they were replaced by others.
+        """Return the files that would be left if finished predictions were replaced.
 
         Args:
-            files: names of the files that replace them.
+            files: names of the new files.
 
         Returns:
-            The files that would be left behind and no longer match; ``None`` if there are none.
+            The files that would be left and no longer match; ``None`` if there are none.
         """
         record = self._read_record()
         if record is None:
             return None
-        kept = set(files)
-        left = [f for f in record["files"] if f not in kept and (self._out / f).is_file()]
+        new_files = set(files)
+        left = [
+            file
+            for file in record["files"]
+            if file not in new_files and (self._out / file).is_file()
+        ]
         views = record["inputs"].get("views", ())
         return Outdated(tuple(map(str, views)), tuple(left)) if left else None
 
     def begin(self, inputs: Mapping[str, Any], *, anew: bool = False) -> None:
-        """Make the folder for the files, and empty it if it is of other inputs.
+        """Create the folder for the files, or empty it if it belongs to other inputs.
 
         Args:
-            inputs: all that the predictions are made from.
+            inputs: everything that the predictions depend on.
             anew: whether to empty it in any case.
         """
         content = dict(inputs)
@@ -178,17 +183,17 @@ class RecordingState:
         """Move the files to their place.
 
         Args:
-            inputs: all that the predictions were made from.
+            inputs: everything that the predictions depend on.
             files: names of all files.
-            note: what `finished` is to return.
-            outdated: names of files that are removed then, with what was noted of them.
+            note: what `finished` passes to ``read_note``.
+            outdated: names of files that are removed, together with their records.
 
         Raises:
             ArgumentValueError: there is a folder where a file should go, or a file cannot be
                 replaced.
         """
         sizes = {file: (self.unfinished / file).stat().st_size for file in files}
-        # It says that the files are complete, so it appears last.
+        # The record means that the files are complete, so it appears last.
         record = f"{STATE_FOLDER}/{self._record.name}"
         (self.unfinished / STATE_FOLDER).mkdir(exist_ok=True)
         content = {"inputs": dict(inputs), "files": sizes, "note": dict(note)}

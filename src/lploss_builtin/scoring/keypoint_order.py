@@ -63,14 +63,14 @@ def labels_in_order(labels: KeypointTable, keypoint_names: tuple[str, ...]) -> K
 
 
 def with_indices_of(config: DictConfig, names: PoseNames) -> DictConfig:
-    """Return the config with the names of a pose, and with its indices of keypoints along it.
+    """Return the config with the names of the predictions, and with keypoint indices along them.
 
     ``data.keypoint_names`` and ``data.view_names`` become those of the predictions, so that losses
     that need names get them without a config.
 
-    In the config they count along ``data.keypoint_names``; without that, they are taken as they
-    are. Where there are several views, they count along the keypoints of one, and stand for the
-    same keypoints of all; ``mirrored_column_matches`` are all keypoints unless stated.
+    In the config, indices count along ``data.keypoint_names``; without these names, they are taken
+    as they are. Where there are several views, they count along the keypoints of one, and stand for
+    the same keypoints of all; ``mirrored_column_matches`` are all keypoints unless stated.
 
     Raises:
         ConfigError: an index stands for no keypoint, or for one that is not predicted, or

@@ -221,7 +221,7 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
             for argument in missing_arguments(cls, {"loss_name": name, **given})
             if argument not in places or _is_lacking(argument, cls, material)
         ]
-        # What no other place can give is an argument that the user has forgotten.
+        # An argument that only the entry of the loss can hold was forgotten there.
         if set(lacking) <= set(places):
             return f"needs {' and '.join(places[argument] for argument in lacking)}"
         return ""
@@ -242,7 +242,7 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
 
 
 def _is_lacking(parameter: str, cls: type[Loss], material: Material) -> bool:
-    """Whether neither the config nor the labels give an argument that its entry does not hold."""
+    """Return whether neither the config nor the labels provide an argument of a loss."""
     if parameter == "data_module":
         return material.labels is None
     return OmegaConf.select(material.config, cls.config_paths[parameter]) is None

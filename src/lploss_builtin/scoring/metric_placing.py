@@ -17,11 +17,11 @@ METRIC_FOLDER = "metric_files"
 
 
 def place_in_folder(files: Sequence[MetricFile], staged: ReplacedFiles, out: Path) -> list[str]:
-    """Move metric files to where they become those in the folder ``metric_files`` of ``out``.
+    """Move metric files into the folder ``metric_files`` of the staged files.
 
     Args:
         files: all metric files of a run.
-        staged: what becomes the files of ``out``.
+        staged: the files that will be moved to ``out``.
         out: the output folder.
 
     Returns:
@@ -45,23 +45,23 @@ def place_beside(
     stack: ExitStack,
     inputs: Iterable[Path] = (),
 ) -> tuple[list[str], list[str]]:
-    """Let metric files appear beside the predictions when a stack is closed.
+    """Put metric files beside the predictions, where they appear when ``stack`` is closed.
 
-    Files that cannot be there go to the output folder, because the folder of the predictions cannot
-    be written to or another file is in the way. No input is ever replaced, nor anything but a
-    metric file. Metric files of earlier runs that have no values any more are removed.
+    If the folder of the predictions cannot be written to, or another file is in the way, a metric
+    file goes to the output folder instead. Only metric files are replaced, and never an input.
+    Metric files of earlier runs are removed if this run has no values for them.
 
     Args:
         files: all metric files of a run.
-        staged: what becomes the files of ``out``.
+        staged: the files that will be moved to ``out``.
         out: the output folder.
-        stack: holds the files until then.
+        stack: closes the folders into which the files are written.
         inputs: files that must stay.
 
     Returns:
         Where the files will be; and notes.
     """
-    kept = {path.resolve() for path in inputs}
+    protected = {path.resolve() for path in inputs}
     folders: dict[Path, ReplacedFiles | str] = {out: staged}
     placed: dict[Path, None] = {}
     elsewhere: list[MetricFile] = []
@@ -69,7 +69,7 @@ def place_beside(
     for file in files:
         target = file.target
         why = ""
-        if target.resolve() in kept:
+        if target.resolve() in protected:
             why = f"{target} is one of the files that were given"
         elif target in placed:
             why = f"{target} is the metric file of other predictions as well"
@@ -82,7 +82,7 @@ def place_beside(
                 folders[target.parent] = f"{target.parent} cannot be written to"
         folder = folders.get(target.parent, why)
         if file.written is None:
-            # The values of an earlier run would be taken for those of this one.
+            # Values of an earlier run would look like those of this one.
             if not why and isinstance(folder, ReplacedFiles):
                 folder.outdated.add(target.name)
             continue

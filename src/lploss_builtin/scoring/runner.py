@@ -65,7 +65,7 @@ from lploss_builtin.scoring.summary import (
 
 _Path: TypeAlias = str | PathLike[str]
 
-# It says that all other files are complete.
+# Its presence means that all other files are complete.
 _SUMMARY = "summary.json"
 
 # The other recordings can be scored without this one.
@@ -268,7 +268,7 @@ def score_files(
         (folder / _SUMMARY).write_text(summary.to_json(), encoding="utf-8")
         staged.outdated.update(earlier)
         if beside:
-            # The first files that appear are not in this folder.
+            # The metric files beside the predictions appear before the files of this folder.
             (Path(out) / _SUMMARY).unlink(missing_ok=True)
     return summary
 

@@ -1,4 +1,4 @@
-"""What a scoring shows on a terminal: how far it is, and its summary."""
+"""The terminal output of scoring: a progress bar and the summary."""
 
 from __future__ import annotations
 

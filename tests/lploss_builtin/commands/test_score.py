@@ -215,7 +215,7 @@ def test_two_views_by_name_and_as_json(views):
         (
             ["walk_top.csv", "walk_left1.csv", "--calibration", "x.csv"],
             1,
-            "error: x.csv is no TOML",
+            "error: x.csv is not valid TOML",
         ),
         (
             ["walk_top.csv", "x.csv", "--calibration", "rig.toml", "--views", "Top,Left-1"],

@@ -34,7 +34,7 @@ from lploss_builtin.predicting.image_lists import listed_images
 
 
 class Refused(Exception):
-    """The reader says what is wrong without an error."""
+    """The reader reports what is wrong without raising an error."""
 
 
 def _labels(path: Path) -> None:

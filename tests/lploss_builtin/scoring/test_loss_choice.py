@@ -338,7 +338,7 @@ def test_labels_are_only_called_missing_where_they_are(limbs, name, config, erro
         choose_losses(limbs_material(limbs, config), [name])
 
 
-def test_a_loss_that_nobody_asked_for_is_left_out_with_the_argument_that_it_lacks(limbs):
+def test_a_loss_that_was_not_asked_for_is_left_out_with_the_argument_that_it_lacks(limbs):
     chosen, left_out = choose_losses(limbs_material(limbs))
     assert [loss.name for loss in chosen] == ["symmetric_limbs"]
     assert left_out == {

@@ -42,10 +42,9 @@ def check_same(alone, several):
     for name in ("scores.csv", "scores.parquet"):
         assert (several / name).read_bytes() == (alone / name).read_bytes()
     first, second = (
-        json.loads((folder / "summary.json").read_text()) for folder in (alone, several)
+        json.loads((folder / "summary.json").read_text().replace(str(folder), "OUT"))
+        for folder in (alone, several)
     )
-    for summary in (first, second):
-        del summary["out"]
     assert first == second
 
 

@@ -46,7 +46,7 @@ def read_calibration(path: str | PathLike[str]) -> Cameras:
         The cameras, with names, and with image sizes where every camera has one.
 
     Raises:
-        DataError: the file is missing, is no TOML, or holds no camera; or a camera lacks
+        DataError: the file is missing, is not valid TOML, or holds no camera; or a camera lacks
             something, has values that cannot be a camera's, a name that another one has, or a
             fisheye lens, which is another model.
 
@@ -135,17 +135,16 @@ def find_calibration(folder: str | PathLike[str], session: str | None = None) ->
 def _content(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
         raise DataError(
-            f"{path} has {path.stat().st_size} bytes, a calibration at most {_MOST_BYTES}. "
-            f"{_EXPECTED}"
+            f"{path} has {path.stat().st_size} bytes, expected at most {_MOST_BYTES}. {_EXPECTED}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
-        # The time that tomllib takes grows with the square of the number of dots in a key.
+        # The time that tomllib takes is quadratic in the number of dots in a key.
         if any(part.count(".") > _MOST_DOTS for part in re.split(r"[=,\[\]{}\n]", text)):
             raise DataError(f"{path} holds a key of more than {_MOST_DOTS} parts. {_EXPECTED}")
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no TOML: {error}. {_EXPECTED}") from error
+        raise DataError(f"{path} is not valid TOML: {error}. {_EXPECTED}") from error
 
 
 _EXPECTED = "Expected a calibration of Anipose or caliscope."

@@ -56,8 +56,8 @@ class KeypointColumns:
     ]:
         """Return the coordinates and the likelihoods of rows that hold the `used` columns.
 
-        A coordinate that is infinite becomes missing: no loss can use it. So do the coordinates of
-        a keypoint whose ``visible`` is 0: it is not labelled, whatever its coordinates.
+        Infinite coordinates become missing, because no loss can use them. So do the coordinates of
+        keypoints whose ``visible`` is 0, which are not labelled.
         """
         num_coordinates, num_confidences = len(self.coordinates), len(self.confidences or ())
         coordinates, confidences, visible = np.split(

@@ -58,7 +58,7 @@ def _open(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        if error.errno is not None:  # the system's refusal, not the content of the file
+        if error.errno is not None:  # the system refuses the file, whatever its content
             raise
         raise DataError(f"{path} cannot be read as HDF5. It may have been cut off.") from error
 
@@ -148,9 +148,9 @@ class _Block(NamedTuple):
     Attributes:
         dataset: holds a row per frame.
         field: name of their field, if the dataset holds other columns as well.
-        positions: for each of them its position among the columns of the table.
-        unusable: why the values are not numbers; empty where they are.
-        is_transposed: whether the dataset has a row per column instead.
+        positions: position of each of them among the columns of the table.
+        unusable: why the values cannot be read as numbers; empty if they can.
+        is_transposed: whether the dataset has a row per column of the table instead.
     """
 
     dataset: Any
@@ -306,9 +306,9 @@ _NO_NUMBERS = ("datetime", "timedelta", "period")
 
 
 def _dataset(path: Path, group: Any, name: str) -> Any:
-    """Return a dataset that the file itself holds, and that can be as large as it says.
+    """Return a dataset whose values are in this file, and that is not too large for it.
 
-    A link to another file, or a dataset whose values are in one, could lead anywhere.
+    Links to other files, and datasets whose values are in other files, could lead anywhere.
     """
     h5py = require("h5py", "score", "to read HDF5 files")
     dataset = None
@@ -326,7 +326,7 @@ def _dataset(path: Path, group: Any, name: str) -> Any:
 
 
 def _attribute(path: Path, item: Any, name: str, default: Any = None) -> Any:
-    """Return an attribute, which must be there unless there is a default for it."""
+    """Return an attribute; it is an error if it does not exist and has no default."""
     if name not in item.attrs and default is not None:
         return default
     if item.attrs.get_id(name).dtype.kind == "O":
@@ -337,7 +337,7 @@ def _attribute(path: Path, item: Any, name: str, default: Any = None) -> Any:
 def check_heaps(path: Path) -> None:
     """Check the heaps of an HDF5 file, which hold its text of variable length.
 
-    The HDF5 library reads a damaged heap without end.
+    The HDF5 library may never return from a damaged heap.
 
     Raises:
         DataError: a heap is damaged.
@@ -394,7 +394,7 @@ def _texts(names: Any) -> list[tuple[str, ...]]:
     for column in columns:
         for name in column:
             if not isinstance(name, str | int | float):
-                raise ValueError(f"a name of a column is of the type {type(name).__name__}")
+                raise ValueError(f"a column name is of the type {type(name).__name__}")
     return [tuple(map(str, column)) for column in columns]
 
 

@@ -115,8 +115,8 @@ def _index_columns(path: Path, schema: Any) -> list[Any]:
         return []
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{path}: what pandas stored of its index cannot be read: {first_line(error)}. The "
-            "file may be damaged."
+            f"{path}: its pandas metadata cannot be read: {first_line(error)}. The file may be "
+            "damaged."
         ) from error
 
 
@@ -133,7 +133,7 @@ def _range(path: Path, index: dict[str, Any]) -> tuple[int, int]:
 
 def _levels(path: Path, name: str) -> tuple[str, str, str]:
     try:
-        # To parse a text takes a hundred times its length in memory.
+        # Parsing a text takes a hundred times its length in memory.
         levels = ast.literal_eval(name) if len(name) < _LONGEST_NAME else name[:100]
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         levels = name

@@ -1,4 +1,4 @@
-"""What a reader of one file format gives."""
+"""The interface of all readers of keypoint files, and their check of likelihoods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float64, Shaped
 from lploss.reading import reading
 from lploss_builtin.data.poses.table import KeypointHeader
 
-# How far a likelihood may miss the range: interpolated peaks of SLEAP reach 1.02 and more.
+# How far outside 0 to 1 a likelihood may be: interpolated peaks of SLEAP reach 1.02 and more.
 _TOLERANCE = 0.1
 
 #: Frames, coordinates ``x0 y0 x1 y1 ...`` (px) and likelihoods of consecutive rows.
@@ -35,7 +35,7 @@ class KeypointSource(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was changed in the rows that were read so far."""
+        """What the reader has changed in the rows so far."""
         return ()
 
     def blocks(self, max_frames: int) -> Iterator[Block]:
@@ -49,19 +49,19 @@ class KeypointSource(ABC):
 
     @abstractmethod
     def _blocks(self, max_frames: int) -> Iterator[Block]:
-        """Yield the rows; what this raises need not be a `DataError`."""
+        """Yield the rows; `blocks` turns all exceptions into `DataError`."""
 
 
 class CheckedSource(KeypointSource):
-    """A file whose likelihoods are made to lie from 0 to 1.
+    """A file whose likelihoods are brought into the range from 0 to 1.
 
-    A point without a likelihood has the likelihood 1: a person has corrected it, or its model gives
-    none. Likelihoods that miss the range by at most 0.1, as those that SLEAP interpolates, become 0
-    or 1. Where one is further outside, nothing is known of its point: both are missing. The notes
-    say how often.
+    A point without a likelihood gets the likelihood 1: a person has corrected it, or its model
+    gives no likelihoods. Likelihoods that are outside the range by at most 0.1, such as those that
+    SLEAP interpolates, become 0 or 1. If a likelihood is further outside, the point cannot be
+    trusted: its coordinates and its likelihood become missing. The notes count both cases.
 
     Args:
-        source: the file as its format's reader gives it.
+        source: the reader of the file.
     """
 
     def __init__(self, source: KeypointSource) -> None:
@@ -81,7 +81,7 @@ class CheckedSource(KeypointSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One note, where likelihoods outside 0 to 1 were read."""
+        """One note if likelihoods outside 0 to 1 were read, else none."""
         if not self._clipped and not self._unusable:
             return ()
         parts = [f"{self.header.path}: likelihoods must be from 0 to 1."]

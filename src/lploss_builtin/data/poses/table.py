@@ -62,7 +62,7 @@ class KeypointTable:
         keypoints: ``x0 y0 x1 y1 ...``, px; NaN is missing.
         confidences: likelihoods, 0 to 1; ``None`` where the file has none.
         num_previous_frames: how many rows at the start repeat rows of the table before.
-        notes: what was changed on reading, in all rows of the file up to the last one here.
+        notes: what the reader has changed, in all rows of the file up to the last one here.
     """
 
     path: Path

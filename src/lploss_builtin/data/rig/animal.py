@@ -66,8 +66,8 @@ _SHARPEST_TURN = 0.085
 _PROMPTNESS = 0.2
 _GOAL_RADIUS = 14.0
 _FRAMES_PER_GOAL = 60
-# Frames before the first one, in which the walk settles, and around the walk, which the paws that
-# swing at its ends need.
+# Extra frames: before the first one, until the walk has settled, and at both ends, where the paws
+# need the course before and after their swing.
 _SETTLING_FRAMES = 60
 _MARGIN = 40
 
@@ -77,13 +77,13 @@ _Values = Float64[np.ndarray, "frames"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses:
-    """How the body lies in space, frame by frame; world coordinates with z up, mm.
+    """The poses of the animal, frame by frame, in world coordinates with z up, mm.
 
     Attributes:
         body: the capsules of `PARTS`.
-        keypoints: where `KEYPOINT_NAMES` are.
-        positions: of the centre of the body on the ground.
-        headings: counter-clockwise from the x axis, radians, without jumps.
+        keypoints: positions of `KEYPOINT_NAMES`.
+        positions: position of the centre of the body on the ground.
+        headings: direction of the body, counter-clockwise from the x axis, radians, without jumps.
     """
 
     body: Capsules
@@ -103,7 +103,7 @@ class _Walk:
     moods: Float64[np.ndarray, "4 frames"]
 
     def at(self, forward: float, height: _Values | float, left: float = 0.0) -> _Points:
-        """Return the points that far from the centre; the spine bends as the path does."""
+        """Return the points at this distance from the centre; the spine bends as the path does."""
         turned = self.heading + forward * self.curvature
         aside = 0.5 * forward**2 * self.curvature
         cos, sin = np.cos(self.heading), np.sin(self.heading)
@@ -112,7 +112,7 @@ class _Walk:
         return np.stack([x, y, np.broadcast_to(height, x.shape)], axis=1)
 
     def spine_height(self, forward: float) -> _Values:
-        """The back goes up and down twice per stride."""
+        """Return the height of the spine, which goes up and down twice per stride."""
         bounce: _Values = np.sin(2 * np.pi * (2 * self.stride + forward / 120.0))
         return _SPINE_HEIGHT + 1.2 * bounce
 
@@ -125,7 +125,7 @@ def walk(num_frames: int, rng: np.random.Generator) -> Poses:
 
     Args:
         num_frames: number of frames.
-        rng: source of everything that differs between walks.
+        rng: random number generator, which determines the walk.
 
     Example:
         >>> walk(5, np.random.default_rng(0)).keypoints.shape

@@ -94,7 +94,7 @@ def camera_centres(cameras: Cameras) -> Float64[np.ndarray, "views 3"]:
 def pixel_rays(
     cameras: Cameras, image_size: tuple[int, int]
 ) -> Float64[np.ndarray, "views height width 3"]:
-    """Return the directions in the world, of unit length, in which the pixels look.
+    """Return the viewing directions of all pixels in the world, of unit length.
 
     Args:
         cameras: the cameras.

@@ -66,11 +66,11 @@ def first_hits(
     """Return the distance along each ray to its capsule, infinity where the ray misses it.
 
     Args:
-        origins: of the rays, outside of the capsules, mm.
-        directions: of the rays, of unit length.
-        starts: of the capsules, mm.
-        ends: of the capsules, mm.
-        radii: of the capsules, mm.
+        origins: origin of each ray, outside of the capsules, mm.
+        directions: direction of each ray, of unit length.
+        starts: start of the axis of each capsule, mm.
+        ends: end of the axis of each capsule, mm.
+        radii: radius of each capsule, mm.
 
     Source: the quadratic equations of the cylinder and of the ball at either end.
 
@@ -127,10 +127,10 @@ def in_sight(
     """Return whether the cameras see points of the body, by frame, view and point.
 
     Args:
-        points: mm.
-        centres: of the cameras, mm.
-        body: of the animal, one pose per frame.
-        obstacles: of the scene.
+        points: the points, mm.
+        centres: the camera centres, mm.
+        body: the body of the animal in each frame.
+        obstacles: the obstacles in the scene.
         tolerance: how deep below the surface of the body a visible point may lie, mm.
     """
     seen = np.empty((len(points), len(centres), points.shape[1]), dtype=bool)

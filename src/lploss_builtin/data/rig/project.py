@@ -81,7 +81,7 @@ def make_rig_project(
     which holds the path of the folder, is written last.
 
     Args:
-        folder: of the project; must be empty or not exist yet.
+        folder: folder of the project; must be empty or not exist yet.
         num_frames: labelled frames of all sessions together; those of a session are consecutive.
         num_views: number of cameras, 2 to 6.
         image_size: height and width, px.
@@ -89,7 +89,7 @@ def make_rig_project(
         num_test_frames: labelled frames of one more session, which is held out.
         num_video_frames: frames of another session, which has a video per view and no labels;
             0: there is no such session.
-        seed: of everything that is random.
+        seed: seed of everything that is random.
         progress: called with the number of frames written so far, out of
             ``num_frames + num_test_frames + num_video_frames``.
         config: sections to add to the config beside ``data``; keys of a section ``data``
@@ -254,7 +254,7 @@ def _write_calibration(path: Path, sequence: RigSequence) -> None:
     lines: list[str] = []
     for number in range(cameras.num_views):
         lines.append(f"[cam_{number}]")
-        # JSON and TOML write strings, numbers and lists of them alike.
+        # Strings, numbers and lists of them are written alike in JSON and TOML.
         lines += [f"{key} = {json.dumps(entries[number])}" for key, entries in values.items()]
         lines.append("")
     lines += ["[metadata]", "adjusted = false", "error = 0.0"]

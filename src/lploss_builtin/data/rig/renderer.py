@@ -16,7 +16,7 @@ _SKY = np.array([0.76, 0.80, 0.82])
 _SOIL = np.array([0.48, 0.42, 0.33])
 _PILLAR = np.array([0.55, 0.36, 0.28])
 _NOISE = 0.014
-# Perspective and the lens stretch what is off the optical axis.
+# Perspective and lens distortion stretch objects off the optical axis.
 _STRETCH = 1.35
 
 _FUR, _CREAM, _DARK = (0.80, 0.55, 0.30), (0.94, 0.88, 0.76), (0.10, 0.07, 0.06)
@@ -36,11 +36,11 @@ class Scene:
     """The scene without the animal, as the cameras of a session see it.
 
     Attributes:
-        centres: where the cameras stand, mm.
-        rays: directions in which the pixels look, of unit length.
+        centres: the camera centres, mm.
+        rays: the viewing directions of the pixels, of unit length.
         depths: distance along the ray to the ground or to a pillar, mm; infinity at the sky.
-        colours: of the ground, the pillars and the sky, RGB, 0 to 1.
-        tints: exposure and white balance of each camera, RGB.
+        colours: colours of the ground, the pillars and the sky, RGB, 0 to 1.
+        tints: exposure and white balance of each camera, as factors of RGB.
     """
 
     centres: Float64[np.ndarray, "views 3"]
@@ -59,10 +59,10 @@ def build_scene(
     """Render the ground and the obstacles.
 
     Args:
-        centres: where the cameras stand, mm.
-        rays: directions in which their pixels look, of unit length.
-        obstacles: what stands on the ground.
-        seed: of the texture of the ground and of the cameras' tints.
+        centres: the camera centres, mm.
+        rays: the viewing directions of the pixels, of unit length.
+        obstacles: the obstacles on the ground.
+        seed: seed of the texture of the ground and of the cameras' tints.
     """
     rng = np.random.default_rng((seed, 4))
     frequencies = rng.normal(0.0, 1 / 12.0, (2, 24))
@@ -98,10 +98,10 @@ def render(
     Args:
         scene: the scene.
         body: the animal's `PARTS` in this frame.
-        points: where the cameras see the starts and the ends of the parts, px; NaN where a
+        points: image positions of the starts and of the ends of the parts, px; NaN where a
             camera cannot see them.
-        focal_lengths: of the cameras, px.
-        rng: of the noise.
+        focal_lengths: focal length of each camera, px.
+        rng: random number generator of the noise.
     """
     depths, colours = scene.depths.copy(), scene.colours.copy()
     height, width = depths.shape[1:]

@@ -1,4 +1,4 @@
-"""Consecutive frames of the animal, with everything that is true of them, in memory."""
+"""Consecutive frames of the animal in memory, with their ground truth."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class RigSequence:
     """Consecutive frames of one session, and the ground truth.
 
     Attributes:
-        keypoints_3d: where `KEYPOINT_NAMES` are in the world, mm.
-        keypoints: where the cameras see them, px; NaN outside of the image.
+        keypoints_3d: positions of `KEYPOINT_NAMES` in the world, mm.
+        keypoints: their positions in the images, px; NaN outside of the image.
         visibility: 0 outside of the image, 1 occluded, 2 visible.
-        cameras: of the session.
-        rotations: of the cameras, as Rodrigues vectors.
-        poses: of the animal.
-        obstacles: that stand in the scene.
+        cameras: the cameras of the session.
+        rotations: rotation of each camera, as a Rodrigues vector.
+        poses: the poses of the animal.
+        obstacles: the obstacles in the scene.
         image_size: height and width, px.
-        seed: of the sequence.
+        seed: seed of the sequence.
         session: number of the session.
     """
 

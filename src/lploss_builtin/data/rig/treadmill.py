@@ -34,11 +34,11 @@ _CAMERAS = np.array(
 def treadmill_walk(
     num_frames: int, rng: np.random.Generator
 ) -> Float64[np.ndarray, "frames num_keypoints 2"]:
-    """Return where the keypoints `KEYPOINT_NAMES` are in the image while the animal walks.
+    """Return the positions of `KEYPOINT_NAMES` in the image while the animal walks.
 
     Args:
         num_frames: number of frames.
-        rng: source of everything that differs between walks.
+        rng: random number generator, which determines the walk.
 
     Returns:
         Exact positions, px, view by view.

@@ -83,8 +83,8 @@ def test_names_of_tables(read, label, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cam_0 = ", r"is no TOML: .* Expected a calibration of Anipose or caliscope\."),
-        ("\udcff", r"is no TOML: 'utf-8' codec"),
+        ("cam_0 = ", r"is not valid TOML: .* Expected a calibration of Anipose or caliscope\."),
+        ("\udcff", r"is not valid TOML: 'utf-8' codec"),
         ("[metadata]\nerror = 1.0\n", r"holds no camera\. Expected .* \[cam_0\] or \[cameras\.0"),
         ("cameras = 3", "holds no camera"),
         ("cam_0 = 3", r"cam_0 must be a table with matrix, .* translation, got 3"),

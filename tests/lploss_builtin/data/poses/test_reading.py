@@ -670,7 +670,7 @@ def test_points_that_a_person_has_corrected_in_sleap_have_the_likelihood_1():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("meta_bad.parquet", "what pandas stored of its index cannot be read: JSONDecodeError"),
+        ("meta_bad.parquet", "its pandas metadata cannot be read: JSONDecodeError"),
         ("range_nostep.parquet", "its index is a range with start None and step None, expected"),
     ],
 )
