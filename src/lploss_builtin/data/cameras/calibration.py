@@ -139,9 +139,11 @@ def _content(path: Path) -> dict[str, Any]:
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
-        # The time that tomllib takes is quadratic in the number of dots in a key.
-        if any(part.count(".") > _MOST_DOTS for part in re.split(r"[=,\[\]{}\n]", text)):
-            raise DataError(f"{path} holds a key of more than {_MOST_DOTS} parts. {_EXPECTED}")
+        # The time that tomllib takes is quadratic in the number of parts of a key.
+        without_comments = re.sub(r"(?m)^[ \t]*#.*", "", text)
+        pieces = re.split(r"[=,\[\]{}\n]", without_comments)
+        if any(piece.count(".") >= _MOST_PARTS for piece in pieces):
+            raise DataError(f"{path} holds a key of more than {_MOST_PARTS} parts. {_EXPECTED}")
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid TOML: {error}. {_EXPECTED}") from error
@@ -149,7 +151,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 _EXPECTED = "Expected a calibration of Anipose or caliscope."
 _MOST_BYTES = 1 << 20
-_MOST_DOTS = 100
+_MOST_PARTS = 100
 
 
 def _cameras(path: Path, content: _Table) -> Iterator[tuple[str, _Table]]:

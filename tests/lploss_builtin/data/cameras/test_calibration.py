@@ -247,6 +247,23 @@ def test_long_lines_of_numbers_are_fine(tmp_path):
     assert len(read_calibration(path).names) == 1
 
 
+def test_a_line_of_dots_in_a_comment_is_fine(tmp_path):
+    path = tmp_path / "calibration.toml"
+    path.write_text(f"# {'.' * 150}\n{CAMERA}  # {'.' * 40}\n")
+    assert len(read_calibration(path).names) == 1
+
+
+@pytest.mark.parametrize(("num_parts", "is_refused"), [(100, False), (101, True)])
+def test_keys_of_many_parts(tmp_path, num_parts, is_refused):
+    path = tmp_path / "calibration.toml"
+    path.write_text(f"{CAMERA}[metadata]\n{'.'.join('a' * num_parts)} = 1\n")
+    if is_refused:
+        with pytest.raises(DataError, match="holds a key of more than 100 parts"):
+            read_calibration(path)
+    else:
+        assert len(read_calibration(path).names) == 1
+
+
 def test_a_calibration_that_is_a_pipe_is_refused(tmp_path):
     path = tmp_path / "calibration.toml"
     os.mkfifo(path)
