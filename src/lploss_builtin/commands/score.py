@@ -9,7 +9,7 @@ import typer
 
 from lploss.terminal import echo
 from lploss_builtin.scoring import score_files
-from lploss_builtin.scoring.terminal import progress_bar, show
+from lploss_builtin.scoring.summary import progress_bar, show
 
 
 def score(

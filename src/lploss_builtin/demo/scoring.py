@@ -18,7 +18,7 @@ from lploss_builtin.demo.tracking_faults import FRAMES_A_FAULT_OF_EACH_KIND, IMP
 from lploss_builtin.dependencies import require
 from lploss_builtin.output import replaced_files
 from lploss_builtin.scoring import ScoreSummary, score_files
-from lploss_builtin.scoring.terminal import progress_bar, show
+from lploss_builtin.scoring.summary import progress_bar, show
 
 if TYPE_CHECKING:
     from rich.table import Table

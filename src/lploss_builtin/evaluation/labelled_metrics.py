@@ -21,8 +21,7 @@ from lploss_builtin.data.project.labelled_project import LabelledProject
 from lploss_builtin.evaluation.labelled_poses import LabelledPoses
 from lploss_builtin.evaluation.metric_summary import MetricRow, metric_rows
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
-from lploss_builtin.scoring.metric_files import MetricFile, MetricFiles
-from lploss_builtin.scoring.metric_tables import metric_tables
+from lploss_builtin.scoring.metric_files import MetricFile, MetricFiles, metric_tables
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 
 _AT_ONCE = 1024

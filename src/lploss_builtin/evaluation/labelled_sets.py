@@ -31,7 +31,7 @@ from lploss_builtin.evaluation.labelled_poses import (
 )
 from lploss_builtin.evaluation.metric_summary import MetricRow
 from lploss_builtin.output import replaced_files
-from lploss_builtin.scoring.metric_placing import place_beside
+from lploss_builtin.scoring.metric_files import place_beside
 
 _NEW = "_new"
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from lploss.terminal import text
-from lploss_builtin.scoring.metric_tables import MetricTable
+from lploss_builtin.scoring.metric_files import MetricTable
 
 if TYPE_CHECKING:
     from rich.table import Table

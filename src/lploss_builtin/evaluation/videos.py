@@ -15,9 +15,8 @@ from omegaconf import DictConfig
 from lploss.config import plain
 from lploss.errors import first_line
 from lploss.registry import Registry, default_registry
-from lploss_builtin.data.poses.names import PoseNames
 from lploss_builtin.data.poses.reading import read_header
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
 from lploss_builtin.output import replaced_files
@@ -27,8 +26,7 @@ from lploss_builtin.predicting.recording_plan import LabelledVideo, RecordingPla
 from lploss_builtin.predicting.runner import Progress, predict_files
 from lploss_builtin.predicting.video_plans import CameraPlaces, plan_recordings
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
-from lploss_builtin.scoring.metric_files import MetricFiles, called_after
-from lploss_builtin.scoring.metric_placing import place_beside
+from lploss_builtin.scoring.metric_files import MetricFiles, called_after, place_beside
 from lploss_builtin.scoring.recording import Recording
 from lploss_builtin.scoring.recording_scorer import RecordingScorer
 from lploss_builtin.scoring.summary import short_names

@@ -10,8 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lploss.config import plain
 from lploss.errors import ConfigError, DataError, did_you_mean
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointHeader, KeypointTable
+from lploss_builtin.data.poses.table import KeypointHeader, KeypointTable, PoseNames
 
 _INDICES = ("mirrored_column_matches", "columns_for_singleview_pca")
 

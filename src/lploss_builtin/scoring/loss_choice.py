@@ -25,8 +25,7 @@ from lploss.inputs import InputResolver
 from lploss.loss import missing_arguments, parameters_of
 from lploss.registry import Registry
 from lploss_builtin.data.poses.labels import LabelledKeypoints
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.scoring.recording import camera_inputs
 from lploss_builtin.scoring.scored_loss import ScoredLoss, loss_failed

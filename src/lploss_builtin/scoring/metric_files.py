@@ -1,22 +1,111 @@
-"""Metric files: the values of one loss in one view, a row a frame, beside the predictions."""
+"""Metric files: the values of one loss in one view, a row per frame; and where they go."""
 
 from __future__ import annotations
 
 import csv
 import math
+import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
+from lploss.errors import ArgumentValueError
 from lploss_builtin.data.cameras.view_names import side_by_side
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.scoring.metric_tables import metric_tables
+from lploss_builtin.data.poses.table import PoseNames
+from lploss_builtin.output import ReplacedFiles, replaced_files
 from lploss_builtin.scoring.recording import Recording
 from lploss_builtin.scoring.scored_loss import ScoredLoss
+from lploss_builtin.scoring.summary import short_names
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    """A metric of one view, or what no view has for itself.
+
+    Attributes:
+        loss: name of the loss.
+        metric: what the file is called after.
+        unit: of the values.
+        scale: the element-wise loss times this is the metric.
+        view: the view; ``""`` where there is one without a name, and for values that belong to no
+            single view: of pairs of views, of whole poses.
+        columns: names of the columns.
+        elements: for each column which value of the loss stands there, counted along its
+            `ScoredLoss.element_names`; ``None`` where the loss has none.
+    """
+
+    loss: str
+    metric: str
+    unit: str
+    scale: float
+    view: str
+    columns: tuple[str, ...]
+    elements: tuple[int | None, ...]
+
+
+def metric_tables(losses: Sequence[ScoredLoss], names: PoseNames) -> tuple[MetricTable, ...]:
+    """Return the tables of all metrics: of each loss one for each view.
+
+    A loss of some of the keypoints has the columns of all, as the source system does; one whose
+    elements are no keypoints has their names.
+
+    Args:
+        losses: the losses; those without a metric have no table.
+        names: names of the keypoints and views.
+    """
+    called = metric_names({loss.name: loss.metric_name for loss in losses})
+    return tuple(
+        table for loss in losses if loss.name in called for table in _tables(loss, called, names)
+    )
+
+
+def metric_names(own: dict[str, str | None]) -> dict[str, str]:
+    """Return what the metric of each loss is called; where two share a name, each as its loss.
+
+    Args:
+        own: for each loss its ``metric_name``; ``None``: the name of the loss, ``""``: no metric.
+
+    Example:
+        >>> metric_names({"rmse": "pixel_error", "bone_length": None, "regression": ""})
+        {'rmse': 'pixel_error', 'bone_length': 'bone_length'}
+        >>> metric_names({"rmse": "pixel_error", "distance": "pixel_error"})
+        {'rmse': 'rmse', 'distance': 'distance'}
+    """
+    called = {loss: metric or loss for loss, metric in own.items() if metric != ""}
+    while True:
+        # A loss may be called as the metric of another one: names of losses differ in the end.
+        counts = Counter(called.values())
+        shared = [loss for loss, name in called.items() if counts[name] > 1 and name != loss]
+        if not shared:
+            return called
+        called |= {loss: loss for loss in shared}
+
+
+def _tables(loss: ScoredLoss, called: dict[str, str], names: PoseNames) -> list[MetricTable]:
+    found: dict[str, dict[str, int]] = {}
+    for number, element in enumerate(loss.element_names):
+        group, keypoint = names.split(element)
+        is_of_view = group in names.views
+        columns = found.setdefault(group if is_of_view else "", {})
+        columns[keypoint if is_of_view else element] = number
+    return [
+        MetricTable(loss.name, called[loss.name], loss.unit, loss.metric_scale, view, *columns)
+        for view, of_view in found.items()
+        for columns in [_columns(of_view, names)]
+    ]
+
+
+def _columns(
+    numbers: dict[str, int], names: PoseNames
+) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
+    columns = names.keypoints if set(numbers) <= set(names.keypoints) else tuple(numbers)
+    return columns, tuple(map(numbers.get, columns))
+
 
 _SET = "set"
 
@@ -215,3 +304,92 @@ def _is_number_or_empty(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+#: Folder of the metric files in the output folder.
+METRIC_FOLDER = "metric_files"
+
+
+def place_in_folder(files: Sequence[MetricFile], staged: ReplacedFiles, out: Path) -> list[str]:
+    """Move metric files into the folder ``metric_files`` of the staged files.
+
+    Args:
+        files: all metric files of a run.
+        staged: the files that will be moved to ``out``.
+        out: the output folder.
+
+    Returns:
+        Where the files will be.
+    """
+    names = short_names([str(file.target) for file in files])
+    placed = []
+    for file in files:
+        if file.written is not None:
+            name = f"{names[str(file.target)]}.csv"
+            (staged.folder / METRIC_FOLDER).mkdir(exist_ok=True)
+            shutil.move(file.written, staged.folder / METRIC_FOLDER / name)
+            placed.append(str(out / METRIC_FOLDER / name))
+    return placed
+
+
+def place_beside(
+    files: Sequence[MetricFile],
+    staged: ReplacedFiles,
+    out: Path,
+    stack: ExitStack,
+    inputs: Iterable[Path] = (),
+) -> tuple[list[str], list[str]]:
+    """Put metric files beside the predictions, where they appear when ``stack`` is closed.
+
+    If the folder of the predictions cannot be written to, or another file is in the way, a metric
+    file goes to the output folder instead. Only metric files are replaced, and never an input.
+    Metric files of earlier runs are removed if this run has no values for them.
+
+    Args:
+        files: all metric files of a run.
+        staged: the files that will be moved to ``out``.
+        out: the output folder.
+        stack: closes the folders into which the files are written.
+        inputs: files that must stay.
+
+    Returns:
+        Where the files will be; and notes.
+    """
+    protected = {path.resolve() for path in inputs}
+    folders: dict[Path, ReplacedFiles | str] = {out: staged}
+    placed: dict[Path, None] = {}
+    elsewhere: list[MetricFile] = []
+    notes: dict[str, None] = {}
+    for file in files:
+        target = file.target
+        why = ""
+        if target.resolve() in protected:
+            why = f"{target} is one of the files that were given"
+        elif target in placed:
+            why = f"{target} is the metric file of other predictions as well"
+        elif target.exists() and not is_metric_file(target):
+            why = f"{target} is in the way, and no metric file"
+        elif target.parent not in folders:
+            try:
+                folders[target.parent] = stack.enter_context(replaced_files(target.parent))
+            except ArgumentValueError:
+                folders[target.parent] = f"{target.parent} cannot be written to"
+        folder = folders.get(target.parent, why)
+        if file.written is None:
+            # Values of an earlier run would look like those of this one.
+            if not why and isinstance(folder, ReplacedFiles):
+                folder.outdated.add(target.name)
+            continue
+        if not why and isinstance(folder, ReplacedFiles):
+            try:
+                shutil.copyfile(file.written, folder.folder / target.name)
+            except OSError as error:
+                why = f"{target.parent} cannot be written to ({error.strerror})"
+        else:
+            why = why or str(folder)
+        if why:
+            elsewhere.append(file)
+            notes[f"{why}: metric files go to {out / METRIC_FOLDER}"] = None
+        else:
+            placed[target] = None
+    return [*map(str, placed), *place_in_folder(elsewhere, staged, out)], list(notes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -13,10 +15,14 @@ from torch import Tensor
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.cameras.calibration import read_calibration
 from lploss_builtin.data.cameras.view_names import side_by_side, views_named_in
+from lploss_builtin.data.poses.columns import LEVELS
 from lploss_builtin.data.poses.reading import KeypointFiles
 from lploss_builtin.ops.geometry import Cameras
 
 _Path: TypeAlias = str | PathLike[str]
+
+#: Called with the name of a recording and how many of its frames are scored; 0 when it is begun.
+Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +187,26 @@ def _told_by_name(files: Sequence[_Path], view_names: Sequence[str], what: str) 
         f"{', '.join(view_names)}. Name the camera of each file, in their order: --views "
         "NAME,NAME,..."
     )
+
+
+def holds_points_in_space(path: Path) -> bool:
+    r"""Return whether a file holds points in space, such as the ``_3d.csv`` of `lploss predict`.
+
+    It has the header of a CSV of predictions, with a coordinate ``z``.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "walk_3d.csv")
+        >>> header = "scorer,net,net,net\nbodyparts,nose,nose,nose\ncoords,x,y,z\n"
+        >>> _ = path.write_text(header)
+        >>> holds_points_in_space(path)
+        True
+    """
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = list(islice(csv.reader(file), len(LEVELS)))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    return [row[:1] for row in header] == [[level] for level in LEVELS] and "z" in header[-1]

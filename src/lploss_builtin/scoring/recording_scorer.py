@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,18 +12,14 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from lploss.errors import DataError, LplossError
-from lploss_builtin.data.poses.names import PoseNames
 from lploss_builtin.data.poses.reading import iter_keypoints
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.scoring.loss_statistics import LossStatistics
-from lploss_builtin.scoring.recording import Recording, camera_inputs
+from lploss_builtin.scoring.recording import Progress, Recording, camera_inputs
 from lploss_builtin.scoring.scored_loss import ScoredLoss, loss_failed
 from lploss_builtin.scoring.summary import ViewRow
 from lploss_builtin.scoring.view_agreement import ViewAgreement
-
-#: Called with the name of a recording and how many of its frames are scored; 0 when it is begun.
-Progress = Callable[[str, int], None]
 
 
 @runtime_checkable

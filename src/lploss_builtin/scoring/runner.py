@@ -36,19 +36,20 @@ from lploss_builtin.scoring.keypoint_order import (
 )
 from lploss_builtin.scoring.loss_choice import Material, choose_losses, choose_metrics
 from lploss_builtin.scoring.loss_statistics import LossStatistics
-from lploss_builtin.scoring.metric_files import called_after, is_metric_file
-from lploss_builtin.scoring.metric_placing import (
+from lploss_builtin.scoring.metric_files import (
     METRIC_FOLDER,
+    called_after,
+    is_metric_file,
     place_beside,
     place_in_folder,
 )
-from lploss_builtin.scoring.points_in_space import holds_points_in_space
 from lploss_builtin.scoring.recording import (
+    Progress,
     Recording,
     calibrated_views,
+    holds_points_in_space,
     separate_files,
 )
-from lploss_builtin.scoring.recording_scorer import Progress
 from lploss_builtin.scoring.score_all import score_all
 from lploss_builtin.scoring.score_recording import (
     RecordingScores,

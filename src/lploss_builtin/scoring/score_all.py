@@ -8,8 +8,7 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from lploss_builtin.scoring.recording import Recording
-from lploss_builtin.scoring.recording_scorer import Progress
+from lploss_builtin.scoring.recording import Progress, Recording
 from lploss_builtin.scoring.score_recording import (
     RecordingScores,
     RecordingToScore,

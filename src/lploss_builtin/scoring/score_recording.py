@@ -7,16 +7,15 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lploss_builtin.data.poses.names import PoseNames
 from lploss_builtin.data.poses.reading import read_keypoints
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.output import whole_folder
 from lploss_builtin.scoring.loss_statistics import LossStatistics
 from lploss_builtin.scoring.metric_files import MetricFile, MetricFiles
 from lploss_builtin.scoring.pictures import draw_pictures
-from lploss_builtin.scoring.recording import Recording
-from lploss_builtin.scoring.recording_scorer import Progress, RecordingScorer, ValueTables
+from lploss_builtin.scoring.recording import Progress, Recording
+from lploss_builtin.scoring.recording_scorer import RecordingScorer, ValueTables
 from lploss_builtin.scoring.score_tables import FileTables
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 from lploss_builtin.scoring.summary import ScoreRow, ViewRow

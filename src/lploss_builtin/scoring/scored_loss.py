@@ -15,7 +15,7 @@ from torch import Tensor
 from lploss import Loss
 from lploss.errors import LossDefinitionError, PluginError, first_line
 from lploss.inputs import InputResolver
-from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 
 
 class ScoredLoss:

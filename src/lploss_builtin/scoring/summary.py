@@ -1,19 +1,23 @@
-"""The summary of a scoring: for JSON, and as tables for the screen."""
+"""The summary of a scoring: for JSON, as tables for the terminal, and a progress bar."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lploss.terminal import printable, text
+from lploss.terminal import console, printable, text
+from lploss_builtin.progress import terminal_bar
+from lploss_builtin.scoring.recording import Progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+
 
 # In a table on the screen: what the other columns take, and what names of files are left at least.
 _WIDTH_OF_REST, _SHORTEST_NAME = 62, 12
@@ -263,3 +267,38 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def show(summary: ScoreSummary) -> None:
+    """Print a summary as tables, and where the files are."""
+    printer = console()
+    for part in summary.renderables(printer.width):
+        printer.print(part)
+    files = f"scores.parquet, scores.csv, summary.json, pictures ({len(summary.pictures)})"
+    files += f"; metric files ({len(summary.metric_files)})" if summary.metric_files else ""
+    printer.print(text(f"{summary.out}: {files}", "green"), soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(num_files: int) -> Iterator[Progress]:
+    """Show on the terminal's error stream how far a scoring is; nothing where that is no terminal.
+
+    Args:
+        num_files: how many files, or recordings of several views, are scored.
+
+    Yields:
+        What to call while it goes on.
+    """
+    from rich.progress import TimeElapsedColumn
+
+    with terminal_bar(console(stderr=True), TimeElapsedColumn()) as bar:
+        task = bar.add_task("", total=num_files)
+        begun: list[str] = []
+
+        def progress(file: str, num_frames: int) -> None:
+            if file not in begun:
+                begun.append(file)
+            description = f"{Path(file).name}: {num_frames} frames"
+            bar.update(task, completed=len(begun) - 1, description=description)
+
+        yield progress

@@ -10,8 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.ops.geometry import (
     Cameras,
     left_one_out_error,

@@ -7,8 +7,7 @@ import pytest
 
 from lploss import load_config
 from lploss.errors import ConfigError, DataError
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointHeader, KeypointTable
+from lploss_builtin.data.poses.table import KeypointHeader, KeypointTable, PoseNames
 from lploss_builtin.scoring.keypoint_order import (
     check_same_keypoints,
     common_order,

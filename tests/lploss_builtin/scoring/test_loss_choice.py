@@ -9,8 +9,7 @@ import pytest
 from lploss import load_config
 from lploss.errors import ConfigError, MissingArgumentError, PluginError, UnknownLossError
 from lploss.registry import default_registry
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.scoring.keypoint_order import with_indices_of
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
 

@@ -8,13 +8,11 @@ import torch
 
 from lploss import create_loss
 from lploss.inputs import InputResolver
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.scoring.loss_statistics import LossStatistics
 from lploss_builtin.scoring.pictures import style
-from lploss_builtin.scoring.pictures.distribution import distribution
-from lploss_builtin.scoring.pictures.over_time import over_time
-from lploss_builtin.scoring.pictures.worst_poses import worst_poses
+from lploss_builtin.scoring.pictures.draw import distribution, over_time
+from lploss_builtin.scoring.pictures.worst_frames import worst_poses
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 
 # Read as a formula, the second name would be an error.

@@ -7,7 +7,7 @@ import pytest
 from lploss.errors import DataError
 from lploss_builtin.predicting.prediction_files import PredictionFiles
 from lploss_builtin.scoring import score_files
-from lploss_builtin.scoring.points_in_space import holds_points_in_space
+from lploss_builtin.scoring.recording import holds_points_in_space
 from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import csv_text
 

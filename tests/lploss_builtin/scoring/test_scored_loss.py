@@ -11,7 +11,7 @@ from torch import Tensor
 from lploss import Loss, create_loss
 from lploss.errors import LossDefinitionError
 from lploss.inputs import InputResolver
-from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 
 ONE_VIEW = PoseNames(("nose", "tail"))

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from lploss_builtin.data.cameras.calibration import read_calibration
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.scoring import view_agreement
 from lploss_builtin.scoring.view_agreement import ViewAgreement
 from tests.lploss_builtin.commands import rig

@@ -10,12 +10,11 @@ from matplotlib.colors import to_hex
 from lploss import Loss, create_loss
 from lploss.inputs import InputResolver
 from lploss_builtin.data.cameras.calibration import read_calibration
-from lploss_builtin.data.poses.names import PoseNames
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.scoring.loss_statistics import LossStatistics
 from lploss_builtin.scoring.pictures import style
-from lploss_builtin.scoring.pictures.over_time import over_time
-from lploss_builtin.scoring.pictures.worst_views import window, worst_views
+from lploss_builtin.scoring.pictures.draw import over_time
+from lploss_builtin.scoring.pictures.worst_frames import window, worst_views
 from lploss_builtin.scoring.recording import camera_inputs
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 from tests.lploss_builtin.commands import rig

@@ -12,8 +12,13 @@ from jaxtyping import Shaped
 
 from lploss.errors import DataError, first_line
 from lploss.reading import reading
-from lploss_builtin.data.poses.columns import LEVELS, parse_columns, several_animals
-from lploss_builtin.data.poses.row_names import frame_numbers, image_paths
+from lploss_builtin.data.poses.columns import (
+    LEVELS,
+    frame_numbers,
+    image_paths,
+    parse_columns,
+    several_animals,
+)
 from lploss_builtin.data.poses.source import Block, KeypointSource
 from lploss_builtin.data.poses.table import KeypointHeader
 from lploss_builtin.dependencies import require

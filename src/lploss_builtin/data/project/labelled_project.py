@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from lploss.errors import DataError
 from lploss_builtin.data.findings import Findings, Kind
 from lploss_builtin.data.frames.images import read_image_sizes
-from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.data.project.bounding_boxes import boxes_of
 from lploss_builtin.data.project.frame_names import common_frames, sessions_of
 from lploss_builtin.data.project.label_checks import check_positions, check_presence, in_same_order

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 
 THREE = PoseNames(("nose", "left/ear"), ("a", "b", "a/left"))
 

@@ -1,4 +1,4 @@
-"""The pose in all views at the worst frames of one loss, and where the views together put it."""
+"""The worst frames of one loss: the pose in one view or in all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ import torch
 from einops import rearrange
 from jaxtyping import Float64, UInt8
 
-from lploss_builtin.data.poses.names import PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.ops.geometry import Cameras, project_points, triangulate_views
-from lploss_builtin.scoring.loss_statistics import LossStatistics
+from lploss_builtin.scoring.loss_statistics import NUM_WORST_FRAMES, LossStatistics
 from lploss_builtin.scoring.pictures import style
+from lploss_builtin.scoring.worst_frames import WorstFrame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
+
+_NUM_COLUMNS = 3
 _WIDTH, _HEIGHT = 2.9, 2.4
-_GAP, _ROW_GAP = 0.42, 0.72
+_GAP, _VIEW_GAP, _ROW_GAP = 0.4, 0.42, 0.72
 _LEGEND_LINE, _LEGEND_COLUMN = 0.2, 1.1
 # Around a pose, as a share of its size; a window is at least so wide, px.
 _MARGIN, _NARROWEST = 0.25, 60.0
@@ -29,6 +33,97 @@ _MARGIN, _NARROWEST = 0.25, 60.0
 _MOST = 0.7
 # The others agree without a view if they are off by less than this share of what they are else.
 _CLEARLY = 1 / 3
+
+
+def worst_poses(
+    statistics: LossStatistics,
+    file: str,
+    keypoint_names: Sequence[str],
+    low: Float64[np.ndarray, "2"],
+    high: Float64[np.ndarray, "2"],
+    images: Mapping[int, UInt8[np.ndarray, "height width 3"]],
+) -> Figure:
+    """Draw the poses, the worst keypoint marked; the frames that it looks back at as a faint line.
+
+    Args:
+        statistics: of one file.
+        file: short name of the file.
+        keypoint_names: names of the keypoints, in order.
+        low: the least x and y in the file, px.
+        high: the greatest x and y in the file, px.
+        images: video frames by number, as far as there are any.
+    """
+    num_rows = -(-(NUM_WORST_FRAMES + 1) // _NUM_COLUMNS)
+    if images:
+        height, width = next(iter(images.values())).shape[:2]
+        low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
+    else:
+        margin = 0.06 * max(float((high - low).max()), 1.0)
+        low, high = low - margin, high + margin
+    shape = float(np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.3, 2.5))
+    figure = style.new_figure(
+        0.5 + _NUM_COLUMNS * (_WIDTH + _GAP),
+        0.6 + num_rows * (_WIDTH * shape + 0.6),
+        left=0.5,
+        top=0.85,
+        bottom=0.35,
+        between=(_GAP / _WIDTH, 0.6 / (_WIDTH * shape)),
+    )
+    style.title(figure, statistics.loss.name, file, "worst frames")
+    panels = figure.subplots(num_rows, _NUM_COLUMNS).flatten()
+    for axes, worst in zip(panels, statistics.worst.found, strict=False):
+        axes.set_title(
+            f"frame {style.short(worst.frame)}\n{worst.keypoint}  {style.number(worst.value)}",
+            loc="left",
+            fontsize=9,
+            color=style.INK,
+        )
+        image = images.get(worst.frame) if isinstance(worst.frame, int) else None
+        if image is not None:
+            axes.imshow(image)
+        _draw_pose(axes, worst, keypoint_names, over_image=image is not None)
+        _show_part(axes, low, high)
+    for axes in panels[len(statistics.worst.found) :]:
+        axes.set_axis_off()
+    _draw_legend(panels[-1], keypoint_names, bool(statistics.loss.num_previous_frames))
+    return figure
+
+
+def _draw_pose(
+    axes: Axes, worst: WorstFrame, keypoint_names: Sequence[str], *, over_image: bool
+) -> None:
+    edge = "white" if over_image else style.INK
+    path = "white" if over_image else style.FAINT
+    for number, name in enumerate(keypoint_names):
+        points = worst.poses[:, number]
+        if len(points) > 1:
+            axes.plot(*points.T, color=path, linewidth=0.9, alpha=0.8, zorder=2)
+            axes.plot(
+                *points[:-1].T,
+                "o",
+                markersize=2.5,
+                color=style.colour(number),
+                alpha=0.6,
+                zorder=2,
+            )
+        x, y = points[-1]
+        style.draw_keypoint(axes, number, x, y, edge)
+        if name == worst.keypoint:
+            _mark(axes, points[-1:])
+
+
+def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) -> None:
+    _legend_of_keypoints(axes, keypoint_names)
+    axes.plot([], [], "o", markersize=10, markerfacecolor="none", color=style.ALARM, label="worst")
+    if looks_back:
+        axes.plot([], [], "-", color=style.FAINT, label="from the frame before")
+    axes.legend(
+        loc="upper left",
+        fontsize=8 if len(keypoint_names) <= 32 else 6,
+        frameon=False,
+        ncols=1 + len(keypoint_names) // 13 if len(keypoint_names) <= 26 else 3,
+        labelcolor=style.INK,
+    )
 
 
 def worst_views(
@@ -54,7 +149,7 @@ def worst_views(
     """
     worst = statistics.worst.found
     num_rows, num_views = len(worst), len(names.views)
-    width = 0.5 + num_views * (_WIDTH + _GAP)
+    width = 0.5 + num_views * (_WIDTH + _VIEW_GAP)
     num_columns = int(width / _LEGEND_COLUMN)
     num_lines = -(-(len(names.keypoints) + 3) // num_columns)
     legend = 0.25 + num_lines * _LEGEND_LINE
@@ -64,7 +159,7 @@ def worst_views(
         left=0.5,
         top=0.35 + _ROW_GAP,
         bottom=0.3 + legend,
-        between=(_GAP / _WIDTH, _ROW_GAP / _HEIGHT),
+        between=(_VIEW_GAP / _WIDTH, _ROW_GAP / _HEIGHT),
     )
     style.title(figure, statistics.loss.name, file, "worst frames")
     looks_back = bool(statistics.loss.num_previous_frames)
@@ -99,7 +194,7 @@ def worst_views(
         value = f"{style.number(found.value)} {statistics.loss.unit}".rstrip()
         heading = f"frame {style.short(found.frame)}   {found.keypoint}  {value}"
         _write(panels[0], heading, 18.0, 9.5, style.INK)
-    _draw_legend(figure, names.keypoints, num_columns, looks_back)
+    _draw_legend_below(figure, names.keypoints, num_columns, looks_back)
     return figure
 
 
@@ -205,11 +300,7 @@ def _draw_view(
         axes.plot(*path[:-1].T, "x", markersize=4, markeredgewidth=0.9, color=ink, zorder=2)
         style.draw_keypoint(axes, number, x, y, ink)
     low, high = window(pose, joined, image_size)
-    axes.set_aspect("equal")
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(high[1], low[1])
-    style.plain(axes)
-    axes.tick_params(labelsize=7)
+    _show_part(axes, low, high)
 
 
 def _mark(axes: Axes, points: Float64[np.ndarray, "num_marked 2"]) -> None:
@@ -237,16 +328,11 @@ def _write(axes: Axes, text: str, points_above: float, size: float, ink: str) ->
     )
 
 
-def _draw_legend(
+def _draw_legend_below(
     figure: Figure, keypoint_names: Sequence[str], num_columns: int, looks_back: bool
 ) -> None:
     axes = figure.axes[0]
-    handles = [
-        axes.plot(
-            [], [], style.marker(number), markersize=5, color=style.colour(number), label=name
-        )[0]
-        for number, name in enumerate(keypoint_names)
-    ]
+    handles = _legend_of_keypoints(axes, keypoint_names)
     joined = "the frame before" if looks_back else "all views together"
     handles += axes.plot([], [], "-x", color=style.INK, markersize=4, linewidth=0.9, label=joined)
     handles += axes.plot(
@@ -263,3 +349,20 @@ def _draw_legend(
         handletextpad=0.6,
         columnspacing=1.0,
     )
+
+
+def _legend_of_keypoints(axes: Axes, keypoint_names: Sequence[str]) -> list[Line2D]:
+    return [
+        axes.plot(
+            [], [], style.marker(number), markersize=5, color=style.colour(number), label=name
+        )[0]
+        for number, name in enumerate(keypoint_names)
+    ]
+
+
+def _show_part(axes: Axes, low: Float64[np.ndarray, "2"], high: Float64[np.ndarray, "2"]) -> None:
+    axes.set_aspect("equal")
+    axes.set_xlim(low[0], high[0])
+    axes.set_ylim(high[1], low[1])
+    style.plain(axes)
+    axes.tick_params(labelsize=7)
