@@ -17,7 +17,7 @@ from lploss_builtin.progress import terminal_bar
 if TYPE_CHECKING:
     from lploss_builtin.evaluation import TrainingEvaluation
     from lploss_builtin.predicting import PredictionSummary
-    from lploss_builtin.predicting.recording_count import Progress
+    from lploss_builtin.predicting.runner import Progress
 
 
 def predict(

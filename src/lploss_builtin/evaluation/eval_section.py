@@ -13,7 +13,7 @@ from lploss.errors import ArgumentValueError, ConfigError, DataError
 from lploss_builtin.data.frames.sources import FrameSource, frame_source
 from lploss_builtin.data.poses.reading import read_header
 from lploss_builtin.dependencies import require
-from lploss_builtin.predicting.input_kinds import inputs_by_kind
+from lploss_builtin.predicting.find_recordings import inputs_by_kind
 from lploss_builtin.predicting.recording_plan import LabelledVideo
 
 # Keys of tools that lploss has no part in.

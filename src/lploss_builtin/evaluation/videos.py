@@ -20,7 +20,7 @@ from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
 from lploss_builtin.output import replaced_files
-from lploss_builtin.predicting.input_kinds import inputs_by_kind
+from lploss_builtin.predicting.find_recordings import inputs_by_kind
 from lploss_builtin.predicting.labelled_video import write_labelled_video
 from lploss_builtin.predicting.recording_plan import LabelledVideo, RecordingPlan
 from lploss_builtin.predicting.runner import Progress, predict_files

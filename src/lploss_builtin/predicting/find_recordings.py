@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
+from lploss.reading import check_file, reading
 from lploss_builtin.data.cameras.view_names import (
     session_of,
     side_by_side,
@@ -16,15 +20,246 @@ from lploss_builtin.data.cameras.view_names import (
     views_named_in,
 )
 from lploss_builtin.data.findings import UNUSABLE_FILES, Findings, Kind
-from lploss_builtin.data.frames.image_folders import folders_of_images
+from lploss_builtin.data.frames.images import folders_of_images, images_in, is_image, natural
+from lploss_builtin.data.frames.video_recordings import is_video, without_drawn
+from lploss_builtin.data.poses.columns import LEVELS
 from lploss_builtin.data.project.frame_names import common_frames, sessions_of
 from lploss_builtin.data.project.label_files import LabelFile
-from lploss_builtin.predicting.image_lists import listed_images
-from lploss_builtin.predicting.partner_frames import (
-    with_partners_in_folders,
-    with_partners_in_lists,
-)
-from lploss_builtin.predicting.recording import Recording, ViewImages
+from lploss_builtin.ops.geometry import Cameras
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewImages:
+    """The images of one view.
+
+    Attributes:
+        view: name of the view; empty where there is one without a name.
+        source: the folder, or the list, that they come from.
+        folder: where their paths start.
+        names: path of each image.
+        file: name of the file of their predictions.
+        boxes: x, y, height and width of each crop, px in the original image; ``None``: nothing
+            is cropped.
+        are_cut_out: whether the images are the boxes, cut out of larger frames before.
+        unlisted: numbers of the frames that only other views have.
+    """
+
+    view: str
+    source: Path
+    folder: Path
+    names: tuple[str, ...]
+    file: str
+    boxes: Float64[np.ndarray, "frames 4"] | None = None
+    are_cut_out: bool = False
+    unlisted: frozenset[int] = frozenset()
+
+    def path(self, frame: int) -> Path:
+        """Return the file of an image."""
+        return self.folder / self.names[frame]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """Frames, seen from one or several views. Of each only its name is held.
+
+    Attributes:
+        name: what it is called in tables and in the name of its 3D file.
+        views: the images of each view, in the order of the model's views.
+        sessions: session of each frame.
+        cameras: of each session that is calibrated, in the order of ``views``.
+    """
+
+    name: str
+    views: tuple[ViewImages, ...]
+    sessions: tuple[str, ...]
+    cameras: Mapping[str, Cameras] = field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are."""
+        return len(self.sessions)
+
+    @property
+    def file_3d(self) -> str | None:
+        """Name of the file of its keypoints in space; ``None`` where no camera is known."""
+        return f"{self.name}_3d.csv" if self.cameras else None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are written of it."""
+        return (*(own.file for own in self.views), *([self.file_3d] if self.file_3d else []))
+
+
+_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What there is to predict.
+
+    Attributes:
+        images: folders of images and lists of images, as they were given.
+        videos: the videos, those in folders included.
+        notes: what was passed over.
+    """
+
+    images: tuple[Path, ...]
+    videos: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
+    """Tell videos, and folders that hold videos, from all others.
+
+    Videos in such a folder in which predicted keypoints are drawn are no videos to predict, unless
+    they are named themselves.
+    """
+    images: list[Path] = []
+    videos: list[Path] = []
+    notes: list[str] = []
+    for path in paths:
+        if path.is_dir() and (found := _videos_in(path, _DEPTH, notes)):
+            videos += found
+            if folders := folders_of_images(path, _DEPTH):
+                notes.append(
+                    f"{path} holds videos: its images are passed over, the first in "
+                    f"{next(iter(folders))}. Name their folder to predict them."
+                )
+        elif is_video(path.name) and not path.is_dir():
+            videos.append(path)
+        else:
+            images.append(path)
+    return Inputs(tuple(images), tuple(videos), tuple(notes))
+
+
+def _videos_in(folder: Path, depth: int, notes: list[str]) -> list[Path]:
+    entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
+    found = [path for path in entries if is_video(path.name) and path.is_file()]
+    found, note = without_drawn(found)
+    notes += [note] if note else []
+    if not found and images_in(folder):
+        return []
+    if depth:
+        for path in entries:
+            if path.is_dir() and not path.name.startswith("."):
+                found += _videos_in(path, depth - 1, notes)
+    return found
+
+
+# That of files with several animals, which have the same images in their first column.
+_HEADER = (*LEVELS, "individuals")
+
+
+def listed_images(path: Path) -> tuple[str, ...]:
+    """Return the path of each image, as the file has it, with ``/`` between its parts.
+
+    The other columns are not read. There may be the three header rows of label files, one header
+    row, or none.
+
+    Raises:
+        DataError: the file cannot be read, or names no images.
+    """
+    check_file(path)
+    with reading(path, "as CSV"), path.open(newline="", encoding="utf-8-sig") as file:
+        images = tuple(_images(path, file))
+    if not images:
+        raise DataError(f"{path} names no images. Expected a path in the first cell of each row")
+    return images
+
+
+def _images(path: Path, text: Iterable[str]) -> Iterator[str]:
+    rows = csv.reader(text)
+    header: list[list[str]] = []
+    num_rows = 0
+    for row in filter(any, rows):
+        num_rows += 1
+        if row[0].strip() in _HEADER and len(header) == num_rows - 1:
+            header.append(row)
+            continue
+        # Older label files of DeepLabCut have three index columns, of which two have no header.
+        num_columns = 1
+        while header and num_columns < len(row) and not any(own[num_columns] for own in header):
+            num_columns += 1
+        image = "/".join(row[:num_columns]).replace("\\", "/").strip()
+        if is_image(image):
+            yield image
+        elif num_rows > 1:
+            raise DataError(
+                f"{path}, line {rows.line_num}: expected the path of an image in the first cell, "
+                f"got {image!r}"
+            )
+
+
+def with_partners_in_folders(views: Sequence[ViewImages]) -> tuple[ViewImages, ...]:
+    """Return the folders of one session with the images of all of them, in natural order.
+
+    What a folder lacks gets the path that it should have.
+    """
+    names = {Path(name).name for own in views for name in own.names}
+    in_order = sorted(sorted(names), key=natural)
+    folders = [PurePosixPath(own.names[0]).parent for own in views]
+    return tuple(
+        replace(own, names=tuple(f"{folder}/{name}" for name in in_order))
+        for own, folder in zip(views, folders, strict=True)
+    )
+
+
+def with_partners_in_lists(views: Sequence[ViewImages]) -> tuple[ViewImages, ...] | None:
+    """Return the lists of all views with the frames of all of them, in their order.
+
+    A frame is ``<session>/<image>``. What a list lacks gets the path that it should have, and is
+    ``unlisted``.
+
+    Returns:
+        The lists; ``None`` where it cannot be told which rows belong together: folders that do not
+        tell the session, a frame that stands there twice, or lists in different orders.
+    """
+    try:
+        frames = [_frames(own) for own in views]
+    except DataError:
+        return None
+    if any(len(known) < len(own.names) for known, own in zip(frames, views, strict=True)):
+        return None
+    merged: list[str] = reduce(_merged, map(list, frames))
+    of_all = {frame: number for number, frame in enumerate(merged)}
+    for known in frames:
+        numbers = [of_all[frame] for frame in known]
+        if numbers != sorted(numbers):
+            return None
+    return tuple(_completed(own, known, merged) for own, known in zip(views, frames, strict=True))
+
+
+def _frames(own: ViewImages) -> dict[str, str]:
+    """Return the path of each frame, by its name."""
+    return {
+        f"{session_of(name, [own.view])}/{PurePosixPath(name).name}": name for name in own.names
+    }
+
+
+def _merged(one: list[str], other: list[str]) -> list[str]:
+    """Return the frames of both; what only the other has stands behind what precedes it there."""
+    known = set(one)
+    behind: dict[str, list[str]] = {}
+    last = ""
+    for frame in other:
+        if frame in known:
+            last = frame
+        else:
+            behind.setdefault(last, []).append(frame)
+    return [frame for own in ("", *one) for frame in (own, *behind.get(own, ())) if frame]
+
+
+def _completed(own: ViewImages, known: Mapping[str, str], merged: Sequence[str]) -> ViewImages:
+    folders = {frame.partition("/")[0]: PurePosixPath(name).parent for frame, name in known.items()}
+    beside = PurePosixPath(own.names[0]).parent.parent
+    names = []
+    for frame in merged:
+        session, _, image = frame.partition("/")
+        folder = folders.get(session, beside / f"{session}_{own.view}")
+        names.append(known.get(frame, f"{folder}/{image}"))
+    lacking = frozenset(number for number, frame in enumerate(merged) if frame not in known)
+    return replace(own, names=tuple(names), unlisted=lacking)
+
 
 _LABELED_DATA = "labeled-data"
 _POSSIBLE = "name a video, a folder of videos or of images, or a CSV that lists images"

@@ -17,7 +17,7 @@ from lploss_builtin.data.frames.images import NUM_THREADS
 from lploss_builtin.data.project.labelled_frames import Batch, collate
 from lploss_builtin.ops import affine
 from lploss_builtin.predicting.model_predictor import ModelPredictor
-from lploss_builtin.predicting.stopwatch import Stopwatch
+from lploss_builtin.predicting.summary import Stopwatch
 
 # So many batches are being read while one is predicted.
 _BATCHES_AHEAD = 2

@@ -18,7 +18,7 @@ from lploss_builtin.data.frames.images import NUM_THREADS, ImageSize, read_image
 from lploss_builtin.data.project.context_frames import context_paths
 from lploss_builtin.data.project.labelled_frames import Batch
 from lploss_builtin.ops.affine import crop_and_resize
-from lploss_builtin.predicting.recording import Recording, ViewImages
+from lploss_builtin.predicting.find_recordings import Recording, ViewImages
 
 
 class ImageFrames(Dataset[Batch]):

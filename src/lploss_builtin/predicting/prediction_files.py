@@ -1,17 +1,23 @@
-"""Files of predictions, written row by row: CSV with three header rows."""
+"""Files of predictions, written row by row, and what an interrupted run left in them."""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from lploss.errors import DataError, first_line
+from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.poses.columns import header_rows
+from lploss_builtin.output import write_text
 from lploss_builtin.predicting.frame_predictions import FramePredictions
 from lploss_builtin.predicting.points_in_space import PointsInSpace
 
@@ -119,3 +125,170 @@ class _Table:
 def _text(value: float) -> str:
     """Return a number with all digits that a model can know; nothing where it is missing."""
     return format(value, ".9g") if math.isfinite(value) else ""
+
+
+_ROWS_AT_ONCE = 4096
+
+
+def num_complete_rows(path: Path, header: Sequence[Sequence[str]]) -> int:
+    r"""Return how many rows a file of predictions of consecutive frames holds, from frame 0 on.
+
+    The first row that is cut off, or of another frame, ends them. A file with another header has
+    none.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "walk.csv")
+        >>> _ = path.write_text("coords,x,y\n0,1.5,2\n1,,\n2,1.2")
+        >>> num_complete_rows(path, [["coords", "x", "y"]])
+        2
+    """
+    num_commas = len(header[0]) - 1
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_encoded(header))) != _encoded(header):
+                return 0
+            number = 0
+            for line in file:
+                is_whole = line.endswith(b"\n") and line.count(b",") == num_commas
+                if not (is_whole and line.startswith(b"%d," % number)):
+                    break
+                number += 1
+            return number
+    except FileNotFoundError:
+        return 0
+
+
+def cut_off_after(path: Path, header: Sequence[Sequence[str]], num_rows: int) -> None:
+    """Take away all that stands behind the first rows of a file."""
+    with path.open("rb+") as file:
+        for _ in range(len(header) + num_rows):
+            file.readline()
+        file.truncate(file.tell())
+
+
+def iter_rows(
+    path: Path, header: Sequence[Sequence[str]], num_rows: int, num_coords: int
+) -> Iterator[Float64[np.ndarray, "frames num_keypoints coords"]]:
+    """Yield the numbers in the first rows of a file, piece by piece; NaN where a cell is empty.
+
+    Raises:
+        DataError: the file ends before, or is damaged.
+    """
+    try:
+        yield from _rows(path, header, num_rows, num_coords)
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}, which holds the predictions so far, is damaged ({first_line(error)}). Delete "
+            f"{path.parent} to predict the recording from its start."
+        ) from error
+
+
+def _rows(
+    path: Path, header: Sequence[Sequence[str]], num_rows: int, num_coords: int
+) -> Iterator[Float64[np.ndarray, "frames num_keypoints coords"]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        for _ in header:
+            next(rows)
+        for start in range(0, num_rows, _ROWS_AT_ONCE):
+            wanted = min(_ROWS_AT_ONCE, num_rows - start)
+            cells = [row[1:] for _, row in zip(range(wanted), rows, strict=False)]
+            if len(cells) < wanted:
+                raise ValueError(f"it has {start + len(cells)} rows, expected {num_rows}")
+            numbers = np.array([[float(cell or math.nan) for cell in row] for row in cells])
+            yield numbers.reshape(wanted, -1, num_coords)
+
+
+def _encoded(header: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(header)
+    return text.getvalue().encode("utf-8")
+
+
+_FILE = "unread.jsonl"
+
+
+class UnreadFrames:
+    """The frames that could not be read, kept in a file beside what was predicted.
+
+    Args:
+        folder: of what is being predicted.
+        sources: the video of each view.
+    """
+
+    def __init__(self, folder: Path, sources: Sequence[FrameSource]) -> None:
+        self._path, self._sources = folder / _FILE, sources
+        #: Number of the view, of the first frame, and after the last.
+        self._ranges: list[tuple[int, int, int]] = []
+        if self._path.is_file():
+            try:
+                lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+                self._ranges = [self._range(own) for own in lines if own.endswith("\n")]
+            except (OSError, ValueError, RecursionError) as error:
+                raise DataError(
+                    f"{self._path}, which lists frames that could not be read, is damaged "
+                    f"({first_line(error)}). Delete {folder} to predict the recording from its "
+                    "start."
+                ) from error
+
+    def _range(self, line: str) -> tuple[int, int, int]:
+        content = json.loads(line)
+        if isinstance(content, list) and [type(number) for number in content] == [int] * 3:
+            view, first, stop = content
+            if 0 <= view < len(self._sources) and 0 <= first < stop:
+                return view, first, stop
+        raise ValueError(f"{line.strip()[:100]!r} is not a view, a first and a last frame")
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
+
+    def keep_before(self, stop: int) -> None:
+        """Forget the frames from one on: they are read once more."""
+        self._ranges = [(v, first, min(last, stop)) for v, first, last in self._ranges]
+        self._ranges = [own for own in self._ranges if own[1] < own[2]]
+        if self._path.is_file():
+            write_text(self._path, _lines(self._ranges))
+
+    def add(self, start: int, is_read: Bool[np.ndarray, "frames views"]) -> None:
+        """Add those of some consecutive frames that could not be read."""
+        new = []
+        for view, own in enumerate(is_read.T):
+            edges = np.flatnonzero(np.diff(np.concatenate([[True], own, [True]]).astype(np.int8)))
+            new += [(view, start + int(a), start + int(b)) for a, b in edges.reshape(-1, 2)]
+        self._ranges += new
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_lines(new))
+
+    def lines(self) -> tuple[str, ...]:
+        """Return in words what could not be read, a line for each stretch of frames."""
+        found = []
+        for view, source in enumerate(self._sources):
+            for first, stop in _joined([own[1:] for own in self._ranges if own[0] == view]):
+                if first < source.num_frames:
+                    end = min(stop, source.num_frames)
+                    found.append(f"{source.path}: {_frames(first, end)} cannot be decoded")
+                if stop > source.num_frames:
+                    begin = max(first, source.num_frames)
+                    found.append(
+                        f"{source.path}: it ends before {_frames(begin, stop)}, which other views "
+                        "have"
+                    )
+        return tuple(found)
+
+
+def _lines(ranges: Sequence[tuple[int, int, int]]) -> str:
+    return "".join(f"{json.dumps(own)}\n" for own in ranges)
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for first, stop in ranges:
+        if joined and joined[-1][1] == first:
+            first = joined.pop()[0]
+        joined.append((first, stop))
+    return joined
+
+
+def _frames(first: int, stop: int) -> str:
+    return f"frame {first}" if stop - first == 1 else f"frames {first} to {stop - 1}"

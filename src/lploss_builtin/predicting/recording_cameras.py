@@ -14,7 +14,7 @@ from lploss_builtin.data.findings import Findings
 from lploss_builtin.data.frames.images import read_image_sizes
 from lploss_builtin.data.project.project_cameras import check_image_sizes
 from lploss_builtin.ops.geometry import Cameras
-from lploss_builtin.predicting.recording import Recording, ViewImages
+from lploss_builtin.predicting.find_recordings import Recording, ViewImages
 
 
 def with_given_cameras(recordings: Iterable[Recording], calibration: Path) -> tuple[Recording, ...]:

@@ -14,7 +14,7 @@ from lploss.errors import DataError
 from lploss_builtin.data.cameras.view_names import simplified
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.ops.geometry import Cameras
-from lploss_builtin.predicting.keypoint_marks import check_threshold, keypoint_colours
+from lploss_builtin.predicting.labelled_video import check_threshold, keypoint_colours
 from lploss_builtin.predicting.video_frames import Crop
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from os import PathLike
 from pathlib import Path
@@ -16,41 +16,154 @@ from lploss.errors import ArgumentValueError, DataError, ProcessError
 from lploss_builtin.data.frames.video_nvidia import check_decoder, decoder_of
 from lploss_builtin.output import replaced_files
 from lploss_builtin.predicting.crops import with_boxes
-from lploss_builtin.predicting.drawn_share import notes_on_drawing
-from lploss_builtin.predicting.find_recordings import find_recordings
+from lploss_builtin.predicting.find_recordings import Recording, find_recordings, inputs_by_kind
 from lploss_builtin.predicting.frame_predictions import predict_frames
 from lploss_builtin.predicting.image_frames import ImageFrames
-from lploss_builtin.predicting.input_kinds import inputs_by_kind
-from lploss_builtin.predicting.mean_value import MeanValue
 from lploss_builtin.predicting.model_predictor import device_of
-from lploss_builtin.predicting.outdated_files import check_nothing_is_outdated
 from lploss_builtin.predicting.points_in_space import points_in_space
-from lploss_builtin.predicting.predict_all import predict_all
+from lploss_builtin.predicting.predict_recording import check_nothing_is_outdated, predict_recording
 from lploss_builtin.predicting.prediction_files import PredictionFiles
-from lploss_builtin.predicting.recording import Recording
 from lploss_builtin.predicting.recording_cameras import (
     with_found_cameras,
     with_given_cameras,
-)
-from lploss_builtin.predicting.recording_count import (
-    Progress as Progress,
-)
-from lploss_builtin.predicting.recording_count import (
-    RecordingCount,
 )
 from lploss_builtin.predicting.recording_plan import (
     LabelledVideo,
     RecordingPlan,
     file_hash,
 )
-from lploss_builtin.predicting.stopwatch import Stopwatch
-from lploss_builtin.predicting.summary import PredictedRecording, PredictionSummary
+from lploss_builtin.predicting.summary import (
+    MeanValue,
+    PredictedRecording,
+    PredictionSummary,
+    Stopwatch,
+)
 from lploss_builtin.predicting.video_plans import (
     CameraPlaces,
     PlannedVideos,
+    notes_on_images,
     plan_recordings,
 )
-from lploss_builtin.predicting.what_is_lacking import notes_on_images
+from lploss_builtin.spreading import Outcome, spread
+
+_LITTLE = 0.1
+
+
+def notes_on_drawing(
+    recordings: Iterable[PredictedRecording], style: LabelledVideo, *, has_images: bool
+) -> list[str]:
+    """Return notes on recordings of which few keypoints are drawn, and on images.
+
+    Args:
+        recordings: what was predicted.
+        style: how it was to be drawn.
+        has_images: whether images are among it.
+
+    Example:
+        >>> walk = PredictedRecording("walk", ("",), 9, 0.2, 0.0, (), drawn_share=0.004)
+        >>> notes_on_drawing([walk], LabelledVideo(0.9), has_images=False)[0].partition(": the")[0]
+        'walk: 0.4 % of its keypoints are drawn'
+    """
+    notes = [
+        f"{own.name}: {100 * own.drawn_share:.2g} % of its keypoints are drawn: the others have a "
+        f"likelihood below {style.confidence_threshold:g}, see --confidence"
+        for own in recordings
+        if own.drawn_share < _LITTLE
+    ]
+    if has_images:
+        notes.append("nothing is drawn into images: --video is for videos")
+    return notes
+
+
+#: Called with the name of a recording, the number of frames that are done, and that of all.
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+class RecordingCount:
+    """Adds up what is done of one recording after the other.
+
+    Args:
+        num_frames: of all recordings.
+        progress: what is told.
+
+    Example:
+        >>> count = RecordingCount(7, print)
+        >>> count.of("walk")(5)
+        walk 5 7
+        >>> count.finish(5)
+        >>> count.of("run")(1)
+        run 6 7
+    """
+
+    def __init__(self, num_frames: int, progress: Progress) -> None:
+        self._num_frames, self._num_done, self._progress = num_frames, 0, progress
+
+    def of(self, name: str) -> Callable[[int], None]:
+        """Return what to call with the number of frames that are done of a recording."""
+
+        def progress(num_done: int) -> None:
+            self._progress(name, self._num_done + num_done, self._num_frames)
+
+        return progress
+
+    def finish(self, num_frames: int) -> None:
+        """Count all frames of a recording as done, even if it failed."""
+        self._num_done += num_frames
+
+
+def predict_all(
+    plans: Sequence[RecordingPlan],
+    load_model: Callable[[], nn.Module],
+    count: RecordingCount,
+    *,
+    processes: int = 1,
+    scheduler: str | None = None,
+) -> Generator[Outcome[PredictedRecording]]:
+    """Follow the plans; yield how each ended, in their order.
+
+    Args:
+        plans: what to predict.
+        load_model: returns the model, where all is done here; elsewhere each process loads it.
+        count: gets what is done; with processes or a cluster, when a recording is done.
+        processes: of this machine; see `spread`.
+        scheduler: of a Dask cluster, which does it instead.
+
+    Yields:
+        How each recording ended.
+    """
+    names = [plan.name for plan in plans]
+    if scheduler is None and min(processes, len(plans)) <= 1:
+
+        def predict_here(plan: RecordingPlan) -> PredictedRecording:
+            progress = count.of(plan.name)
+            return predict_recording(plan, load_model=lambda _: load_model(), progress=progress)
+
+        return spread(
+            predict_here,
+            plans,
+            names=names,
+            processes=processes,
+            progress=lambda outcome: count.finish(plans[outcome.number].num_frames),
+        )
+
+    def note(outcome: Outcome[PredictedRecording]) -> None:
+        plan = plans[outcome.number]
+        count.of(plan.name)(plan.num_frames)
+        count.finish(plan.num_frames)
+
+    if scheduler is not None and plans:
+        plans[0].out.mkdir(parents=True, exist_ok=True)  # which all workers must see
+    return spread(
+        predict_recording,
+        # Workers of a cluster were started in other folders.
+        [plan.absolute() for plan in plans],
+        names=names,
+        processes=processes,
+        scheduler=scheduler,
+        folder=plans[0].out if plans else None,
+        progress=note,
+    )
+
 
 _Path: TypeAlias = str | PathLike[str]
 

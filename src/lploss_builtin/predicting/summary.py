@@ -4,16 +4,95 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
+
+from torch import Tensor
 
 from lploss.terminal import printable, text
-from lploss_builtin.predicting.stopwatch import PARTS, Part
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+class MeanValue:
+    """The mean of all values that are numbers; NaN where there is none.
+
+    Example:
+        >>> import torch
+        >>> mean = MeanValue()
+        >>> mean.add(torch.tensor([1.0, float("nan")]))
+        >>> mean.add(torch.tensor([3.0]))
+        >>> mean.value
+        2.0
+    """
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, values: Tensor) -> None:
+        """Count in the values that are numbers."""
+        self._sum += values.nansum().item()
+        self._count += int((~values.isnan()).sum())
+
+    @property
+    def value(self) -> float:
+        """The mean of what was added."""
+        return self._sum / self._count if self._count else math.nan
+
+
+_Item = TypeVar("_Item")
+
+#: What whoever predicts waits for: frames that are decoded, the model, or files.
+Part: TypeAlias = Literal["decoding", "model", "writing"]
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Adds up how long the parts of a prediction took, by the clock on the wall.
+
+    Frames are decoded in the background: of that, only the time counts in which nothing else
+    could be done.
+
+    Attributes:
+        seconds: how long each part took.
+
+    Example:
+        >>> stopwatch = Stopwatch()
+        >>> with stopwatch.measure("model"):
+        ...     time.sleep(0.01)
+        >>> stopwatch.seconds["model"] >= 0.01, stopwatch.seconds["writing"]
+        (True, 0.0)
+    """
+
+    seconds: dict[Part, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    @contextmanager
+    def measure(self, part: Part) -> Iterator[None]:
+        """Count the time of a block, one that fails included."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += time.perf_counter() - start
+
+    def waiting(self, part: Part, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield the items, and count the time that each of them is waited for."""
+        iterator = iter(items)
+        while True:
+            with self.measure(part):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
 
 # A camera that failed may have lost thousands of images.
 _SHOWN = 20

@@ -30,7 +30,7 @@ from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.data.project.bounding_boxes import read_boxes
 from lploss_builtin.data.project.label_files import read_labels
 from lploss_builtin.models.building import load_weights
-from lploss_builtin.predicting.image_lists import listed_images
+from lploss_builtin.predicting.find_recordings import listed_images
 
 
 class Refused(Exception):

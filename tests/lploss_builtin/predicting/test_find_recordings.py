@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lploss.errors import ArgumentValueError, DataError
-from lploss_builtin.predicting.find_recordings import find_recordings
+from lploss_builtin.predicting.find_recordings import find_recordings, inputs_by_kind, listed_images
 from tests.lploss_builtin.data.keypoint_tables import csv_text
-from tests.lploss_builtin.data.small_projects import write_text
+from tests.lploss_builtin.data.small_projects import write_image, write_text
+from tests.lploss_builtin.data.videos import write_drawn_video
 
 VIEWS = ("left", "top", "Cam-A")
 
@@ -334,3 +336,136 @@ def test_nothing_of_the_chosen_views():
     images("mo_left", "1")
     with pytest.raises(DataError, match=r"^there are no images of the views top$"):
         find("mo_left", chosen=["top"])
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def image(path):
+    write_image(path, np.zeros((2, 2, 3), np.uint8))
+
+
+def test_videos_in_folders_and_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("walk10.mp4", "walk9.AVI", "mo/left.mkv", "mo/a/top.mp4", ".hidden/no.mp4"):
+        write(tmp_path / "videos" / name)
+    for name in ("._walk.mp4", "notes.txt", "mo/a/b/too_deep.mp4"):
+        write(tmp_path / "videos" / name)
+    found = inputs_by_kind([Path("videos"), Path("none.mp4"), Path("list.csv"), Path("other")])
+    videos = ["walk9.AVI", "walk10.mp4", "mo/left.mkv", "mo/a/top.mp4"]
+    assert [str(path) for path in found.videos] == [f"videos/{n}" for n in videos] + ["none.mp4"]
+    assert [str(path) for path in found.images] == ["list.csv", "other"]
+    assert found.notes == ()
+
+
+def test_a_folder_of_images_stays_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image(tmp_path / "clip/img0.png")
+    write(tmp_path / "clip/inner/walk.mp4")
+    found = inputs_by_kind([Path("clip")])
+    assert (found.images, found.videos) == ((Path("clip"),), ())
+
+
+def test_labelled_videos_are_no_input_but_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "videos/walk.mp4")
+    write(tmp_path / "videos/walk_labelled.mp4")
+    assert len(inputs_by_kind([Path("videos")]).videos) == 2
+    write_drawn_video(tmp_path / "videos/other.mp4")
+    found = inputs_by_kind([Path("videos")])
+    assert [path.name for path in found.videos] == ["walk.mp4", "walk_labelled.mp4"]
+    assert found.notes == (
+        "videos: predicted keypoints are drawn in 1 of its videos, such as other.mp4: they are "
+        "passed over. Name them to use them all the same.",
+    )
+    named = Path("videos/other.mp4")
+    assert inputs_by_kind([named]).videos == (named,)
+
+
+def test_images_beside_a_labelled_video_stay_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image(tmp_path / "clip/img0.png")
+    write_drawn_video(tmp_path / "clip/clip_labelled.mp4")
+    found = inputs_by_kind([Path("clip")])
+    assert (found.images, found.videos, len(found.notes)) == ((Path("clip"),), (), 1)
+
+
+def test_images_that_are_passed_over(tmp_path, monkeypatch):
+    """As deep as videos are looked for."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "rig/videos/mo_left.mp4")
+    write(tmp_path / "rig/labeled-data/notes.txt")
+    image(tmp_path / "rig/.hidden/img0.png")
+    assert inputs_by_kind([Path("rig")]).notes == ()
+    image(tmp_path / "rig/labeled-data/mo_left/img0.png")
+    found = inputs_by_kind([Path("rig")])
+    assert (found.images, found.videos) == ((), (Path("rig/videos/mo_left.mp4"),))
+    assert found.notes == (
+        "rig holds videos: its images are passed over, the first in rig/labeled-data/mo_left. Name "
+        "their folder to predict them.",
+    )
+
+
+def written(tmp_path, text):
+    path = tmp_path / "list.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        csv_text(["a/1.png,1,2,3,4", "a/2.JPG,,,,"]),
+        # What else the rows hold does not matter.
+        csv_text(["a/1.png,,many", "a/2.JPG"]),
+        ",x,y,h,w\na/1.png,0,0,1,1\na/2.JPG,0,0,1,1\n",
+        "image\na/1.png\n\na/2.JPG\n",
+        "a/1.png\na/2.JPG",
+        "\ufeffa/1.png\r\na\\2.JPG\r\n",
+        "scorer,,,r\nindividuals,,,m\nbodyparts,,,n\ncoords,,,x\na,,1.png,1\na,,2.JPG,1\n".replace(
+            ",,1", ",b,1"
+        ).replace(",,2", ",b,2"),
+    ],
+    ids=["labels", "ragged", "boxes", "one header row", "bare", "Windows", "three index columns"],
+)
+def test_kinds_of_files(tmp_path, text):
+    found = listed_images(written(tmp_path, text))
+    assert [image.replace("a/b/", "a/") for image in found] == ["a/1.png", "a/2.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no images. Expected a path in the first cell of each row"),
+        ("image\n", "names no images. Expected a path in the first cell of each row"),
+        (
+            csv_text(["0,1,2,3,4"]),
+            ", line 4: expected the path of an image in the first cell, got '0'",
+        ),
+        (
+            "1.png\n\n2.mp4\n",
+            ", line 3: expected the path of an image in the first cell, got '2.mp4'",
+        ),
+        (
+            b"1.png\n\xff.png\n",
+            "cannot be read as CSV: UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in "
+            "position 6: invalid start byte. It may be damaged.",
+        ),
+    ],
+)
+def test_no_images(tmp_path, text, message):
+    path = written(tmp_path, text)
+    with pytest.raises(DataError) as caught:
+        listed_images(path)
+    assert str(caught.value) in (f"{path} {message}", f"{path}{message}")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv does not exist$"):
+        listed_images(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataError, match=r"folder\.csv is a folder, not a file$"):
+        listed_images(tmp_path / "folder.csv")

@@ -11,8 +11,8 @@ import torch
 from lploss.errors import DataError
 from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.predicting import image_frames, predict_files
+from lploss_builtin.predicting.find_recordings import Recording, ViewImages
 from lploss_builtin.predicting.image_frames import ImageFrames
-from lploss_builtin.predicting.recording import Recording, ViewImages
 from tests.lploss_builtin.data.small_projects import picture, write_image
 from tests.lploss_builtin.predicting.runs import SIZE, write_run
 

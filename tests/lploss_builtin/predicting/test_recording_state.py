@@ -9,10 +9,9 @@ import re
 import pytest
 
 from lploss.errors import ArgumentValueError, DataError
-from lploss_builtin.predicting.outdated_files import outdated_files
+from lploss_builtin.predicting.predict_recording import outdated_files
+from lploss_builtin.predicting.prediction_files import UnreadFrames, iter_rows
 from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
-from lploss_builtin.predicting.unread_frames import UnreadFrames
-from lploss_builtin.predicting.written_rows import iter_rows
 
 INPUTS = {"views": ["top"], "weights": "abc"}
 MOVES = ".lploss.moves.json"

@@ -13,7 +13,7 @@ from typing import Any
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
 from lploss.reading import check_file, reading
 from lploss_builtin.data.cameras.view_names import session_of as session_of
-from lploss_builtin.data.frames.image_folders import natural
+from lploss_builtin.data.frames.images import natural
 from lploss_builtin.ops.geometry import Cameras
 
 _REQUIRED = ("matrix", "distortions", "rotation", "translation")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lploss.errors import DataError
-from lploss_builtin.data.frames.image_folders import images_in
-from lploss_builtin.data.frames.images import read_image_sizes
+from lploss_builtin.data.frames.images import images_in, read_image_sizes
 from lploss_builtin.data.frames.video_index import video_index
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lploss_builtin.predicting.readable_views import Found, predict_readable_views
+from lploss_builtin.predicting.model_predictor import Found, predict_readable_views
 
 NAN = float("nan")
 
