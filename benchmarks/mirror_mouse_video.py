@@ -27,7 +27,7 @@ from benchmarks.report import Figure, Options
 from lploss import load_config
 from lploss_builtin.data.project.labelled_project import read_project
 from lploss_builtin.predicting import predict_files, predict_frames
-from lploss_builtin.scoring import score_files
+from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.training.data_module import LabelledDataModule
 from lploss_builtin.training.run import TrainingRun, train
 
@@ -113,21 +113,25 @@ def _rows(
     config = runs["supervised"].config
     summary = score_files(
         list(files.values()),
-        labels=data / "CollectedData.csv",
-        config={
-            "data": {
-                "keypoint_names": list(config.data.keypoint_names),
-                "mirrored_column_matches": [list(v) for v in config.data.mirrored_column_matches],
+        ScoreOptions(
+            labels=data / "CollectedData.csv",
+            config={
+                "data": {
+                    "keypoint_names": list(config.data.keypoint_names),
+                    "mirrored_column_matches": [
+                        list(v) for v in config.data.mirrored_column_matches
+                    ],
+                },
+                # All steps count, whatever a network is sure of: the networks are compared.
+                "losses": {
+                    name: {**config.losses[name], **_WHEN_SCORED.get(name, {})} for name in _LOSSES
+                },
             },
-            # All steps count, whatever a network is sure of: the networks are compared.
-            "losses": {
-                name: {**config.losses[name], **_WHEN_SCORED.get(name, {})} for name in _LOSSES
-            },
-        },
-        losses=_LOSSES,
-        out=work / "scores",
-        pictures=False,
-        metric_files=False,
+            losses=_LOSSES,
+            out=work / "scores",
+            pictures=False,
+            metric_files=False,
+        ),
     )
     found = {(row.file, row.loss): row for row in summary.rows}
     rows = []

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lploss.terminal import echo
-from lploss_builtin.scoring import score_files
+from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.scoring.summary import progress_bar, show
 
 
@@ -96,20 +96,22 @@ def score(
     with progress_bar(len(predictions) if calibration is None else 1) as progress:
         summary = score_files(
             predictions,
-            calibration=calibration,
-            views=_names(views),
-            labels=labels,
-            config=config,
-            overrides=set_ or (),
-            losses=_names(losses),
-            out=out,
-            videos=video or (),
-            pictures=pictures,
-            metric_files=metric_files,
-            beside=beside,
-            keep_going=keep_going,
-            processes=processes,
-            scheduler=scheduler,
+            ScoreOptions(
+                calibration=calibration,
+                views=_names(views),
+                labels=labels,
+                config=config,
+                overrides=set_ or (),
+                losses=_names(losses),
+                out=out,
+                videos=video or (),
+                pictures=pictures,
+                metric_files=metric_files,
+                beside=beside,
+                keep_going=keep_going,
+                processes=processes,
+                scheduler=scheduler,
+            ),
             progress=progress,
         )
     if json:

@@ -17,7 +17,7 @@ from lploss_builtin.demo.scoring_project import DemoProject, make_demo_project
 from lploss_builtin.demo.tracking_faults import FRAMES_A_FAULT_OF_EACH_KIND, IMPOSSIBLE, Fault
 from lploss_builtin.dependencies import require
 from lploss_builtin.output import replaced_files
-from lploss_builtin.scoring import ScoreSummary, score_files
+from lploss_builtin.scoring import ScoreOptions, ScoreSummary, score_files
 from lploss_builtin.scoring.summary import progress_bar, show
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def scoring_demo(out: Path, num_frames: int, seed: int) -> None:
     with progress_bar(len(project.predictions)) as progress:
         summary = score_files(
             project.predictions,
-            labels=project.labels,
-            config=project.config,
-            out=out / "scores",
+            ScoreOptions(labels=project.labels, config=project.config, out=out / "scores"),
             progress=progress,
         )
     show(summary)

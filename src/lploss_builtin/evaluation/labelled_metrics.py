@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from lploss_builtin.data.project.labelled_project import LabelledProject
 from lploss_builtin.evaluation.labelled_poses import LabelledPoses
 from lploss_builtin.evaluation.metric_summary import MetricRow, metric_rows
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
-from lploss_builtin.scoring.metric_files import MetricFile, MetricFiles, metric_tables
+from lploss_builtin.scoring.metric_files import MetricFile, metric_tables, write_metric_files
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 
 _AT_ONCE = 1024
@@ -121,17 +120,17 @@ def write_metrics(
         folder: where the metric files lie until they are moved.
     """
     views = {view: poses.images(number) for number, view in enumerate(poses.views)}
-    written = MetricFiles(
+    starts = np.cumsum([len(loss.element_names) for loss in metrics.losses])[:-1]
+    values = np.split(metrics.values, starts, axis=1)
+    return write_metric_files(
         folder,
         metrics.losses,
         poses.project.pose_names,
         files,
-        frames={"": list(poses.project.frames), **views},
-        has_sets=True,
+        {"": list(poses.project.frames), **views},
+        {loss.name: own for loss, own in zip(metrics.losses, values, strict=False)},
+        poses.sets,
     )
-    with closing(written):
-        written.add(np.array(poses.project.frames, dtype=object), metrics.values, poses.sets)
-    return written.files
 
 
 def rows_of(metrics: LabelledMetrics, poses: LabelledPoses) -> tuple[MetricRow, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from lploss.config import plain
 from lploss.errors import first_line
 from lploss.registry import Registry, default_registry
-from lploss_builtin.data.poses.reading import read_header
+from lploss_builtin.data.poses.reading import read_header, read_keypoints
 from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
@@ -26,9 +26,9 @@ from lploss_builtin.predicting.recording_plan import LabelledVideo, RecordingPla
 from lploss_builtin.predicting.runner import Progress, predict_files
 from lploss_builtin.predicting.video_plans import CameraPlaces, plan_recordings
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
-from lploss_builtin.scoring.metric_files import MetricFiles, called_after, place_beside
+from lploss_builtin.scoring.metric_files import called_after, place_beside, write_metric_files
 from lploss_builtin.scoring.recording import Recording
-from lploss_builtin.scoring.recording_scorer import RecordingScorer
+from lploss_builtin.scoring.score_recording import ScoringPlan, evaluate
 from lploss_builtin.scoring.summary import short_names
 from lploss_builtin.training.run import TrainingRun
 
@@ -36,8 +36,6 @@ from lploss_builtin.training.run import TrainingRun
 FOLDER = "video_preds"
 #: In the folder of the predictions.
 LABELLED = "labeled_videos"
-
-_MAX_FRAMES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,19 +181,19 @@ def _write_metrics(
         cameras=plan.cameras,
     )
     losses, _ = choose_losses(material, every=True)
-    scorer = RecordingScorer(
-        (), names, plan.cameras, None, _MAX_FRAMES, lambda name, num_frames: None, losses
-    )
+    table = read_keypoints(recording.files).select(names.flat)
+    scoring = ScoringPlan((), names, losses, plan.cameras)
+    _, values, score_notes = evaluate(scoring, recording.name, table)
     with (
         replaced_files(plan.out) as staged,
         ExitStack() as stack,
         TemporaryDirectory(dir=staged.folder) as waiting,
     ):
-        metrics = MetricFiles(Path(waiting), losses, names, called_after([recording])[0])
-        with closing(metrics):
-            scored = scorer.score(recording, metrics=metrics)
-        placed, notes = place_beside(metrics.files, staged, plan.out, stack)
-    return [Path(file) for file in placed], [*scored.notes, *notes]
+        frames = {"": table.frames.tolist()}
+        files = called_after([recording])[0]
+        metrics = write_metric_files(Path(waiting), losses, names, files, frames, values)
+        placed, notes = place_beside(metrics, staged, plan.out, stack)
+    return [Path(file) for file in placed], [*score_notes, *notes]
 
 
 def _draw(plan: RecordingPlan, style: LabelledVideo | None) -> tuple[list[Path], list[str]]:

@@ -1,6 +1,6 @@
 """Scoring files of predictions: what ``lploss score`` does, for use from Python."""
 
-from lploss_builtin.scoring.runner import score_files
+from lploss_builtin.scoring.runner import ScoreOptions, score_files
 from lploss_builtin.scoring.summary import (
     ScoreRow,
     ScoreSummary,
@@ -8,4 +8,4 @@ from lploss_builtin.scoring.summary import (
     WorstEntry,
 )
 
-__all__ = ["ScoreRow", "ScoreSummary", "ViewRow", "WorstEntry", "score_files"]
+__all__ = ["ScoreOptions", "ScoreRow", "ScoreSummary", "ViewRow", "WorstEntry", "score_files"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float
 
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.cameras.view_names import side_by_side
@@ -124,119 +124,54 @@ class MetricFile:
     target: Path
 
 
-class MetricFiles:
-    """The metric files of one recording, written piece by piece.
+def write_metric_files(
+    folder: Path,
+    losses: Sequence[ScoredLoss],
+    names: PoseNames,
+    predictions: Mapping[str, Path],
+    frames: Mapping[str, Sequence[object]],
+    values: Mapping[str, Float[np.ndarray, "frames elements"]],
+    sets: Sequence[str] | None = None,
+) -> tuple[MetricFile, ...]:
+    """Write the metric files of one recording.
 
     The first row holds an empty cell and the names of the keypoints, each other row a frame; its
     first cell is that of the predictions. What does not count is an empty cell.
 
     Args:
         folder: where they are written to; it is made.
-        losses: the losses, in the order of their values.
+        losses: the losses.
         names: names of the keypoints and views.
         predictions: for each view the file of predictions, beside which and after which its metric
-            files are called; for ``""`` the one of all, where a value belongs to no single view.
-        frames: for each view what the first cells hold, where that is not what `add` is given.
-        has_sets: whether the last column says to which part of the labels a frame belongs.
+            files are called; for ``""`` the one of all, if a value belongs to no single view.
+        frames: for each view what the first cells hold; ``""`` stands for all others.
+        values: the values of each loss.
+        sets: to which part of the labels each frame belongs, for one more column.
+
+    Returns:
+        All files, those without a single value as well.
     """
-
-    def __init__(
-        self,
-        folder: Path,
-        losses: Sequence[ScoredLoss],
-        names: PoseNames,
-        predictions: Mapping[str, Path],
-        *,
-        frames: Mapping[str, Sequence[object]] | None = None,
-        has_sets: bool = False,
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        starts = np.cumsum([0, *(len(loss.element_names) for loss in losses)]).tolist()
-        first = {loss.name: start for loss, start in zip(losses, starts, strict=False)}
-        self._frames, self._num_rows = frames or {}, 0
-        self._tables = [
-            _Table(
-                folder / f"{number}.csv",
-                predictions[table.view].with_name(
-                    f"{predictions[table.view].stem}_{table.metric}.csv"
-                ),
-                table.view,
-                table.columns,
-                [None if at is None else first[table.loss] + at for at in table.elements],
-                table.scale,
-                has_sets,
-            )
-            for number, table in enumerate(metric_tables(losses, names))
-        ]
-
-    def add(
-        self,
-        frames: Shaped[np.ndarray, "frames"],
-        values: Float64[np.ndarray, "frames elements_of_all_losses"],
-        sets: Sequence[str] | None = None,
-    ) -> None:
-        """Append frames; values that are NaN are empty cells."""
-        rows = slice(self._num_rows, self._num_rows + len(frames))
-        self._num_rows += len(frames)
-        for table in self._tables:
-            own = self._frames.get(table.view)
-            table.add(frames.tolist() if own is None else own[rows], values, sets)
-
-    def close(self) -> None:
-        """Finish the files; those without a single value are removed."""
-        for table in self._tables:
-            table.close()
-
-    @property
-    def files(self) -> tuple[MetricFile, ...]:
-        """All files, once closed."""
-        return tuple(table.result for table in self._tables)
-
-
-class _Table:
-    """A file that is being written."""
-
-    def __init__(
-        self,
-        path: Path,
-        target: Path,
-        view: str,
-        columns: Sequence[str],
-        positions: Sequence[int | None],
-        scale: float,
-        has_sets: bool,
-    ) -> None:
-        self.view = view
-        self._target, self._path = target, path
-        self._file = self._path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(["", *columns, *([_SET] if has_sets else [])])
-        self._used = [at for at, position in enumerate(positions) if position is not None]
-        self._positions = [position for position in positions if position is not None]
-        self._num_columns, self._scale = len(columns), scale
-        self._has_value = False
-
-    def add(
-        self,
-        frames: Sequence[object],
-        values: Float64[np.ndarray, "frames elements_of_all_losses"],
-        sets: Sequence[str] | None,
-    ) -> None:
-        own = np.full((len(values), self._num_columns), np.nan)
-        own[:, self._used] = values[:, self._positions] * self._scale
-        self._has_value |= not np.isnan(own).all()
-        for row, (frame, numbers) in enumerate(zip(frames, own.tolist(), strict=True)):
-            end = [] if sets is None else [sets[row]]
-            self._writer.writerow([frame, *map(_text, numbers), *end])
-
-    def close(self) -> None:
-        self._file.close()
-        if not self._has_value:
-            self._path.unlink(missing_ok=True)
-
-    @property
-    def result(self) -> MetricFile:
-        return MetricFile(self._path if self._has_value else None, self._target)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, table in enumerate(metric_tables(losses, names)):
+        numbers = np.full((len(values[table.loss]), len(table.columns)), np.nan)
+        for column, element in enumerate(table.elements):
+            if element is not None:
+                numbers[:, column] = values[table.loss][:, element]
+        numbers *= table.scale
+        path, source = folder / f"{number}.csv", predictions[table.view]
+        has_value = not np.isnan(numbers).all()
+        if has_value:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["", *table.columns, *([_SET] if sets is not None else [])])
+                rows = zip(frames.get(table.view, frames[""]), numbers, strict=True)
+                for row, (frame, cells) in enumerate(rows):
+                    end = [] if sets is None else [sets[row]]
+                    writer.writerow([frame, *map(_text, cells.tolist()), *end])
+        target = source.with_name(f"{source.stem}_{table.metric}.csv")
+        files.append(MetricFile(path if has_value else None, target))
+    return tuple(files)
 
 
 def _text(value: float) -> str:
@@ -245,7 +180,9 @@ def _text(value: float) -> str:
 
 
 def called_after(recordings: Sequence[Recording]) -> list[dict[str, Path]]:
-    """Return for each recording after which files its metric files are called: see `MetricFiles`.
+    """Return for each recording after which files its metric files are called.
+
+    See `write_metric_files`.
 
     Example:
         >>> files = {"left": "a/left_walk.csv", "right": "a/right_walk.csv"}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -39,6 +39,17 @@ class Recording:
     name: str
     files: KeypointFiles
     videos: tuple[_Path, ...]
+
+    def from_anywhere(self) -> Recording:
+        """Return the recording with absolute paths, which lead to its files from any folder."""
+        files = self.files
+        return replace(
+            self,
+            files={view: _absolute(file) for view, file in files.items()}
+            if isinstance(files, Mapping)
+            else _absolute(files),
+            videos=tuple(map(_absolute, self.videos)),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +181,10 @@ def camera_inputs(cameras: Cameras | None, num_frames: int) -> dict[str, Tensor]
         for name, value in given.items()
         if value is not None
     }
+
+
+def _absolute(path: _Path) -> str:
+    return str(Path(path).absolute())
 
 
 def _told_by_name(files: Sequence[_Path], view_names: Sequence[str], what: str) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 from omegaconf import DictConfig
 
 from lploss.config import load_config
@@ -35,7 +37,7 @@ from lploss_builtin.scoring.keypoint_order import (
     with_indices_of,
 )
 from lploss_builtin.scoring.loss_choice import Material, choose_losses, choose_metrics
-from lploss_builtin.scoring.loss_statistics import LossStatistics
+from lploss_builtin.scoring.loss_scores import NUM_WORST_FRAMES, score_row
 from lploss_builtin.scoring.metric_files import (
     METRIC_FOLDER,
     called_after,
@@ -46,23 +48,25 @@ from lploss_builtin.scoring.metric_files import (
 from lploss_builtin.scoring.recording import (
     Progress,
     Recording,
+    Recordings,
     calibrated_views,
     holds_points_in_space,
     separate_files,
 )
-from lploss_builtin.scoring.score_all import score_all
 from lploss_builtin.scoring.score_recording import (
     RecordingScores,
     RecordingToScore,
     ScoringPlan,
+    score_recording,
 )
 from lploss_builtin.scoring.score_tables import join_tables
+from lploss_builtin.scoring.scored_loss import ScoredLoss
 from lploss_builtin.scoring.summary import (
     ScoreRow,
     ScoreSummary,
-    ViewRow,
     short_names,
 )
+from lploss_builtin.spreading import Outcome, spread
 
 _Path: TypeAlias = str | PathLike[str]
 
@@ -73,44 +77,11 @@ _SUMMARY = "summary.json"
 _OF_ONE_RECORDING = (DataError, PluginError, ProcessError)
 
 
-def score_files(
-    predictions: Sequence[_Path],
-    *,
-    calibration: _Path | None = None,
-    views: Sequence[str] | None = None,
-    labels: _Path | Sequence[_Path] | None = None,
-    config: _Path | Mapping[str, object] | DictConfig | None = None,
-    overrides: Sequence[str] = (),
-    losses: Sequence[str] | None = None,
-    out: _Path = "lploss-score",
-    videos: Sequence[_Path] = (),
-    keep_going: bool = False,
-    pictures: bool = True,
-    metric_files: bool = True,
-    beside: bool = False,
-    max_frames: int = 4096,
-    processes: int = 1,
-    scheduler: str | None = None,
-    registry: Registry = default_registry,
-    progress: Progress | None = None,
-) -> ScoreSummary:
-    """Evaluate losses on each frame and keypoint of files of predictions.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """Options of `score_files`.
 
-    The files are read one after the other and piece by piece, in memory that grows neither with
-    their number nor with their length. Values are those before epsilon is taken off. They go
-    to ``scores.parquet`` and ``scores.csv`` (columns file, frame, keypoint, loss, value, valid),
-    their summary to ``summary.json``, pictures to the folder ``pictures``, and metric files, one
-    for each loss and file of predictions, to the folder ``metric_files``: see
-    `lploss_builtin.scoring.metric_files`. All are in ``out``, where nothing appears before
-    everything is finished; no other folder is written to unless ``beside`` asks for it. Metric
-    files, and files of points in space, are left out where they are among those given.
-
-    With a calibration, the files are the views of one recording: the same frames and keypoints,
-    scored together. In tables its file is one name for all of them, and its keypoints are called
-    ``view/keypoint``.
-
-    Args:
-        predictions: files of predictions of the same keypoints.
+    Attributes:
         calibration: the calibrated cameras whose views the files are: see
             `lploss_builtin.data.cameras.calibration.read_calibration`.
         views: the camera of each file; without, it is told by the name of the file.
@@ -131,11 +102,62 @@ def score_files(
         pictures: whether to draw.
         metric_files: whether to write metric files.
         beside: write metric files beside the predictions, instead of into the output folder.
-        max_frames: how many frames are held at once, at least 1.
+        max_frames: how many frames are evaluated at once, at least 1.
         processes: of this machine, which score the files; see
             `lploss_builtin.spreading.spread`.
         scheduler: address of the scheduler of a Dask cluster, which scores the files instead; its
             workers must see all files and ``out`` under the same names.
+    """
+
+    calibration: _Path | None = None
+    views: Sequence[str] | None = None
+    labels: _Path | Sequence[_Path] | None = None
+    config: _Path | Mapping[str, object] | DictConfig | None = None
+    overrides: Sequence[str] = ()
+    losses: Sequence[str] | None = None
+    out: _Path = "lploss-score"
+    videos: Sequence[_Path] = ()
+    keep_going: bool = False
+    pictures: bool = True
+    metric_files: bool = True
+    beside: bool = False
+    max_frames: int = 4096
+    processes: int = 1
+    scheduler: str | None = None
+
+    @property
+    def label_files(self) -> list[_Path]:
+        """The label files as a list."""
+        if isinstance(self.labels, str | PathLike):
+            return [self.labels]
+        return list(self.labels or ())
+
+
+def score_files(
+    predictions: Sequence[_Path],
+    options: ScoreOptions | None = None,
+    *,
+    registry: Registry = default_registry,
+    progress: Progress | None = None,
+) -> ScoreSummary:
+    """Evaluate losses on each frame and keypoint of files of predictions.
+
+    The files are read and scored one after the other; memory does not grow with their number.
+    Values are those before epsilon is taken off. They go
+    to ``scores.parquet`` and ``scores.csv`` (columns file, frame, keypoint, loss, value, valid),
+    their summary to ``summary.json``, pictures to the folder ``pictures``, and metric files, one
+    for each loss and file of predictions, to the folder ``metric_files``: see
+    `lploss_builtin.scoring.metric_files`. All are in ``out``, where nothing appears before
+    everything is finished; no other folder is written to unless ``beside`` asks for it. Metric
+    files, and files of points in space, are left out where they are among those given.
+
+    With a calibration, the files are the views of one recording: the same frames and keypoints,
+    scored together. In tables its file is one name for all of them, and its keypoints are called
+    ``view/keypoint``.
+
+    Args:
+        predictions: files of predictions of the same keypoints.
+        options: everything else; defaults where it is not given.
         registry: where the losses are looked up.
         progress: called while it goes on.
 
@@ -148,133 +170,179 @@ def score_files(
         UnknownLossError: nobody provides a loss.
         PluginError: the code of a loss fails; nothing is written, unless ``keep_going``.
         ArgumentValueError: a file is given twice, the videos are too many or too few, a name of
-            a loss is empty, it cannot be told which file is which view, or ``out`` cannot be
-            written to.
+            a loss is empty, it cannot be told which file is which view, ``max_frames`` is less
+            than 1, or ``out`` cannot be written to.
         ProcessError: the process that scored a file was killed again and again, or the cluster is
             not fit; nothing is written, unless ``keep_going`` and it is one file.
         MissingDependencyError: a package is not installed.
     """
+    options = options or ScoreOptions()
     files = [str(path) for path in predictions]
-    label_files = [labels] if isinstance(labels, str | PathLike) else list(labels or ())
-    _check_arguments(files, losses)
-    files, videos, views, other_notes = _predictions_among(files, videos, views)
+    _check_arguments(files, options)
+    files, videos, views, notes = _predictions_among(files, options.videos, options.views)
     for module in ("pandas", "pyarrow", "matplotlib"):
         require(module, "score", "to score files")
-    if calibration is not None:
-        given = calibrated_views(files, label_files, videos, calibration, views)
+    if options.calibration is not None:
+        given = calibrated_views(files, options.label_files, videos, options.calibration, views)
     elif views is None:
-        given = separate_files(files, label_files, videos)
+        given = separate_files(files, options.label_files, videos)
     else:
         raise ArgumentValueError(f"views, here {', '.join(views)}, need a calibration")
-    headers, failed = _headers(given.recordings, keep_going)
+    headers, failed = _headers(given.recordings, options.keep_going)
     for video in dict.fromkeys(videos):
-        other_notes += frame_source(Path(video)).notes
-    first = next(iter(headers.values()))
-    full = load_config(config, overrides)
-    pose_names = common_order(first, full)
-    label_table = None
-    if given.labels is not None:
-        label_table = labels_in_order(read_keypoints(given.labels), pose_names.flat)
-    frames_are_numbers = all(header.frames_are_numbers for header in headers.values())
-    material = Material(
-        pose_names,
-        with_indices_of(full, pose_names),
-        label_table,
-        has_confidences=all(header.has_confidences for header in headers.values()),
-        has_targets=label_table is not None and not frames_are_numbers,
-        registry=registry,
-        cameras=given.cameras,
-    )
-    chosen, left_out = choose_losses(material, losses)
-    metric_losses = chosen
-    if losses is None:
-        metric_losses, left_out = choose_metrics(material, chosen, left_out, written=metric_files)
+        notes += frame_source(Path(video)).notes
+    plan, left_out, more_notes = _plan(given, headers, options, registry)
+    notes += [*given.notes, *more_notes]
     names = short_names([recording.name for recording in given.recordings])
-    total = {loss.name: LossStatistics(loss) for loss in chosen}
-    rows: list[ScoreRow] = []
-    view_rows: list[ViewRow] = []
-    notes = [*other_notes, *given.notes, *(label_table.notes if label_table else ())]
-    parts: list[RecordingScores] = []
-    earlier = _earlier_files(Path(out))
-    inputs = [*files, *label_files, *videos, calibration, config]
+    called = called_after(given.recordings)
+    tasks = [
+        RecordingToScore(
+            number,
+            recording,
+            names[recording.name],
+            called[number] if options.metric_files else None,
+        )
+        for number, recording in enumerate(given.recordings)
+        if recording.name in headers
+    ]
+    out = Path(options.out)
+    earlier = _earlier_files(out)
+    inputs = [*files, *options.label_files, *videos, options.calibration, options.config]
     kept = [Path(own) for own in inputs if isinstance(own, str | PathLike)]
-    with replaced_files(Path(out), last=_SUMMARY) as staged, ExitStack() as stack:
+    with replaced_files(out, last=_SUMMARY) as staged, ExitStack() as stack:
         folder = staged.folder
         in_work = folder.absolute() / "in_work"
         in_work.mkdir()
-        plan = ScoringPlan(
-            in_work,
-            chosen,
-            metric_losses,
-            pose_names,
-            given.cameras,
-            label_table if material.has_targets else None,
-            frames_are_numbers,
-            max_frames,
-            pictures,
-        )
-        plan.scorer()  # says what is wrong with the labels
-        called = called_after(given.recordings)
-        tasks = [
-            RecordingToScore(
-                number,
-                recording,
-                names[recording.name],
-                called[number] if metric_files else None,
-            )
-            for number, recording in enumerate(given.recordings)
-            if recording.name in headers
-        ]
-        with closing(score_all(plan, tasks, processes, scheduler, progress)) as outcomes:
+        plan = replace(plan, folder=in_work, keep_values=len(tasks) > 1)
+        parts: list[RecordingScores] = []
+        with closing(_score_all(plan, tasks, options, progress)) as outcomes:
             for outcome in outcomes:
-                name = tasks[outcome.number].recording.name
-                if outcome.error is not None:
-                    if not (keep_going and isinstance(outcome.error, _OF_ONE_RECORDING)):
-                        raise outcome.error
-                    failed[name] = str(outcome.error)
-                    continue
-                scored = outcome.result
-                # What is merged is large.
-                parts.append(replace(scored, statistics=()))
-                notes += scored.notes
-                view_rows += scored.views
-                rows += scored.rows
-                for statistics in scored.statistics:
-                    total[statistics.loss.name].merge(statistics)
+                if outcome.error is None:
+                    parts.append(outcome.result)
+                elif options.keep_going and isinstance(outcome.error, _OF_ONE_RECORDING):
+                    failed[tasks[outcome.number].recording.name] = str(outcome.error)
+                else:
+                    raise outcome.error
         if not parts:
             raise _cannot_be_scored(failed)
+        notes += [note for part in parts for note in part.notes]
+        rows = [row for part in parts for row in part.rows]
+        rows += [_total(parts, number, loss) for number, loss in enumerate(plan.losses)]
         join_tables([part.tables for part in parts], folder)
         written = [file for part in parts for file in part.metric_files]
-        if beside:
-            placed, more_notes = place_beside(written, staged, Path(out), stack, kept)
+        if options.beside:
+            placed, more_notes = place_beside(written, staged, out, stack, kept)
             notes += more_notes
         else:
-            placed = place_in_folder(written, staged, Path(out))
+            placed = place_in_folder(written, staged, out)
         for part in parts:
             shutil.copytree(part.files, folder, copy_function=os.replace, dirs_exist_ok=True)
         # With what processes have left that were killed.
         shutil.rmtree(in_work)
         summary = ScoreSummary(
-            rows=(*rows, *(statistics.row(None) for statistics in total.values())),
+            rows=tuple(rows),
             left_out=left_out,
             failed=failed,
             notes=tuple(notes),
-            out=Path(out),
+            out=out,
             pictures=tuple(
                 path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))
             ),
-            views=tuple(view_rows),
+            views=tuple(row for part in parts for row in part.views),
             metric_files=tuple(placed),
         )
         (folder / _SUMMARY).write_text(summary.to_json(), encoding="utf-8")
         staged.outdated.update(earlier)
-        if beside:
+        if options.beside:
             # The metric files beside the predictions appear before the files of this folder.
-            (Path(out) / _SUMMARY).unlink(missing_ok=True)
+            (out / _SUMMARY).unlink(missing_ok=True)
     return summary
 
 
-def _check_arguments(files: Sequence[str], losses: Sequence[str] | None) -> None:
+def _plan(
+    given: Recordings,
+    headers: Mapping[str, KeypointHeader],
+    options: ScoreOptions,
+    registry: Registry,
+) -> tuple[ScoringPlan, Mapping[str, str], Sequence[str]]:
+    """Return which losses are evaluated on what, why the others are not, and notes on labels."""
+    full = load_config(options.config, options.overrides)
+    names = common_order(next(iter(headers.values())), full)
+    labels = None
+    if given.labels is not None:
+        labels = labels_in_order(read_keypoints(given.labels), names.flat)
+    frames_are_numbers = all(header.frames_are_numbers for header in headers.values())
+    material = Material(
+        names,
+        with_indices_of(full, names),
+        labels,
+        has_confidences=all(header.has_confidences for header in headers.values()),
+        has_targets=labels is not None and not frames_are_numbers,
+        registry=registry,
+        cameras=given.cameras,
+    )
+    chosen, left_out = choose_losses(material, options.losses)
+    metric_losses = chosen
+    if options.losses is None:
+        written = options.metric_files
+        metric_losses, left_out = choose_metrics(material, chosen, left_out, written=written)
+    plan = ScoringPlan(
+        chosen,
+        names,
+        metric_losses,
+        given.cameras,
+        labels if material.has_targets else None,
+        options.max_frames,
+        frames_are_numbers,
+        pictures=options.pictures,
+    )
+    plan.label_rows()  # says what is wrong with the labels
+    return plan, left_out, labels.notes if labels else ()
+
+
+def _score_all(
+    plan: ScoringPlan,
+    tasks: Sequence[RecordingToScore],
+    options: ScoreOptions,
+    progress: Progress | None,
+) -> Generator[Outcome[RecordingScores]]:
+    """Score recordings here, in processes or on a cluster; yield the outcomes in their order."""
+    names = [task.recording.name for task in tasks]
+    if options.scheduler is not None:
+        # The workers were started in other folders.
+        tasks = [replace(task, recording=task.recording.from_anywhere()) for task in tasks]
+    if options.scheduler is None and min(options.processes, len(tasks)) <= 1:
+        here = partial(score_recording, plan, progress=progress)
+        return spread(here, tasks, names=names, processes=options.processes)
+
+    def note(outcome: Outcome[RecordingScores]) -> None:
+        if progress is not None:
+            num_frames = 0 if outcome.error is not None else outcome.result.num_frames
+            progress(names[outcome.number], num_frames)
+
+    return spread(
+        partial(score_recording, plan),
+        tasks,
+        names=names,
+        processes=options.processes,
+        scheduler=options.scheduler,
+        folder=plan.folder,
+        progress=note if progress is not None else None,
+    )
+
+
+def _total(parts: Sequence[RecordingScores], number: int, loss: ScoredLoss) -> ScoreRow:
+    """Return the statistics of a loss over all recordings."""
+    rows = [part.rows[number] for part in parts]
+    if len(rows) == 1:
+        return replace(rows[0], file=None)
+    values = np.concatenate([part.values(number) for part in parts])
+    worst = sorted((entry for row in rows for entry in row.worst_frames), key=lambda w: -w.value)
+    return score_row(loss, None, values, worst[:NUM_WORST_FRAMES])
+
+
+def _check_arguments(files: Sequence[str], options: ScoreOptions) -> None:
+    losses = options.losses
     if not files:
         raise ArgumentValueError("give at least one file of predictions")
     spellings: dict[Path, str] = {}
@@ -284,6 +352,8 @@ def _check_arguments(files: Sequence[str], losses: Sequence[str] | None) -> None
             raise ArgumentValueError(f"the file {earlier} is given twice, also as {file}")
         if files.count(file) > 1:
             raise ArgumentValueError(f"the file {file} is given twice")
+    if options.max_frames < 1:
+        raise ArgumentValueError(f"max_frames must be at least 1, got {options.max_frames}")
     if losses is not None and (not losses or "" in losses):
         raise ArgumentValueError(
             "losses must be names of losses, separated by single commas on the command line; got "

@@ -1,26 +1,34 @@
-"""Scoring one recording into a folder of its own, in whichever process."""
+"""Scoring one recording: the values of all losses, and what is written of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lploss.errors import DataError, LplossError
 from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.output import whole_folder
-from lploss_builtin.scoring.loss_statistics import LossStatistics
-from lploss_builtin.scoring.metric_files import MetricFile, MetricFiles
+from lploss_builtin.scoring.loss_scores import LossScores
+from lploss_builtin.scoring.metric_files import MetricFile, write_metric_files
 from lploss_builtin.scoring.pictures import draw_pictures
-from lploss_builtin.scoring.recording import Progress, Recording
-from lploss_builtin.scoring.recording_scorer import RecordingScorer, ValueTables
-from lploss_builtin.scoring.score_tables import FileTables
-from lploss_builtin.scoring.scored_loss import ScoredLoss
+from lploss_builtin.scoring.recording import Progress, Recording, camera_inputs
+from lploss_builtin.scoring.score_tables import write_tables
+from lploss_builtin.scoring.scored_loss import ScoredLoss, loss_failed
 from lploss_builtin.scoring.summary import ScoreRow, ViewRow
+from lploss_builtin.scoring.view_agreement import view_agreement
 
 _FILES, _TABLES, _METRICS = "files", "tables", "metrics"
+
+#: For each loss its values, a row per frame; NaN does not count.
+Values = Mapping[str, Float[np.ndarray, "frames elements"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,42 +36,44 @@ class ScoringPlan:
     """What is the same for all recordings of a scoring; other processes get it by pickle.
 
     Attributes:
-        folder: each recording makes a folder in it.
         losses: the losses.
-        metric_losses: the losses that have metric files.
         names: names of the keypoints, in the order in which the losses take them.
-        cameras: of the views, where there are several.
+        metric_losses: the losses that have metric files.
+        cameras: the cameras of the views, if there are several views.
         labels: labels to compare predictions of labelled frames with.
+        max_frames: how many frames are evaluated at once.
         frames_are_numbers: whether the frames of all recordings have numbers.
-        max_frames: how many frames are held at once.
+        folder: each recording makes a folder in it.
         pictures: whether to draw.
+        keep_values: whether each recording leaves its values, for the statistics of all.
     """
 
-    folder: Path
     losses: Sequence[ScoredLoss]
-    metric_losses: Sequence[ScoredLoss]
     names: PoseNames
-    cameras: Cameras | None
-    labels: KeypointTable | None
-    frames_are_numbers: bool
-    max_frames: int
-    pictures: bool
+    metric_losses: Sequence[ScoredLoss] = ()
+    cameras: Cameras | None = None
+    labels: KeypointTable | None = None
+    max_frames: int = 4096
+    frames_are_numbers: bool = True
+    folder: Path = Path()
+    pictures: bool = False
+    keep_values: bool = False
 
-    def scorer(self, progress: Progress | None = None) -> RecordingScorer:
-        """Return what scores the recordings.
+    def label_rows(self) -> dict[object, int]:
+        """Return the row of each labelled frame.
 
         Raises:
-            DataError: a frame stands twice in the labels.
+            DataError: the labels hold a frame twice.
         """
-        return RecordingScorer(
-            self.losses,
-            self.names,
-            self.cameras,
-            self.labels,
-            self.max_frames,
-            progress or (lambda name, num_frames: None),
-            self.metric_losses,
-        )
+        rows: dict[object, int] = {}
+        for row, frame in enumerate(self.labels.frames.tolist() if self.labels else ()):
+            if frame in rows:
+                raise DataError(
+                    f"{self.labels and self.labels.path}: the frame {frame} stands twice. Keep "
+                    "one of them."
+                )
+            rows[frame] = row
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class RecordingToScore:
         recording: the recording.
         short_name: its name in pictures and files.
         metric_files: for each view after which file its metric files are called, see
-            `MetricFiles`; ``None``: there are none.
+            `write_metric_files`; ``None``: there are none.
     """
 
     number: int
@@ -89,22 +99,20 @@ class RecordingScores:
     """What the scoring of one recording leaves, beside its folder.
 
     Attributes:
-        folder: holds ``files/``, which go to the output folder as they are, the tables, and the
-            metric files.
+        folder: holds ``files/``, which go to the output folder as they are, the tables, the
+            values, and the metric files.
         num_frames: how many frames were scored.
         rows: of the summary, one for each loss.
-        statistics: for each loss, to be merged with those of the other recordings.
         notes: what else to know.
-        views: how well its views agree, where there are several.
+        views: how well its views agree, if there are several.
         metric_files: the metric files, and where they belong.
     """
 
     folder: Path
     num_frames: int
     rows: tuple[ScoreRow, ...]
-    statistics: tuple[LossStatistics, ...]
     notes: tuple[str, ...]
-    views: tuple[ViewRow, ...]
+    views: tuple[ViewRow, ...] = ()
     metric_files: tuple[MetricFile, ...] = ()
 
     @property
@@ -116,6 +124,11 @@ class RecordingScores:
     def tables(self) -> Path:
         """Path of the tables, without suffix."""
         return self.folder / _TABLES
+
+    def values(self, loss: int) -> Float[np.ndarray, "frames elements"]:
+        """Return the values of a loss, by its number, if they were kept."""
+        values: Float[np.ndarray, "frames elements"] = np.load(_values_file(self.folder, loss))
+        return values
 
 
 def score_recording(
@@ -135,42 +148,172 @@ def score_recording(
         DataError: a file cannot be used.
         LplossError: a loss cannot be evaluated; a `PluginError` where its own code fails.
     """
-    recording = task.recording
-    target = plan.folder / str(task.number)
+    recording, target = task.recording, plan.folder / str(task.number)
+    if progress is not None:
+        progress(recording.name, 0)
+    table = read_keypoints(recording.files).select(plan.names.flat)
+    values, metrics, notes = evaluate(plan, recording.name, table, progress)
+    scores = [LossScores(loss, recording.name, table, values[loss.name]) for loss in plan.losses]
     with whole_folder(target) as folder:
-        files = folder / _FILES
-        files.mkdir()
-        tables = FileTables(folder / _TABLES, recording.name, plan.losses, plan.frames_are_numbers)
-        metrics = _metric_files(plan, task, folder / _METRICS)
-        with ExitStack() as stack:
-            written: list[ValueTables] = [tables, *([metrics] if metrics else [])]
-            for own in written:
-                stack.enter_context(closing(own))
-            scored = plan.scorer(progress).score(recording, tables, metrics=metrics)
+        (folder / _FILES).mkdir()
+        write_tables(folder / _TABLES, scores, plan.frames_are_numbers, plan.max_frames)
+        written: tuple[MetricFile, ...] = ()
+        if task.metric_files is not None:
+            frames: dict[str, Sequence[object]] = {"": table.frames.tolist()}
+            if isinstance(recording.files, Mapping) and not plan.frames_are_numbers:
+                # Together they go by a name that all views share.
+                for view, file in recording.files.items():
+                    frames[view] = read_keypoints(file).frames.tolist()
+            written = write_metric_files(
+                folder / _METRICS,
+                plan.metric_losses,
+                plan.names,
+                task.metric_files,
+                frames,
+                metrics,
+            )
         if plan.pictures:
-            drawn = files / "pictures" / task.short_name
-            draw_pictures(drawn, task.short_name, recording, scored, plan.names, plan.cameras)
-    statistics = scored.statistics
+            drawn = folder / _FILES / "pictures" / task.short_name
+            draw_pictures(drawn, task.short_name, recording, scores, plan.names, plan.cameras)
+        for number, own in enumerate(scores if plan.keep_values else ()):
+            np.save(_values_file(folder, number), own.values)
     return RecordingScores(
         target,
-        statistics[0].series.num_frames,
-        tuple(one.row(recording.name) for one in statistics),
-        statistics,
-        scored.notes,
-        scored.views,
+        len(table.frames),
+        tuple(own.row for own in scores),
+        notes,
+        view_agreement(table, plan.names, plan.cameras) if plan.cameras else (),
         tuple(
             replace(file, written=file.written and target / _METRICS / file.written.name)
-            for file in (metrics.files if metrics else ())
+            for file in written
         ),
     )
 
 
-def _metric_files(plan: ScoringPlan, task: RecordingToScore, folder: Path) -> MetricFiles | None:
-    if task.metric_files is None:
-        return None
-    files = task.recording.files
-    frames: dict[str, Sequence[object]] = {}
-    if isinstance(files, Mapping) and not plan.frames_are_numbers:
-        # Together they go by a name that all views share.
-        frames = {view: read_keypoints(file).frames.tolist() for view, file in files.items()}
-    return MetricFiles(folder, plan.metric_losses, plan.names, task.metric_files, frames=frames)
+def _values_file(folder: Path, loss: int) -> Path:
+    return folder / f"values_{loss}.npy"
+
+
+def evaluate(
+    plan: ScoringPlan, name: str, table: KeypointTable, progress: Progress | None = None
+) -> tuple[Values, Values, tuple[str, ...]]:
+    """Evaluate the losses on all frames of a recording, ``plan.max_frames`` at once.
+
+    Args:
+        plan: which losses, and what else they need.
+        name: the recording, for messages.
+        table: its keypoints, those of ``plan.names.flat``.
+        progress: called while it goes on.
+
+    Returns:
+        The values of the losses; those of the metrics, which are NaN from where on a loss that
+        nobody has asked for cannot be evaluated; and notes.
+
+    Raises:
+        DataError: the labels hold a frame twice.
+        LplossError: a loss cannot be evaluated; a `PluginError` where its own code fails.
+    """
+    num_frames = len(table.frames)
+    label_rows = plan.label_rows()
+    labelled = np.array([label_rows.get(frame, -1) for frame in table.frames.tolist()])
+    # Metrics that are the very values of a loss are not evaluated again.
+    scored = {loss.name for loss in plan.losses}
+    others = [m for m in plan.metric_losses if m.metric_without or m.name not in scored]
+    num_before = max((loss.num_previous_frames for loss in (*plan.losses, *others)), default=0)
+    values: dict[str, Float[np.ndarray, "frames elements"]] = {}
+    metrics: dict[str, Float[np.ndarray, "frames elements"]] = {}
+    cut_short: dict[str, str] = {}
+    for start in range(0, num_frames, plan.max_frames):
+        first, stop = max(0, start - num_before), min(start + plan.max_frames, num_frames)
+        piece = table.rows(first, stop)
+        batch = _batch(plan, piece, labelled[first:stop])
+        for loss in plan.losses:
+            found = _values(loss, name, batch, piece, start - first)
+            _put(values, loss, found, slice(start, stop), num_frames)
+        for loss in others:
+            if loss.name not in cut_short:
+                try:
+                    found = _values(loss, name, batch, piece, start - first, as_metric=True)
+                except LplossError as error:
+                    cut_short[loss.name] = str(error)
+                    found = np.zeros((0, 0))
+                _put(metrics, loss, found, slice(start, stop), num_frames)
+        if progress is not None:
+            progress(name, stop)
+    notes = table.notes + _notes(plan, name, table, int((labelled >= 0).sum()))
+    notes += tuple(
+        f"{name}: the metric of the loss {loss!r} ends here: {why}"
+        for loss, why in cut_short.items()
+    )
+    return values, {**values, **metrics}, notes
+
+
+def _put(
+    values: dict[str, Float[np.ndarray, "frames elements"]],
+    loss: ScoredLoss,
+    found: Float[np.ndarray, "new_frames elements"],
+    rows: slice,
+    num_frames: int,
+) -> None:
+    """Write the values of some frames into those of all, which have the same precision."""
+    if loss.name not in values:
+        dtype = found.dtype if found.size else np.float32
+        values[loss.name] = np.full((num_frames, len(loss.element_names)), np.nan, dtype)
+    if found.size:
+        values[loss.name][rows] = found
+
+
+def _values(
+    loss: ScoredLoss,
+    name: str,
+    batch: Mapping[str, Tensor],
+    piece: KeypointTable,
+    num_repeated: int,
+    *,
+    as_metric: bool = False,
+) -> Float[np.ndarray, "new_frames elements"]:
+    try:
+        return loss.values(batch, piece.frames, num_repeated, as_metric=as_metric)
+    except LplossError:
+        raise
+    except Exception as error:
+        what = f"{name}, frames {piece.frames[0]} to {piece.frames[-1]}: the loss {loss.name!r}"
+        raise loss_failed(what, loss.loss_class, error) from error
+
+
+def _batch(
+    plan: ScoringPlan, piece: KeypointTable, labelled: Int64[np.ndarray, "frames"]
+) -> dict[str, Tensor]:
+    # How numbers lie in memory depends on the format of the file, and sums depend on that.
+    batch = {"keypoints_pred": torch.from_numpy(piece.keypoints).float().contiguous()}
+    if piece.confidences is not None:
+        batch["confidences"] = torch.from_numpy(piece.confidences).float()
+    if plan.labels is not None:
+        targets = np.where((labelled >= 0)[:, None], plan.labels.keypoints[labelled], np.nan)
+        batch["keypoints_targ"] = torch.from_numpy(targets).float()
+    return batch | camera_inputs(plan.cameras, len(piece.frames))
+
+
+def _notes(
+    plan: ScoringPlan, name: str, table: KeypointTable, num_labelled: int
+) -> tuple[str, ...]:
+    notes = []
+    names = dict.fromkeys(
+        loss.name for loss in (*plan.losses, *plan.metric_losses) if loss.num_previous_frames
+    )
+    looking_back = ", ".join(names)
+    has_numbers = table.frames.dtype.kind == "i"
+    num_gaps = int((np.diff(table.frames) != 1).sum()) if has_numbers else 0
+    if looking_back and not has_numbers:
+        notes.append(
+            f"{name}: its frames are images, not consecutive frames; {looking_back} has no "
+            "value there"
+        )
+    elif looking_back and num_gaps:
+        notes.append(
+            f"{name}: {num_gaps} times a frame does not follow the one before it; "
+            f"{looking_back} has no value there"
+        )
+    if plan.labels is not None and not num_labelled:
+        notes.append(f"{name}: none of its frames stands in {plan.labels.path}")
+    return tuple(notes)

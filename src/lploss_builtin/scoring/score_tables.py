@@ -8,85 +8,72 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
 from lploss_builtin.dependencies import require
-from lploss_builtin.scoring.scored_loss import ScoredLoss
+from lploss_builtin.scoring.loss_scores import LossScores
 
 COLUMNS = ("file", "frame", "keypoint", "loss", "value", "valid")
 _PURPOSE = "to write tables of scores"
 
 
-class FileTables:
-    """The tables of one file, written piece by piece; they are joined by `join_tables`.
+def write_tables(
+    stem: Path, scores: Sequence[LossScores], frames_are_numbers: bool, max_frames: int
+) -> None:
+    """Write the tables of one file, which are joined by `join_tables`.
+
+    Values that are NaN are written as not valid, without a number.
 
     Args:
         stem: path of the tables, without suffix.
-        file: the file that is scored, as it was given.
-        losses: the losses, in the order of their values.
-        frames_are_numbers: whether every file has numbers of frames.
+        scores: the values of each loss.
+        frames_are_numbers: whether every file of the scoring has numbers of frames.
+        max_frames: how many frames are converted at once.
     """
+    pa = require("pyarrow", "score", _PURPOSE)
+    csv = require("pyarrow.csv", "score", _PURPOSE)
+    parquet = require("pyarrow.parquet", "score", _PURPOSE)
+    file = scores[0].file
+    elements = [(own.loss.name, name) for own in scores for name in own.loss.element_names]
+    losses, loss_of = _numbered([loss for loss, _ in elements])
+    keypoints, keypoint_of = _numbered([name for _, name in elements])
+    text = pa.dictionary(pa.int32(), pa.string())
+    frame_type = pa.int64() if frames_are_numbers else pa.string()
+    types = (text, frame_type, text, text, pa.float32(), pa.bool_())
+    schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
+    is_simple = not any(set(text) & set(',"\r\n') for text in (file, *losses, *keypoints))
+    options = csv.WriteOptions(
+        include_header=False,
+        # "needed" quotes every text.
+        quoting_style="none" if frames_are_numbers and is_simple else "needed",
+    )
 
-    def __init__(
-        self, stem: Path, file: str, losses: Sequence[ScoredLoss], frames_are_numbers: bool
-    ) -> None:
-        self._pyarrow = require("pyarrow", "score", _PURPOSE)
-        self._csv = require("pyarrow.csv", "score", _PURPOSE)
-        parquet = require("pyarrow.parquet", "score", _PURPOSE)
-        self._file = file
-        elements = [(loss.name, name) for loss in losses for name in loss.element_names]
-        self._losses, self._loss_of = _numbered([loss for loss, _ in elements])
-        self._keypoints, self._keypoint_of = _numbered([name for _, name in elements])
-        pa = self._pyarrow
-        simple = not any(
-            set(text) & set(',"\r\n') for text in (file, *self._losses, *self._keypoints)
-        )
-        text = pa.dictionary(pa.int32(), pa.string())
-        self._frame_type = pa.int64() if frames_are_numbers else pa.string()
-        types = (text, self._frame_type, text, text, pa.float32(), pa.bool_())
-        self._schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
-        self._parquet_writer = parquet.ParquetWriter(_parquet(stem), self._schema)
-        self._csv_writer = self._csv.CSVWriter(
-            _csv(stem),
-            self._schema,
-            write_options=self._csv.WriteOptions(
-                include_header=False,
-                # "needed" quotes every text.
-                quoting_style="none" if frames_are_numbers and simple else "needed",
-            ),
-        )
+    def texts(which: Shaped[np.ndarray, "rows"], names: list[str]) -> Any:
+        return pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(names))
 
-    def add(
-        self,
-        frames: Shaped[np.ndarray, "frames"],
-        values: Float64[np.ndarray, "frames elements_of_all_losses"],
-    ) -> None:
-        """Append frames; values that are NaN are written as not valid, without a number."""
-        pa = self._pyarrow
-        num_frames, num_elements = values.shape
-
-        def texts(which: Shaped[np.ndarray, "rows"], names: list[str]) -> Any:
-            return pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(names))
-
-        valid = ~np.isnan(values).reshape(-1)
-        if self._frame_type == pa.string():
-            frames = frames.astype(str).astype(object)
-        columns = (
-            texts(np.zeros(values.size, dtype=np.int32), [self._file]),
-            pa.array(np.repeat(frames, num_elements), self._frame_type),
-            texts(np.tile(self._keypoint_of, num_frames), self._keypoints),
-            texts(np.tile(self._loss_of, num_frames), self._losses),
-            pa.array(values.reshape(-1).astype(np.float32), mask=~valid),
-            pa.array(valid),
-        )
-        table = pa.Table.from_arrays(list(columns), schema=self._schema)
-        self._parquet_writer.write_table(table)
-        self._csv_writer.write(table)
-
-    def close(self) -> None:
-        """Finish the tables."""
-        self._parquet_writer.close()
-        self._csv_writer.close()
+    with (
+        parquet.ParquetWriter(_parquet(stem), schema) as parquet_writer,
+        csv.CSVWriter(_csv(stem), schema, write_options=options) as csv_writer,
+    ):
+        for start in range(0, len(scores[0].values), max_frames):
+            rows = slice(start, start + max_frames)
+            values = np.concatenate([own.values[rows].astype(np.float32) for own in scores], axis=1)
+            frames = scores[0].table.frames[rows]
+            if not frames_are_numbers:
+                frames = frames.astype(str).astype(object)
+            num_frames, num_elements = values.shape
+            valid = ~np.isnan(values).reshape(-1)
+            columns = (
+                texts(np.zeros(values.size, dtype=np.int32), [file]),
+                pa.array(np.repeat(frames, num_elements), frame_type),
+                texts(np.tile(keypoint_of, num_frames), keypoints),
+                texts(np.tile(loss_of, num_frames), losses),
+                pa.array(values.reshape(-1), mask=~valid),
+                pa.array(valid),
+            )
+            table = pa.Table.from_arrays(list(columns), schema=schema)
+            parquet_writer.write_table(table)
+            csv_writer.write(table)
 
 
 def join_tables(stems: Sequence[Path], folder: Path) -> None:

@@ -95,8 +95,8 @@ class ScoredLoss:
         num_repeated: int,
         *,
         as_metric: bool = False,
-    ) -> Float64[np.ndarray, "new_frames elements"]:
-        """Return the values of the frames that are new.
+    ) -> Float[np.ndarray, "new_frames elements"]:
+        """Return the values of the frames that are new, in the precision of the loss.
 
         Args:
             batch: inputs of the loss, one row a frame.
@@ -110,15 +110,18 @@ class ScoredLoss:
             that it looks at are not consecutive.
         """
         num_frames, before = len(frames), self.num_previous_frames
-        values = np.full((num_frames - num_repeated, len(self.element_names)), np.nan)
         start = max(0, num_repeated - before)
-        if num_frames - start > before:
-            with torch.no_grad():
-                rows = {name: value[start:] for name, value in batch.items()}
-                part = self._elementwise(rows, self.metric_without if as_metric else ())
-            found = part.reshape(len(part), -1).double().cpu().numpy()
-            found = np.where(_follow(frames[start:], before)[:, None], found, np.nan)
-            values[start + before - num_repeated :] = found
+        shape = (num_frames - num_repeated, len(self.element_names))
+        if num_frames - start <= before:
+            return np.full(shape, np.nan, dtype=np.float32)
+        with torch.no_grad():
+            rows = {name: value[start:] for name, value in batch.items()}
+            part = self._elementwise(rows, self.metric_without if as_metric else ())
+        found = part.reshape(len(part), -1).to(torch.promote_types(part.dtype, torch.float32))
+        values = np.full(shape, np.nan, dtype=found.cpu().numpy().dtype)
+        rows_with_value = values[start + before - num_repeated :]
+        rows_with_value[:] = found.cpu().numpy()
+        rows_with_value[~_follow(frames[start:], before)] = np.nan
         return values
 
     def _elementwise(

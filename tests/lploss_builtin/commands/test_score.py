@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -92,8 +93,8 @@ def test_empty_names_of_losses(invoke, losses):
 def test_all_options_reach_the_library(invoke, monkeypatch):
     calls = []
 
-    def record(files, **options):
-        calls.append(([str(file) for file in files], options))
+    def record(files, options, progress):
+        calls.append(([str(file) for file in files], asdict(options)))
         raise DataError("recorded")
 
     monkeypatch.setattr(command, "score_files", record)
@@ -130,7 +131,7 @@ def test_all_options_reach_the_library(invoke, monkeypatch):
             "tcp://host:8786",
         )
     ((files, options),) = calls
-    options.pop("progress")
+    assert options.pop("max_frames") == 4096
     assert files == ["a.csv"]
     assert {name: str(value) for name, value in options.items()} == {
         "calibration": "k.toml",

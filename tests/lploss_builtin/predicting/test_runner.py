@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from lploss.errors import ArgumentValueError, ConfigError, DataError
 from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.predicting import predict_files, runner
-from lploss_builtin.scoring import score_files
+from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.clusters import new_cluster
 from tests.lploss_builtin.commands.rig import (
@@ -223,11 +223,13 @@ def test_predictions_can_be_scored(folder, rig):
     )
     summary = score_files(
         [f"out/CollectedData_{view}.csv" for view in VIEWS],
-        calibration="new/calibrations/mo.toml",
-        labels=labels,
-        losses=["rmse", "multiview_reprojection"],
-        out="scores",
-        pictures=False,
+        ScoreOptions(
+            calibration="new/calibrations/mo.toml",
+            labels=labels,
+            losses=["rmse", "multiview_reprojection"],
+            out="scores",
+            pictures=False,
+        ),
     )
     for loss, count in {"rmse": 27, "multiview_reprojection": 27}.items():
         row = summary.row(loss)

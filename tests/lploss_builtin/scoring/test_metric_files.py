@@ -11,10 +11,10 @@ import pytest
 
 from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin import output
-from lploss_builtin.scoring import score_files
 from lploss_builtin.scoring.metric_files import is_metric_file
 from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import csv_text, write_predictions
+from tests.lploss_builtin.scoring.scoring_calls import score_with
 
 NAMES = ("nose", "neck", "tail")
 
@@ -25,7 +25,7 @@ def tracks(num_frames=20, seed=0):
 
 
 def score(*files, out, **options):
-    return score_files(files, out=out, **{"pictures": False, "beside": True, **options})
+    return score_with(files, out=out, **{"pictures": False, "beside": True, **options})
 
 
 def read(path):

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from lploss.errors import PluginError
-from lploss_builtin.scoring import score_files
 from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
+from tests.lploss_builtin.scoring.scoring_calls import score_with
 
 NAMES = ("nose", "neck", "tail")
 ONLY_FILE = "the config does not ask for it (--losses); there is only its metric file"
@@ -21,7 +21,7 @@ def tracks(num_frames=20, seed=0):
 
 
 def score(*files, **options):
-    return score_files(files, **{"pictures": False, "beside": True, **options})
+    return score_with(files, **{"pictures": False, "beside": True, **options})
 
 
 def endings(folder):

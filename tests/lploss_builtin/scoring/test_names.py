@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lploss_builtin.commands import score as command
-from lploss_builtin.scoring import score_files
+from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.scoring.pictures import style
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 
@@ -27,7 +27,7 @@ def test_a_scoring_ends_well(tmp_path, tracks, capsys, monkeypatch, worst):
     monkeypatch.setenv("COLUMNS", "200")
     tracks[7, worst] += 90
     path = write_predictions(tmp_path / "mouse[left]$_{.csv", tracks, NASTY)
-    summary = score_files([path], out=tmp_path / "out", losses=["temporal"])
+    summary = score_files([path], ScoreOptions(out=tmp_path / "out", losses=["temporal"]))
     command.show(summary)
     printed = capsys.readouterr().out
     assert "mouse[left]$_{" in printed
@@ -60,6 +60,6 @@ def test_texts_of_pictures_are_no_formulas(tmp_path):
 def test_cells_that_a_spreadsheet_would_compute_are_as_they_were(tmp_path, tracks):
     names = ("=1+2", "@nose", "-tail")
     path = write_predictions(tmp_path / "walk.csv", tracks, names)
-    score_files([path], out=tmp_path / "out", losses=["temporal"], pictures=False)
+    score_files([path], ScoreOptions(out=tmp_path / "out", losses=["temporal"], pictures=False))
     lines = (tmp_path / "out" / "metric_files" / "walk_temporal_norm.csv").read_text().splitlines()
     assert lines[0] == ",=1+2,@nose,-tail"

@@ -9,8 +9,8 @@ import torch
 from lploss import create_loss
 from lploss.inputs import InputResolver
 from lploss_builtin.data.poses.table import KeypointTable, PoseNames
-from lploss_builtin.scoring.loss_statistics import LossStatistics
-from lploss_builtin.scoring.pictures import style
+from lploss_builtin.scoring.loss_scores import LossScores
+from lploss_builtin.scoring.pictures import draw, style
 from lploss_builtin.scoring.pictures.draw import distribution, over_time
 from lploss_builtin.scoring.pictures.worst_frames import worst_poses
 from lploss_builtin.scoring.scored_loss import ScoredLoss
@@ -19,18 +19,17 @@ from lploss_builtin.scoring.scored_loss import ScoredLoss
 NAMES = ("nose", "tail$_{$")
 
 
-def statistics(values, epsilon=0.0, first_frame=0):
-    """Statistics of the given steps of the first keypoint; the second one stays where it is."""
+def scores(values, epsilon=0.0, first_frame=0):
+    """The given steps of the first keypoint; the second one stays where it is."""
     loss = create_loss("temporal", epsilon=epsilon)
     example = {"keypoints_pred": torch.zeros(2, 4)}
-    found = LossStatistics(ScoredLoss(loss, PoseNames(NAMES), InputResolver({}), example))
+    scored = ScoredLoss(loss, PoseNames(NAMES), InputResolver({}), example)
     values = np.stack([np.array(values, dtype=float), np.zeros(len(values))], axis=1)
     values[np.isnan(values).any(axis=1)] = np.nan
     frames = np.arange(first_frame, first_frame + len(values))
     keypoints = np.zeros((len(values), 4))
     keypoints[:, 0] = np.nancumsum(values[:, 0])
-    found.add("f", KeypointTable(Path("f"), NAMES, frames, keypoints, None), 0, values)
-    return found
+    return LossScores(scored, "f", KeypointTable(Path("f"), NAMES, frames, keypoints, None), values)
 
 
 def texts(figure):
@@ -39,7 +38,7 @@ def texts(figure):
 
 
 def test_values_over_time():
-    figure = over_time(statistics([np.nan, 1, 9, 2], 5.0, 100), "walk", PoseNames(NAMES), 100)
+    figure = over_time(scores([np.nan, 1, 9, 2], 5.0, 100), "walk", PoseNames(NAMES))
     nose, tail = figure.axes
     line = nose.lines[0]
     np.testing.assert_array_equal(line.get_xdata(), [100, 101, 102, 103])
@@ -64,13 +63,30 @@ def test_values_over_time():
     ],
 )
 def test_remarks_on_epsilon(epsilon, remark):
-    figure = over_time(statistics([np.nan, 5], epsilon), "walk", PoseNames(NAMES), None)
+    figure = over_time(scores([np.nan, 5], epsilon), "walk", PoseNames(NAMES))
     assert texts(figure)[1] == remark
+
+
+def test_frames_that_are_not_consecutive_are_counted():
+    found = scores([np.nan, 5, 3], first_frame=7)
+    found.table.frames[2] = 20
+    figure = over_time(found, "walk", PoseNames(NAMES))
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [0, 1, 2])
     assert figure.axes[-1].get_xlabel() == "frames of the file, counted from 0"
 
 
+def test_a_point_of_a_long_recording_is_the_greatest_of_its_frames(monkeypatch):
+    monkeypatch.setattr(draw, "_MOST_POINTS", 4)
+    figure = over_time(scores([np.nan] * 2 + [1, 9, 2, 3, 0, 5, 4]), "walk", PoseNames(NAMES))
+    line = figure.axes[0].lines[0]
+    np.testing.assert_array_equal(line.get_xdata(), [0, 4, 8])
+    np.testing.assert_array_equal(line.get_ydata(), [9, 5, 4])
+    label = "frame (a point is the greatest value of 4 frames)"
+    assert figure.axes[-1].get_xlabel() == label
+
+
 def test_distribution_holds_all_values():
-    figure = distribution(statistics([np.nan, *[1.0] * 30, 9.0], 5.0), "walk")
+    figure = distribution(scores([np.nan, *[1.0] * 30, 9.0], 5.0), "walk")
     (axes,) = figure.axes
     heights = [bar.get_height() for bar in axes.patches]
     assert sum(heights) == 62  # the other keypoint: 31 zeros
@@ -82,7 +98,7 @@ def test_distribution_holds_all_values():
 
 
 def test_distribution_of_an_epsilon_each_and_of_infinite_values():
-    figure = distribution(statistics([np.nan, 2, 3, np.inf], [2.5, 1.0]), "walk")
+    figure = distribution(scores([np.nan, 2, 3, np.inf], [2.5, 1.0]), "walk")
     assert texts(figure)[0].endswith("33.3 % above their epsilon, one a keypoint")
     # Infinity has no bar, and a percentile that is infinite no mark.
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == 5
@@ -90,9 +106,8 @@ def test_distribution_of_an_epsilon_each_and_of_infinite_values():
 
 
 def test_worst_poses():
-    found = statistics([np.nan, 1, 9, 2])
-    low, high = np.array([0.0, 0.0]), np.array([12.0, 10.0])
-    figure = worst_poses(found, "walk", NAMES, low, high, {})
+    found = scores([np.nan, 1, 9, 2])
+    figure = worst_poses(found, "walk", NAMES, {})
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title(loc="left") for axes in panels] == [
         "frame 2\nnose  9",
@@ -100,7 +115,7 @@ def test_worst_poses():
         "frame 1\nnose  1",
     ]
     bottom, top = panels[0].get_ylim()
-    assert bottom > 10 > 0 > top, "y goes down"
+    assert bottom > 0 > top, "y goes down"
     assert panels[0].get_aspect() == 1.0
     from_before = panels[0].lines[0]
     np.testing.assert_array_equal(from_before.get_xdata(), [1, 10])
@@ -110,17 +125,16 @@ def test_worst_poses():
 
 def test_worst_poses_over_the_video():
     images = {2: np.zeros((20, 30, 3), dtype=np.uint8)}
-    low, high = np.zeros(2), np.ones(2)
-    figure = worst_poses(statistics([np.nan, 1, 9]), "walk", NAMES, low, high, images)
+    figure = worst_poses(scores([np.nan, 1, 9]), "walk", NAMES, images)
     assert [len(axes.images) for axes in figure.axes[:2]] == [1, 0]
     assert figure.axes[0].get_xlim() == (-0.5, 29.5)
     assert figure.axes[0].get_ylim() == (19.5, -0.5)
 
 
 def test_names_are_no_formulas(tmp_path):
-    figure = worst_poses(statistics([np.nan, 9]), "a$_{$", NAMES, np.zeros(2), np.ones(2), {})
+    figure = worst_poses(scores([np.nan, 9]), "a$_{$", NAMES, {})
     style.save(figure, tmp_path / "new" / "a.png")
-    style.save(over_time(statistics([np.nan, 9]), "a$_{$", PoseNames(NAMES), 0), tmp_path / "b.png")
+    style.save(over_time(scores([np.nan, 9]), "a$_{$", PoseNames(NAMES)), tmp_path / "b.png")
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -129,7 +143,7 @@ def test_drawing_leaves_matplotlib_as_it_is(tmp_path):
     from matplotlib._pylab_helpers import Gcf
 
     before = dict(mpl.rcParams)
-    style.save(distribution(statistics([np.nan, 9]), "walk"), tmp_path / "a.png")
+    style.save(distribution(scores([np.nan, 9]), "walk"), tmp_path / "a.png")
     assert dict(mpl.rcParams) == before
     assert not Gcf.figs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,17 +10,11 @@ import pytest
 
 from lploss.errors import DataError
 from lploss_builtin.data.frames.sources import frame_source
-from lploss_builtin.scoring import runner, score_files
+from lploss_builtin.scoring import ScoreOptions, runner, score_files
 from lploss_builtin.scoring.pictures import draw
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 from tests.lploss_builtin.data.tiny_video import write_video
 from tests.lploss_builtin.real_data import CASES, needs_cases
-
-
-def scored(last_frame, *worst):
-    found = [SimpleNamespace(frame=frame) for frame in worst]
-    statistics = SimpleNamespace(worst=SimpleNamespace(found=found))
-    return SimpleNamespace(last_frame=last_frame, statistics=[statistics])
 
 
 def without_first_frames(path, number):
@@ -39,12 +32,12 @@ def test_videos_are_turned_as_players_show_them(tmp_path):
     capture = cv2.VideoCapture(str(video))
     expected = [capture.read()[1][..., ::-1] for _ in range(30)]
     capture.release()
-    images = draw._images("p30", scored(29, 3, 17), video)
+    images = draw._images("p30", np.arange(30), [3, 17], video)
     assert sorted(images) == [3, 17]
     for number, image in images.items():
         np.testing.assert_array_equal(image, expected[number])
     summary = score_files(
-        [CASES / "p30.csv"], out=tmp_path / "out", losses=["temporal"], videos=[video]
+        [CASES / "p30.csv"], ScoreOptions(out=tmp_path / "out", losses=["temporal"], videos=[video])
     )
     assert "pictures/p30/temporal_worst_frames.png" in summary.pictures
 
@@ -53,19 +46,19 @@ def test_frames_that_an_edit_list_leaves_out_do_not_count(tmp_path):
     """Each frame of the video is of one grey, 10 times its number."""
     video = write_video(tmp_path / "a.mp4", num_frames=20)
     without_first_frames(video, 4)
-    images = draw._images("walk", scored(15, 0, 11), video)
+    images = draw._images("walk", np.arange(16), [0, 11], video)
     assert {number: round(float(image.mean()), -1) for number, image in images.items()} == {
         0: 40,
         11: 150,
     }
     with pytest.raises(DataError, match=r"a\.mp4 has 16 frames, walk goes up to frame 16"):
-        draw._images("walk", scored(16, 0), video)
+        draw._images("walk", np.arange(17), [0], video)
 
 
 @needs_cases
 def test_a_video_that_is_one_frame_short():
     with pytest.raises(DataError, match=r"v29\.mp4 has 29 frames, p30 goes up to frame 29"):
-        draw._images("p30", scored(29, 1), CASES / "v29.mp4")
+        draw._images("p30", np.arange(30), [1], CASES / "v29.mp4")
 
 
 def test_what_is_odd_about_a_video_is_noted(tmp_path, monkeypatch):
@@ -74,6 +67,7 @@ def test_what_is_odd_about_a_video_is_noted(tmp_path, monkeypatch):
     odd = replace(frame_source(video), notes=("a.mp4: its times jump behind frame 3",))
     monkeypatch.setattr(runner, "frame_source", {video: odd}.__getitem__)
     summary = score_files(
-        [path], out=tmp_path / "out", losses=["temporal"], videos=[video], pictures=False
+        [path],
+        ScoreOptions(out=tmp_path / "out", losses=["temporal"], videos=[video], pictures=False),
     )
     assert summary.notes[0] == "a.mp4: its times jump behind frame 3"

@@ -6,10 +6,11 @@ import pytest
 
 from lploss.errors import DataError
 from lploss_builtin.predicting.prediction_files import PredictionFiles
-from lploss_builtin.scoring import score_files
+from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.scoring.recording import holds_points_in_space
 from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import csv_text
+from tests.lploss_builtin.scoring.scoring_calls import score_with
 
 NAMES = ("nose", "neck", "tail")
 IN_SPACE = "\n".join(
@@ -37,7 +38,9 @@ def note(path):
 
 
 def test_they_are_left_out_of_separate_files(views, tmp_path):
-    summary = score_files(views, losses=["temporal"], out=tmp_path / "out", pictures=False)
+    summary = score_files(
+        views, ScoreOptions(losses=["temporal"], out=tmp_path / "out", pictures=False)
+    )
     assert summary.notes == (note(views[1]),)
     assert {row.file for row in summary.rows} == {None, *map(str, [views[0], *views[2:]])}
 
@@ -45,9 +48,9 @@ def test_they_are_left_out_of_separate_files(views, tmp_path):
 def test_they_are_left_out_of_calibrated_views(views, tmp_path):
     calibration = rig.write_calibration(tmp_path / "calibration.toml")
     options = {"calibration": calibration, "losses": ["temporal"], "pictures": False}
-    by_name = score_files(views, out=tmp_path / "by_name", **options)
+    by_name = score_with(views, out=tmp_path / "by_name", **options)
     names = [row.view for row in by_name.views]
-    given = score_files(
+    given = score_with(
         views, views=[names[0], "in space", *names[1:]], out=tmp_path / "given", **options
     )
     assert by_name.notes == given.notes == (note(views[1]),)
@@ -56,7 +59,7 @@ def test_they_are_left_out_of_calibrated_views(views, tmp_path):
 
 def test_points_in_space_alone(views, tmp_path):
     with pytest.raises(DataError) as caught:
-        score_files([views[1]], out=tmp_path / "out")
+        score_files([views[1]], ScoreOptions(out=tmp_path / "out"))
     assert str(caught.value) == note(views[1])
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import tomllib
-import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lploss.errors import ArgumentValueError, ConfigError, DataError
-from lploss_builtin.scoring import score_files
+from lploss_builtin.scoring import ScoreOptions, score_files
 from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 from tests.lploss_builtin.data.tiny_video import write_video
 from tests.lploss_builtin.real_data import FOLDER, needs_real_data
+from tests.lploss_builtin.scoring.scoring_calls import score_with
 
 NUM_FRAMES = 30
 
@@ -43,7 +43,7 @@ def score(tmp_path, out, calibration):
     def score(views, /, losses=("multiview_reprojection",), **options):
         files = rig.write_views(tmp_path, views)
         given = {"calibration": calibration, "out": out, "pictures": False, **options}
-        return score_files(list(files.values()), losses=losses, **given)
+        return score_with(list(files.values()), losses=losses, **given)
 
     return score
 
@@ -121,12 +121,14 @@ def test_some_of_the_cameras_and_keypoints_in_another_order(
     top = write_predictions(tmp_path / "b.csv", views["Top"][:, ::-1], rig.NAMES[::-1])
     summary = score_files(
         [top, left],
-        calibration=calibration,
-        views=["Top", "Left-1"],
-        losses=["multiview_reprojection"],
-        config={"data": {"keypoint_names": ["neck", "nose", "tail"]}},
-        out=out,
-        pictures=False,
+        ScoreOptions(
+            calibration=calibration,
+            views=["Top", "Left-1"],
+            losses=["multiview_reprojection"],
+            config={"data": {"keypoint_names": ["neck", "nose", "tail"]}},
+            out=out,
+            pictures=False,
+        ),
     )
     expected = rig.reprojection_error(views)[:, :, [1, 0, 2]]
     found = values_of(out, "multiview_reprojection", (2, 3))
@@ -153,10 +155,9 @@ def test_confidences_weigh_the_views(views, tmp_path, calibration, out):
     files["Top"] = write_predictions(tmp_path / "top.csv", views["Top"], rig.NAMES, None, 0.0)
     score_files(
         list(files.values()),
-        calibration=calibration,
-        losses=["multiview_reprojection"],
-        out=out,
-        pictures=False,
+        ScoreOptions(
+            calibration=calibration, losses=["multiview_reprojection"], out=out, pictures=False
+        ),
     )
     del views["Top"]
     np.testing.assert_allclose(
@@ -211,11 +212,13 @@ def test_labelled_images_are_compared_in_space(tmp_path, calibration, out):
     labels = rig.write_views(tmp_path, labelled, "labels_{}.csv", index, None)
     summary = score_files(
         list(files.values()),
-        calibration=calibration,
-        labels=list(labels.values()),
-        losses=["supervised_pairwise_projections", "rmse", "temporal"],
-        out=out,
-        pictures=True,
+        ScoreOptions(
+            calibration=calibration,
+            labels=list(labels.values()),
+            losses=["supervised_pairwise_projections", "rmse", "temporal"],
+            out=out,
+            pictures=True,
+        ),
     )
     found = values_of(out, "supervised_pairwise_projections")
     expected = np.full((4, 3, 3), 0.05)
@@ -304,7 +307,7 @@ def test_files_that_do_not_go_together(views, score, out, tmp_path, calibration)
     files = rig.write_views(tmp_path, views)
     write_predictions(files["Top"], views["Top"][:, :2], rig.NAMES[:2])
     with pytest.raises(DataError, match=r"walk_top\.csv: its keypoints .*: it lacks 'tail'"):
-        score_files(list(files.values()), calibration=calibration, out=out)
+        score_files(list(files.values()), ScoreOptions(calibration=calibration, out=out))
     assert not out.exists()
 
 
@@ -312,7 +315,7 @@ def test_pictures_with_the_video_of_each_view(views, tmp_path, calibration, out)
     files = list(rig.write_views(tmp_path, views).values())
     videos = [write_video(tmp_path / f"{n}.mp4", NUM_FRAMES, 480, 640) for n in range(3)]
     options = {"calibration": calibration, "losses": ["temporal", "multiview_reprojection"]}
-    summary = score_files(files, videos=videos, out=out, **options)
+    summary = score_with(files, videos=videos, out=out, **options)
     assert list(summary.pictures) == [
         f"pictures/walk_left1+right2+top/{loss}_{what}.png"
         for loss in ("multiview_reprojection", "temporal")
@@ -321,29 +324,8 @@ def test_pictures_with_the_video_of_each_view(views, tmp_path, calibration, out)
     videos[1] = write_video(tmp_path / "short.mp4", 10)
     message = r"short\.mp4 has 10 frames, .*walk_left1\+right2\+top\.csv goes up to frame 29"
     with pytest.raises(DataError, match=message):
-        score_files(files, videos=videos, out=tmp_path / "other", **options)
+        score_with(files, videos=videos, out=tmp_path / "other", **options)
     assert not (tmp_path / "other").exists()
-
-
-def test_memory_does_not_grow_with_the_files(tmp_path, calibration):
-    def peak(num_frames):
-        points = np.tile(rig.points_in_space(1), (num_frames, 1, 1))
-        files = rig.write_views(tmp_path, rig.project(points))
-        tracemalloc.start()
-        score_files(
-            list(files.values()),
-            calibration=calibration,
-            losses=["multiview_reprojection"],
-            out=tmp_path / f"out{num_frames}",
-            max_frames=128,
-            pictures=False,
-        )
-        _, found = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return found
-
-    peak(200)  # imports
-    assert peak(4000) < 1.1 * peak(500)
 
 
 @needs_real_data
@@ -364,10 +346,12 @@ def test_a_real_fly(tmp_path, out):
         cameras[letter] = rig.Camera(*(np.array(stored[f"cam_{number}"][key]) for key in keys))
     summary = score_files(
         [tmp_path / f"cam{letter}_median.csv" for letter in "ABC"],
-        calibration=folder / "calibration.toml",
-        losses=["multiview_reprojection", "temporal"],
-        out=out,
-        pictures=False,
+        ScoreOptions(
+            calibration=folder / "calibration.toml",
+            losses=["multiview_reprojection", "temporal"],
+            out=out,
+            pictures=False,
+        ),
     )
     expected = rig.reprojection_error(views, cameras)
     found = values_of(out, "multiview_reprojection", (3, 12))

@@ -11,7 +11,7 @@ from lploss import Loss, create_loss
 from lploss.inputs import InputResolver
 from lploss_builtin.data.cameras.calibration import read_calibration
 from lploss_builtin.data.poses.table import KeypointTable, PoseNames
-from lploss_builtin.scoring.loss_statistics import LossStatistics
+from lploss_builtin.scoring.loss_scores import LossScores
 from lploss_builtin.scoring.pictures import style
 from lploss_builtin.scoring.pictures.draw import over_time
 from lploss_builtin.scoring.pictures.worst_frames import window, worst_views
@@ -27,8 +27,8 @@ def cameras(tmp_path):
     return read_calibration(rig.write_calibration(tmp_path / "c.toml"))
 
 
-def statistics(cameras, views, confidences=None, loss="multiview_reprojection", names=VIEWS):
-    """The statistics of a loss on these keypoints."""
+def scores(cameras, views, confidences=None, loss="multiview_reprojection", names=VIEWS):
+    """The values of a loss on these keypoints."""
     loss = create_loss(loss)
     resolver = InputResolver({name: loss.loss_name for name in loss.inputs if "all_views" in name})
 
@@ -44,9 +44,7 @@ def statistics(cameras, views, confidences=None, loss="multiview_reprojection", 
     scored = ScoredLoss(loss, names, resolver, example)
     frames = np.arange(len(keypoints))
     table = KeypointTable(Path("f"), names.flat, frames, keypoints, confidences)
-    found = LossStatistics(scored)
-    found.add("f", table, 0, scored.values(batch(keypoints, confidences), frames, 0))
-    return found
+    return LossScores(scored, "f", table, scored.values(batch(keypoints, confidences), frames, 0))
 
 
 def texts(axes):
@@ -61,7 +59,7 @@ def marked(axes):
 def test_a_row_a_frame_and_a_column_a_view(cameras):
     views = rig.project(rig.points_in_space(4))
     views["Top"][2, 1] += (8.0, 6.0)
-    figure = worst_views(statistics(cameras, views), "walk", VIEWS, cameras, [])
+    figure = worst_views(scores(cameras, views), "walk", VIEWS, cameras, [])
     assert figure.texts[0].get_text() == "multiview_reprojection   walk   worst frames"
     panels = np.array(figure.axes).reshape(4, 3)
     errors = rig.reprojection_error(views)[2, :, 1]
@@ -101,11 +99,11 @@ def test_confidences_weigh_the_views_as_in_the_loss(cameras):
     views["Top"] += 9.0
     confidences = np.ones((2, 9))
     confidences[:, 6:] = 0.0
-    found = statistics(cameras, views, confidences)
+    found = scores(cameras, views, confidences)
     figure = worst_views(found, "walk", VIEWS, cameras, [])
     by_view = [float(texts(axes)[0].partition(" px")[0].split()[-1]) for axes in figure.axes[:3]]
     assert by_view[:2] == pytest.approx([0, 0], abs=1e-6)
-    assert by_view[2] == pytest.approx(found.worst.found[0].value, rel=5e-3)
+    assert by_view[2] == pytest.approx(found.row.worst_frames[0].value, rel=5e-3)
     assert by_view[2] > 5
 
 
@@ -115,7 +113,7 @@ def test_of_two_views_nobody_can_say_which_is_wrong(cameras):
     views["Right-2"][0, 1] += (0.0, 9.0)
     names = PoseNames(rig.NAMES, tuple(views))
     two = cameras.select(list(views))
-    figure = worst_views(statistics(two, views, names=names), "w", names, two, [])
+    figure = worst_views(scores(two, views, names=names), "w", names, two, [])
     assert [len(texts(axes)) for axes in figure.axes] == [2, 1]
     assert not any("without" in texts(axes)[0] for axes in figure.axes)
 
@@ -123,7 +121,7 @@ def test_of_two_views_nobody_can_say_which_is_wrong(cameras):
 def test_a_loss_that_looks_back_shows_the_frame_before(cameras):
     views = rig.project(rig.points_in_space(3))
     views["Right-2"][1, 2] += 50.0
-    figure = worst_views(statistics(cameras, views, loss="temporal"), "w", VIEWS, cameras, [])
+    figure = worst_views(scores(cameras, views, loss="temporal"), "w", VIEWS, cameras, [])
     right = figure.axes[1]
     assert texts(right) == ["Right-2"]
     before = right.lines[6].get_xydata()
@@ -136,7 +134,7 @@ def test_a_loss_that_looks_back_shows_the_frame_before(cameras):
 def test_over_the_videos(cameras):
     views = rig.project(rig.points_in_space(1))
     images = [{0: np.zeros((48, 64, 3), dtype=np.uint8)} for _ in range(3)]
-    figure = worst_views(statistics(cameras, views), "w", VIEWS, cameras, images)
+    figure = worst_views(scores(cameras, views), "w", VIEWS, cameras, images)
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1]
     assert to_hex(figure.axes[0].lines[0].get_color()) == "#ffffff"
 
@@ -144,7 +142,7 @@ def test_over_the_videos(cameras):
 def test_what_is_missing_is_not_drawn(cameras, tmp_path):
     views = rig.project(rig.points_in_space(1))
     views["Top"][:] = np.nan
-    figure = worst_views(statistics(cameras, views), "a$_{$", VIEWS, cameras, [])
+    figure = worst_views(scores(cameras, views), "a$_{$", VIEWS, cameras, [])
     top = figure.axes[2]
     assert texts(top)[0].startswith("Top   without it ")
     assert top.get_xlim()[0] <= 0
@@ -190,14 +188,14 @@ def test_the_part_of_an_image_that_is_shown(pose, joined, size, low, high):
 
 def test_values_over_time_have_a_column_a_view(cameras):
     views = rig.project(rig.points_in_space(4))
-    figure = over_time(statistics(cameras, views), "walk", VIEWS, 0)
+    figure = over_time(scores(cameras, views), "walk", VIEWS)
     panels = np.array(figure.axes).reshape(3, 3)
     assert [axes.get_title(loc="left") for axes in panels[0]] == list(rig.VIEWS)
     assert [axes.get_ylabel() for axes in panels[:, 0]] == list(rig.NAMES)
     assert [axes.get_ylabel() for axes in panels[:, 1]] == ["", "", ""]
     assert [axes.get_xlabel() for axes in panels[2]] == ["frame"] * 3
-    series = statistics(cameras, views).series.points
-    np.testing.assert_array_equal(panels[1, 2].lines[0].get_ydata(), series[:, 7])
+    values = scores(cameras, views).values
+    np.testing.assert_array_equal(panels[1, 2].lines[0].get_ydata(), values[:, 7])
     # A keypoint has one colour in all views.
     colours = [[axes.lines[0].get_color() for axes in row] for row in panels]
     assert [set(row) for row in colours] == [{style.colour(number)} for number in range(3)]
@@ -210,12 +208,11 @@ def test_many_views_take_several_rows(num_views, columns, off):
     names = PoseNames(("nose", "tail"), tuple("abcdefg"[:num_views]))
     loss = create_loss("temporal")
     example = {"keypoints_pred": torch.zeros(2, 4 * num_views)}
-    found = LossStatistics(ScoredLoss(loss, names, InputResolver({}), example))
+    scored = ScoredLoss(loss, names, InputResolver({}), example)
     keypoints = np.arange(8.0 * num_views).reshape(2, -1)
     values = np.stack([np.full(2 * num_views, np.nan), np.arange(2.0 * num_views)])
     table = KeypointTable(Path("f"), names.flat, np.arange(2), keypoints, None)
-    found.add("f", table, 0, values)
-    figure = over_time(found, "walk", names, None)
+    figure = over_time(LossScores(scored, "f", table, values), "walk", names)
     assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
     assert sum(not axes.axison for axes in figure.axes) == 2 * off
     drawn = [axes for axes in figure.axes if axes.axison]
@@ -237,10 +234,10 @@ def test_elements_that_are_of_no_view(cameras):
     loss, views = Speeds(), rig.project(rig.points_in_space(3))
     keypoints = np.concatenate([one.reshape(3, -1) for one in views.values()], axis=1)
     batch = {"keypoints_pred": torch.from_numpy(keypoints)}
-    found = LossStatistics(ScoredLoss(loss, VIEWS, InputResolver({}), batch))
+    scored = ScoredLoss(loss, VIEWS, InputResolver({}), batch)
     table = KeypointTable(Path("f"), VIEWS.flat, np.arange(3), keypoints, None)
-    found.add("f", table, 0, found.loss.values(batch, table.frames, 0))
-    over = over_time(found, "walk", VIEWS, 0)
+    found = LossScores(scored, "f", table, scored.values(batch, table.frames, 0))
+    over = over_time(found, "walk", VIEWS)
     assert [axes.get_ylabel() for axes in over.axes] == ["slow", "fast"]
     worst = worst_views(found, "walk", VIEWS, cameras, [])
     assert not any(marked(axes) for axes in worst.axes)

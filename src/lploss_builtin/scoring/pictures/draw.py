@@ -8,44 +8,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from lploss.errors import DataError
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import frame_source
 from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.ops.geometry import Cameras
-from lploss_builtin.scoring.loss_statistics import LossStatistics
+from lploss_builtin.scoring.loss_scores import LossScores
 from lploss_builtin.scoring.pictures import style
 from lploss_builtin.scoring.pictures.worst_frames import worst_poses, worst_views
 from lploss_builtin.scoring.recording import Recording
-from lploss_builtin.scoring.recording_scorer import ScoredRecording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_MOST_COLUMNS = 3
+_MOST_COLUMNS, _MOST_POINTS = 3, 4000
 # In inches; of all rows together, however many there are.
 _WIDTH_OF_COLUMN, _TALLEST = 4.2, 300.0
 
 
-def over_time(
-    statistics: LossStatistics,
-    file: str,
-    pose_names: PoseNames,
-    first_frame: int | None,
-) -> Figure:
+def over_time(scores: LossScores, file: str, pose_names: PoseNames) -> Figure:
     """Draw the values over time, with epsilon and the worst frames; a column for each view.
 
     Args:
-        statistics: of one file.
+        scores: of one file.
         file: short name of the file.
         pose_names: names of the keypoints, in order; a keypoint has one colour in all views.
-        first_frame: number of the first frame, where frames are consecutive numbers; ``None``:
-            count the frames.
     """
-    series, loss = statistics.series, statistics.loss
+    loss, frames = scores.loss, scores.table.frames
+    points, frames_per_point = _peaks(scores.values)
     names, known = loss.element_names, pose_names.flat
     groups, labels = _grouped(names, pose_names)
     num_columns = -(-len(groups) // -(-len(groups) // _MOST_COLUMNS))
@@ -67,14 +60,15 @@ def over_time(
         axes.set_axis_off()
     blocks = blocks[: len(groups)]
     all_axes = blocks.flatten()
-    start = first_frame or 0
-    x = start + np.arange(len(series.points)) * series.frames_a_point
-    top = np.nanmax(series.points, initial=0.0)
+    are_consecutive = frames.dtype.kind == "i" and bool((np.diff(frames) == 1).all())
+    start = int(frames[0]) if are_consecutive else 0
+    x = start + np.arange(len(points)) * frames_per_point
+    top = np.nanmax(points, initial=0.0)
     visible = loss.epsilon[(loss.epsilon > 0) & (loss.epsilon <= 2 * top)]
     top = max(top, visible.max(initial=0.0)) or 1.0
     for number, (axes, name) in enumerate(zip(all_axes, names, strict=True)):
         style.plain(axes)
-        values, epsilon = series.points[:, number], loss.epsilon[number]
+        values, epsilon = points[:, number], loss.epsilon[number]
         keypoint = known.index(name) if name in known else number
         colour = style.colour(
             keypoint % len(pose_names.keypoints) if pose_names.views else keypoint
@@ -97,8 +91,8 @@ def over_time(
         )
     for axes, group in zip(blocks[:, 0], groups, strict=True):
         axes.set_title(group, loc="left", fontsize=8.5, color=style.INK, pad=2)
-    for worst in statistics.worst.found:
-        at = start + worst.row
+    for row, worst in zip(scores.worst_rows, scores.row.worst_frames, strict=True):
+        at = start + row
         for axes in all_axes:
             axes.axvline(at, color=style.ALARM, linewidth=0.6, alpha=0.35)
         all_axes[names.index(worst.keypoint)].plot(
@@ -109,14 +103,14 @@ def over_time(
     all_axes[0].set_ylim(0, 1.12 * top)
     all_axes[0].set_yticks([0.0, top / 4, top], [style.number(tick) for tick in (0, top / 4, top)])
     all_axes[0].set_xlim(x[0], max(x[-1], x[0] + 1))
-    unit = "frame" if first_frame is not None else "frames of the file, counted from 0"
-    if series.frames_a_point > 1:
-        unit += f" (a point is the greatest value of {series.frames_a_point} frames)"
+    unit = "frame" if are_consecutive else "frames of the file, counted from 0"
+    if frames_per_point > 1:
+        unit += f" (a point is the greatest value of {frames_per_point} frames)"
     for axes in blocks[-num_columns:, -1]:
         axes.set_xlabel(unit, fontsize=9, color=style.INK)
         axes.tick_params(labelbottom=True)
     legend = [
-        f"circles: worst frames: {_some([str(worst.frame) for worst in statistics.worst.found])}"
+        f"circles: worst frames: {_some([str(worst.frame) for worst in scores.row.worst_frames])}"
     ]
     if loss.one_epsilon:
         shown = "" if loss.one_epsilon <= top else " (above all values)"
@@ -141,6 +135,20 @@ def _grouped(
     return ("",), tuple(names)
 
 
+def _peaks(
+    values: Float[np.ndarray, "frames elements"],
+) -> tuple[Float[np.ndarray, "points elements"], int]:
+    """Return at most so many points that can be told apart: each is the greatest of its frames.
+
+    Returns:
+        The points, and the number of frames per point.
+    """
+    step = 1
+    while len(values) > step * _MOST_POINTS:
+        step *= 2
+    return np.fmax.reduceat(values, np.arange(0, len(values), step), axis=0), step
+
+
 def _root(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return np.sqrt(np.maximum(values, 0.0))
 
@@ -152,21 +160,20 @@ def _some(texts: list[str]) -> str:
 _NUM_BARS = 80
 
 
-def distribution(statistics: LossStatistics, file: str) -> Figure:
+def distribution(scores: LossScores, file: str) -> Figure:
     """Draw how often which value occurs, counts on a logarithmic scale, with epsilon.
 
     Args:
-        statistics: of one file.
+        scores: of one file.
         file: short name of the file.
     """
-    loss, row = statistics.loss, statistics.row(file)
+    loss, row = scores.loss, scores.row
     figure = style.new_figure(7.5, 3.6)
     axes = figure.subplots()
     style.plain(axes)
-    middles, counts = statistics.histogram.occupied()
-    finite = np.isfinite(middles)
-    edges = np.linspace(0.0, float(middles[finite].max(initial=0.0)) or 1.0, _NUM_BARS + 1)
-    heights, _ = np.histogram(middles[finite], edges, weights=counts[finite])
+    values = scores.values[np.isfinite(scores.values)]
+    edges = np.linspace(0.0, float(values.max(initial=0.0)) or 1.0, _NUM_BARS + 1)
+    heights, _ = np.histogram(values, edges)
     epsilon = loss.one_epsilon
     above = np.zeros(_NUM_BARS, dtype=bool) if epsilon is None else edges[:-1] >= epsilon
     axes.bar(
@@ -223,58 +230,58 @@ def draw_pictures(
     folder: Path,
     name: str,
     recording: Recording,
-    scored: ScoredRecording,
+    scores: Sequence[LossScores],
     names: PoseNames,
     cameras: Cameras | None,
 ) -> None:
     """Draw, for each loss, the values over time, their distribution, and the worst poses.
 
     Args:
-        folder: where to.
+        folder: the folder to draw into.
         name: short name of the recording.
         recording: the recording.
-        scored: what was found in it.
+        scores: the values of each loss in it.
         names: names of the keypoints, in order.
-        cameras: of the views, where there are several.
+        cameras: the cameras of the views, if there are several views.
 
     Raises:
         DataError: a video is not the one of these predictions, or a frame cannot be read.
     """
-    images = [_images(recording.name, scored, video) for video in recording.videos]
-    for statistics in scored.statistics:
-        if not statistics.worst.found:
+    worst = {entry.frame for own in scores for entry in own.row.worst_frames}
+    numbers = sorted(frame for frame in worst if isinstance(frame, int))
+    frames = scores[0].table.frames
+    images = [_images(recording.name, frames, numbers, video) for video in recording.videos]
+    for own in scores:
+        if not own.worst_rows:
             continue  # nothing is valid
-        loss = statistics.loss.name
+        loss = own.loss.name
+        style.save(over_time(own, name, names), folder / f"{loss}_over_time.png")
+        style.save(distribution(own, name), folder / f"{loss}_distribution.png")
         style.save(
-            over_time(statistics, name, names, scored.first_frame),
-            folder / f"{loss}_over_time.png",
-        )
-        style.save(distribution(statistics, name), folder / f"{loss}_distribution.png")
-        style.save(
-            worst_poses(
-                statistics, name, names.flat, scored.low, scored.high, images[0] if images else {}
-            )
+            worst_poses(own, name, names.flat, images[0] if images else {})
             if cameras is None
-            else worst_views(statistics, name, names, cameras, images),
+            else worst_views(own, name, names, cameras, images),
             folder / f"{loss}_worst_frames.png",
         )
 
 
 def _images(
-    name: str, scored: ScoredRecording, video: str | PathLike[str]
+    name: str,
+    frames: Shaped[np.ndarray, "frames"],
+    numbers: Sequence[int],
+    video: str | PathLike[str],
 ) -> Mapping[int, UInt8[np.ndarray, "height width 3"]]:
-    if scored.last_frame is None:
+    """Return frames of a video by number, after checking that it has all frames of a recording."""
+    if frames.dtype.kind != "i":
         raise DataError(
             f"{name}: its frames are images, so the video {video} cannot be laid under them. "
             "Score the file without a video."
         )
     source = frame_source(Path(video))
-    if source.num_frames <= scored.last_frame:
+    if source.num_frames <= frames.max():
         raise DataError(
             f"the video {video} has {source.num_frames} frames, {name} goes up to frame "
-            f"{scored.last_frame} (frames count from 0). Give the video that was predicted."
+            f"{frames.max()} (frames count from 0). Give the video that was predicted."
         )
-    worst = [found.frame for one in scored.statistics for found in one.worst.found]
-    numbers = sorted({frame for frame in worst if isinstance(frame, int)})
     with FrameReader(source) as reader:
         return {number: reader.read(number, number + 1)[0] for number in numbers}

@@ -13,9 +13,8 @@ from jaxtyping import Float64, UInt8
 
 from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.ops.geometry import Cameras, project_points, triangulate_views
-from lploss_builtin.scoring.loss_statistics import NUM_WORST_FRAMES, LossStatistics
+from lploss_builtin.scoring.loss_scores import NUM_WORST_FRAMES, LossScores
 from lploss_builtin.scoring.pictures import style
-from lploss_builtin.scoring.worst_frames import WorstFrame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,21 +35,17 @@ _CLEARLY = 1 / 3
 
 
 def worst_poses(
-    statistics: LossStatistics,
+    scores: LossScores,
     file: str,
     keypoint_names: Sequence[str],
-    low: Float64[np.ndarray, "2"],
-    high: Float64[np.ndarray, "2"],
     images: Mapping[int, UInt8[np.ndarray, "height width 3"]],
 ) -> Figure:
     """Draw the poses, the worst keypoint marked; the frames that it looks back at as a faint line.
 
     Args:
-        statistics: of one file.
+        scores: of one file.
         file: short name of the file.
         keypoint_names: names of the keypoints, in order.
-        low: the least x and y in the file, px.
-        high: the greatest x and y in the file, px.
         images: video frames by number, as far as there are any.
     """
     num_rows = -(-(NUM_WORST_FRAMES + 1) // _NUM_COLUMNS)
@@ -58,6 +53,8 @@ def worst_poses(
         height, width = next(iter(images.values())).shape[:2]
         low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
     else:
+        points = scores.table.keypoints.reshape(-1, 2)
+        low, high = np.fmin.reduce(points), np.fmax.reduce(points)
         margin = 0.06 * max(float((high - low).max()), 1.0)
         low, high = low - margin, high + margin
     shape = float(np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.3, 2.5))
@@ -69,9 +66,10 @@ def worst_poses(
         bottom=0.35,
         between=(_GAP / _WIDTH, 0.6 / (_WIDTH * shape)),
     )
-    style.title(figure, statistics.loss.name, file, "worst frames")
+    style.title(figure, scores.loss.name, file, "worst frames")
     panels = figure.subplots(num_rows, _NUM_COLUMNS).flatten()
-    for axes, worst in zip(panels, statistics.worst.found, strict=False):
+    rows = zip(scores.worst_rows, scores.row.worst_frames, strict=True)
+    for axes, (row, worst) in zip(panels, rows, strict=False):
         axes.set_title(
             f"frame {style.short(worst.frame)}\n{worst.keypoint}  {style.number(worst.value)}",
             loc="left",
@@ -81,21 +79,22 @@ def worst_poses(
         image = images.get(worst.frame) if isinstance(worst.frame, int) else None
         if image is not None:
             axes.imshow(image)
-        _draw_pose(axes, worst, keypoint_names, over_image=image is not None)
+        _draw_poses(axes, scores.poses(row), over_image=image is not None)
+        if worst.keypoint in keypoint_names:
+            _mark(axes, scores.poses(row)[-1:, keypoint_names.index(worst.keypoint)])
         _show_part(axes, low, high)
-    for axes in panels[len(statistics.worst.found) :]:
+    for axes in panels[len(scores.worst_rows) :]:
         axes.set_axis_off()
-    _draw_legend(panels[-1], keypoint_names, bool(statistics.loss.num_previous_frames))
+    _draw_legend(panels[-1], keypoint_names, bool(scores.loss.num_previous_frames))
     return figure
 
 
-def _draw_pose(
-    axes: Axes, worst: WorstFrame, keypoint_names: Sequence[str], *, over_image: bool
+def _draw_poses(
+    axes: Axes, poses: Float64[np.ndarray, "frames num_keypoints 2"], *, over_image: bool
 ) -> None:
     edge = "white" if over_image else style.INK
     path = "white" if over_image else style.FAINT
-    for number, name in enumerate(keypoint_names):
-        points = worst.poses[:, number]
+    for number, points in enumerate(poses.swapaxes(0, 1)):
         if len(points) > 1:
             axes.plot(*points.T, color=path, linewidth=0.9, alpha=0.8, zorder=2)
             axes.plot(
@@ -108,8 +107,6 @@ def _draw_pose(
             )
         x, y = points[-1]
         style.draw_keypoint(axes, number, x, y, edge)
-        if name == worst.keypoint:
-            _mark(axes, points[-1:])
 
 
 def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) -> None:
@@ -127,7 +124,7 @@ def _draw_legend(axes: Axes, keypoint_names: Sequence[str], looks_back: bool) ->
 
 
 def worst_views(
-    statistics: LossStatistics,
+    scores: LossScores,
     file: str,
     names: PoseNames,
     cameras: Cameras,
@@ -141,14 +138,13 @@ def worst_views(
     the others agree, and red where that is clear.
 
     Args:
-        statistics: of one recording.
+        scores: of one recording.
         file: short name of the recording.
         names: of the keypoints and views.
         cameras: of the views.
         images: for each view the frames of its video by number; or none.
     """
-    worst = statistics.worst.found
-    num_rows, num_views = len(worst), len(names.views)
+    num_rows, num_views = len(scores.worst_rows), len(names.views)
     width = 0.5 + num_views * (_WIDTH + _VIEW_GAP)
     num_columns = int(width / _LEGEND_COLUMN)
     num_lines = -(-(len(names.keypoints) + 3) // num_columns)
@@ -161,16 +157,19 @@ def worst_views(
         bottom=0.3 + legend,
         between=(_VIEW_GAP / _WIDTH, _ROW_GAP / _HEIGHT),
     )
-    style.title(figure, statistics.loss.name, file, "worst frames")
-    looks_back = bool(statistics.loss.num_previous_frames)
-    for panels, found in zip(
-        figure.subplots(num_rows, num_views, squeeze=False), worst, strict=True
+    style.title(figure, scores.loss.name, file, "worst frames")
+    looks_back = bool(scores.loss.num_previous_frames)
+    for panels, row, found in zip(
+        figure.subplots(num_rows, num_views, squeeze=False),
+        scores.worst_rows,
+        scores.row.worst_frames,
+        strict=True,
     ):
-        poses = rearrange(found.poses, "frame (view k) xy -> view frame k xy", view=num_views)
+        poses = rearrange(scores.poses(row), "frame (view k) xy -> view frame k xy", view=num_views)
         pose = poses[:, -1]
-        weights = None
-        if found.confidences is not None:
-            weights = rearrange(found.confidences, "(view k) -> view k", view=num_views)
+        weights = scores.confidences(row)
+        if weights is not None:
+            weights = rearrange(weights, "(view k) -> view k", view=num_views)
         together = _seen_together(pose, weights, cameras)
         group, keypoint = names.split(found.keypoint)
         about = [names.keypoints.index(keypoint)] if group else []
@@ -191,7 +190,7 @@ def worst_views(
                 if without[number] < _CLEARLY * np.fmin.reduce(np.delete(without, number)):
                     ink = style.ALARM
             _write(axes, subtitle, 3.0, 8, ink)
-        value = f"{style.number(found.value)} {statistics.loss.unit}".rstrip()
+        value = f"{style.number(found.value)} {scores.loss.unit}".rstrip()
         heading = f"frame {style.short(found.frame)}   {found.keypoint}  {value}"
         _write(panels[0], heading, 18.0, 9.5, style.INK)
     _draw_legend_below(figure, names.keypoints, num_columns, looks_back)

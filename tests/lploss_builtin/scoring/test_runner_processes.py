@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 
 import numpy as np
@@ -10,10 +9,9 @@ import pandas as pd
 import pytest
 
 from lploss.errors import DataError
-from lploss_builtin.scoring import score_files
-from lploss_builtin.scoring.value_histogram import ValueHistogram
 from tests.lploss_builtin.clusters import new_cluster
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
+from tests.lploss_builtin.scoring.scoring_calls import score_with
 
 NAMES = ("nose", "neck", "tail")
 
@@ -29,7 +27,7 @@ def files_of(folder, num_files, num_frames=30):
 
 
 def score(files, out, **options):
-    return score_files(
+    return score_with(
         files, out=out, **{"pictures": False, "losses": ["temporal"], "max_frames": 16, **options}
     )
 
@@ -86,17 +84,6 @@ def test_nothing_is_left_when_a_file_fails_in_another_process(tmp_path):
     with pytest.raises(DataError):
         score(files, tmp_path / "out", processes=2)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_histogram_travels_without_its_empty_bins():
-    histogram = ValueHistogram()
-    histogram.add(np.array([0.0, 1.0, 1.0, 7.5]))
-    sent = pickle.dumps(histogram)
-    assert len(sent) < 1000
-    found = pickle.loads(sent)
-    found.merge(histogram)
-    assert found.num_values == 8
-    np.testing.assert_allclose(found.quantiles([0.0, 0.5, 1.0]), [0.0, 1.0, 7.5], rtol=2e-4)
 
 
 @pytest.mark.slow

@@ -1,0 +1,114 @@
+"""The values of one loss in one recording, and their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.scoring.scored_loss import ScoredLoss
+from lploss_builtin.scoring.summary import ScoreRow, WorstEntry
+
+NUM_WORST_FRAMES = 5
+
+
+class LossScores:
+    """The values of one loss in one recording.
+
+    Args:
+        loss: the loss.
+        file: the recording, as tables call it.
+        table: its poses.
+        values: a row for each frame of the table; NaN does not count.
+
+    Attributes:
+        row: the statistics, as a row of the summary.
+        worst_rows: rows of the frames with the greatest values, those of ``row.worst_frames``.
+    """
+
+    def __init__(
+        self,
+        loss: ScoredLoss,
+        file: str,
+        table: KeypointTable,
+        values: Float[np.ndarray, "frames elements"],
+    ) -> None:
+        self.loss, self.file, self.table, self.values = loss, file, table, values
+        greatest = np.fmax.reduce(values, axis=1, initial=-np.inf)
+        # Of equal values, those of the first frames.
+        order = np.argsort(-greatest, kind="stable")[:NUM_WORST_FRAMES]
+        self.worst_rows: tuple[int, ...] = tuple(order[greatest[order] > -np.inf].tolist())
+        worst = []
+        for row in self.worst_rows:
+            frame = table.frames[row]
+            keypoint = loss.element_names[int(np.nanargmax(values[row]))]
+            frame = frame if isinstance(frame, str) else int(frame)
+            worst.append(WorstEntry(file, frame, keypoint, float(greatest[row])))
+        self.row = score_row(loss, file, values, worst)
+
+    def poses(self, row: int) -> Float64[np.ndarray, "frames num_keypoints 2"]:
+        """Return the pose of a frame, after those of the frames that the loss looks back at."""
+        poses = self.table.keypoints[max(0, row - self.loss.num_previous_frames) : row + 1]
+        return poses.reshape(len(poses), -1, 2)
+
+    def confidences(self, row: int) -> Float64[np.ndarray, "num_keypoints"] | None:
+        """Return the confidences of a frame, if there are any."""
+        return None if self.table.confidences is None else self.table.confidences[row]
+
+
+def score_row(
+    loss: ScoredLoss,
+    file: str | None,
+    values: Float[np.ndarray, "frames elements"],
+    worst: Sequence[WorstEntry],
+) -> ScoreRow:
+    """Return the statistics of values.
+
+    Args:
+        loss: the loss.
+        file: the recording; ``None`` for all.
+        values: a row per frame; NaN does not count.
+        worst: the frames with the greatest values.
+    """
+    valid = values[~np.isnan(values)]
+    median, percentile_95, percentile_99 = quantiles(valid, (0.5, 0.95, 0.99)).tolist()
+    num_above = int((values > loss.epsilon).sum())
+    return ScoreRow(
+        file=file,
+        loss=loss.name,
+        unit=loss.unit,
+        count=values.size,
+        valid=valid.size,
+        median=median,
+        percentile_95=percentile_95,
+        percentile_99=percentile_99,
+        maximum=float(valid.max()) if valid.size else np.nan,
+        epsilon=loss.one_epsilon if loss.one_epsilon is not None else tuple(loss.epsilon.tolist()),
+        share_above_epsilon=num_above / valid.size if valid.size else np.nan,
+        worst_frames=tuple(worst),
+    )
+
+
+def quantiles(
+    values: Float[np.ndarray, "values"], shares: Sequence[float]
+) -> Float64[np.ndarray, "shares"]:
+    """Return quantiles, linear between neighbouring values; NaN if there are no values.
+
+    Unlike those of NumPy, they are defined between infinite values.
+
+    Example:
+        >>> quantiles(np.array([3.0, 1.0, 2.0, np.inf]), (0.0, 0.5, 1.0))
+        array([1. , 2.5, inf])
+    """
+    if not values.size:
+        return np.full(len(shares), np.nan)
+    ranks = np.array(shares) * (values.size - 1)
+    below: Int64[np.ndarray, "shares"] = np.floor(ranks).astype(np.int64)
+    above = np.ceil(ranks).astype(np.int64)
+    ordered = np.partition(values, np.union1d(below, above))
+    lower, upper = ordered[below].astype(np.float64), ordered[above].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        between = lower + (upper - lower) * (ranks - below)
+    return np.where(upper == lower, lower, between)
