@@ -23,9 +23,9 @@ from lploss_builtin.data.frames.sources import frame_source
 from lploss_builtin.data.frames.video_nvidia import decoder_of
 from lploss_builtin.data.rig.project import RigProject, make_rig_project
 from lploss_builtin.predicting import PredictedRecording, predict_files
+from lploss_builtin.predicting.frame_batches import FrameReading, read_batches
 from lploss_builtin.predicting.model_predictor import ModelPredictor
 from lploss_builtin.predicting.summary import Part
-from lploss_builtin.predicting.video_frames import read_video_frames
 from lploss_builtin.training.run import TrainingRun
 
 _HEIGHT, _WIDTH, _SIDE = 512, 640, 256
@@ -137,13 +137,10 @@ def _measured(name: str, trained: tuple[TrainingRun, list[Path]], options: Optio
     decoder = decoder_of("auto", options.device)
     predictor = ModelPredictor(model, device=options.device)
     frames = partial(
-        read_video_frames,
+        read_batches,
         [frame_source(video) for video in videos],
-        (_SIDE, _SIDE),
-        num_frames=_NUM_FRAMES,
-        batch_size=_BATCH_SIZE,
-        num_context_frames=predictor.num_context_frames,
-        decoder=decoder,
+        range(_NUM_FRAMES),
+        FrameReading((_SIDE, _SIDE), _BATCH_SIZE, predictor.num_context_frames, decoder=decoder),
     )
     batch = next(iter(frames()))
     recordings: list[PredictedRecording] = []
@@ -166,7 +163,7 @@ def _measured(name: str, trained: tuple[TrainingRun, list[Path]], options: Optio
 
     def compute() -> None:
         for _ in range(_NUM_FRAMES // _BATCH_SIZE):
-            predictor.predict_sequence(batch.images, batch.is_read)
+            predictor.predict_batch(batch)
 
     rounds = max(2, min(options.rounds, _MOST_ROUNDS))
     seconds = timing.interleaved(

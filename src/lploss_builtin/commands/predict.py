@@ -74,8 +74,8 @@ def predict(
         bool,
         typer.Option(
             "--overwrite",
-            help="Predict videos once more whose predictions are there, and remove files of "
-            "earlier predictions that no longer fit.",
+            help="Predict again what is there, and remove files of earlier predictions that no "
+            "longer match.",
         ),
     ] = False,
     video: Annotated[
@@ -89,13 +89,11 @@ def predict(
         str, typer.Option(help="Of matplotlib: a colour for each keypoint that is drawn.")
     ] = "cool",
     processes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Predict so many videos at once, in processes.")
+        int, typer.Option(min=1, metavar="N", help="Recordings to predict at once, in processes.")
     ] = 1,
     scheduler: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Predict videos on the Dask cluster of this scheduler."
-        ),
+        typer.Option(metavar="ADDRESS", help="Predict on the Dask cluster of this scheduler."),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
@@ -108,8 +106,8 @@ def predict(
     out; of one that lost single images or frames, the others are used with --keep-going.
 
     Writes a CSV for each view with x, y (px in the original image) and likelihood, and one with
-    the points in space where cameras are known. Predictions of videos that are there already are
-    kept, and an interrupted call goes on where it was, when it is made again.
+    the points in space where cameras are known. Finished predictions are kept, and an interrupted
+    call goes on where it was, when it is made again.
     """
     for module in ("timm", "lightning", "pandas", "PIL"):
         require(module, "train", "to predict with a trained model")

@@ -12,7 +12,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lploss.config import plain
 from lploss.errors import first_line
 from lploss.registry import Registry, default_registry
 from lploss_builtin.data.poses.reading import read_header, read_keypoints
@@ -20,11 +19,11 @@ from lploss_builtin.data.poses.table import KeypointTable, PoseNames
 from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
 from lploss_builtin.output import replaced_files
-from lploss_builtin.predicting.find_recordings import inputs_by_kind
 from lploss_builtin.predicting.labelled_video import write_labelled_video
-from lploss_builtin.predicting.recording_plan import LabelledVideo, RecordingPlan
+from lploss_builtin.predicting.preparation import prepare_recordings
+from lploss_builtin.predicting.recording_plan import LabelledVideo
+from lploss_builtin.predicting.recording_plan import Recording as PredictedFrames
 from lploss_builtin.predicting.runner import Progress, predict_files
-from lploss_builtin.predicting.video_plans import CameraPlaces, plan_recordings
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
 from lploss_builtin.scoring.metric_files import called_after, place_beside, write_metric_files
 from lploss_builtin.scoring.recording import Recording
@@ -88,19 +87,19 @@ def evaluate_videos(
     failed = list(summary.failed)
     done = {recording.name for recording in summary.recordings}
     notes = list(summary.notes)
-    for plan in _plans(run, tasks.videos, out):
-        if plan.name not in done:
+    for frames in prepare_recordings(config, [tasks.videos]).recordings:
+        if frames.name not in done:
             continue
         drawing = tasks.labelled_videos
-        predictions = stamps(plan.out / file for file in plan.files)
+        predictions = stamps(out / file for file in frames.files)
         # What each step calls, and what it depends on.
         work: dict[str, tuple[Callable[[], tuple[list[Path], list[str]]], list[Any]]] = {
-            f"metrics of {plan.name}": (
-                partial(_write_metrics, plan, config, labels, registry),
+            f"metrics of {frames.name}": (
+                partial(_write_metrics, frames, out, config, labels, registry),
                 [predictions, labels is None],
             ),
-            f"labelled videos of {plan.name}": (
-                partial(_draw, plan, drawing),
+            f"labelled videos of {frames.name}": (
+                partial(_draw, frames, out, drawing),
                 [predictions, None if drawing is None else asdict(drawing)],
             ),
         }
@@ -146,29 +145,15 @@ def draw_predictions(
     return tuple(written)
 
 
-def _plans(run: TrainingRun, folder: Path, out: Path) -> tuple[RecordingPlan, ...]:
-    """Return which recordings there are, with their views, videos and cameras."""
-    config = run.config
-    data_folder = Path(config.data.data_dir) if config.data.data_dir else None
-    calibration = plain(config.data.camera_params_file)
-    of_data = None
-    if data_folder and calibration and Path(calibration).suffix.lower() != ".csv":
-        of_data = data_folder / calibration
-    pattern = RecordingPlan(
-        run=run.folder, checkpoint="best", weights="", out=out, batch_size=1, device="cpu"
-    )
-    return plan_recordings(
-        pattern,
-        inputs_by_kind([folder]).videos,
-        tuple(plain(config.data.view_names) or ()),
-        cameras=CameraPlaces(None, data_folder, of_data),
-    ).plans
-
-
 def _write_metrics(
-    plan: RecordingPlan, config: DictConfig, labels: KeypointTable | None, registry: Registry
+    predicted: PredictedFrames,
+    out: Path,
+    config: DictConfig,
+    labels: KeypointTable | None,
+    registry: Registry,
 ) -> tuple[list[Path], list[str]]:
-    recording = Recording(plan.name, _prediction_files(plan), ())
+    recording = Recording(predicted.name, _prediction_files(predicted, out), ())
+    cameras = predicted.cameras.get(predicted.name)
     header = read_header(recording.files)
     names = PoseNames(header.keypoint_names, header.view_names)
     material = Material(
@@ -178,35 +163,37 @@ def _write_metrics(
         has_confidences=header.has_confidences,
         has_targets=False,
         registry=registry,
-        cameras=plan.cameras,
+        cameras=cameras,
     )
     losses, _ = choose_losses(material, every=True)
     table = read_keypoints(recording.files).select(names.flat)
-    scoring = ScoringPlan((), names, losses, plan.cameras)
+    scoring = ScoringPlan((), names, losses, cameras)
     _, values, score_notes = evaluate(scoring, recording.name, table)
     with (
-        replaced_files(plan.out) as staged,
+        replaced_files(out) as staged,
         ExitStack() as stack,
         TemporaryDirectory(dir=staged.folder) as waiting,
     ):
         frames = {"": table.frames.tolist()}
         files = called_after([recording])[0]
         metrics = write_metric_files(Path(waiting), losses, names, files, frames, values)
-        placed, notes = place_beside(metrics, staged, plan.out, stack)
+        placed, notes = place_beside(metrics, staged, out, stack)
     return [Path(file) for file in placed], [*score_notes, *notes]
 
 
-def _draw(plan: RecordingPlan, style: LabelledVideo | None) -> tuple[list[Path], list[str]]:
+def _draw(
+    frames: PredictedFrames, out: Path, style: LabelledVideo | None
+) -> tuple[list[Path], list[str]]:
     if style is None:
         return [], []
-    folder = plan.out / LABELLED
+    folder = out / LABELLED
     folder.mkdir(exist_ok=True)
     written = []
-    for source, file in zip(plan.sources, plan.files, strict=True):
+    for source, file in zip(frames.sources, frames.files, strict=True):
         path = folder / f"{Path(file).stem}_labeled.mp4"
         write_labelled_video(
             source,
-            plan.out / file,
+            out / file,
             path,
             confidence_threshold=style.confidence_threshold,
             colormap=style.colormap,
@@ -215,8 +202,8 @@ def _draw(plan: RecordingPlan, style: LabelledVideo | None) -> tuple[list[Path],
     return written, []
 
 
-def _prediction_files(plan: RecordingPlan) -> str | Mapping[str, str]:
-    paths = [str(plan.out / file) for file in plan.files]
-    if plan.views == ("",):
+def _prediction_files(frames: PredictedFrames, out: Path) -> str | Mapping[str, str]:
+    paths = [str(out / file) for file in frames.files]
+    if frames.views == ("",):
         return paths[0]
-    return dict(zip(plan.views, paths, strict=True))
+    return dict(zip(frames.views, paths, strict=True))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.data.cameras.view_names import views_named_in
@@ -14,8 +15,7 @@ from lploss_builtin.data.findings import Findings, Kind
 from lploss_builtin.data.frames.images import read_image_sizes
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.project.bounding_boxes import boxes_of, read_boxes
-from lploss_builtin.predicting.find_recordings import Recording, ViewImages
-from lploss_builtin.predicting.video_frames import Crop
+from lploss_builtin.predicting.recording_plan import Recording
 
 _NO_IMAGES = Kind(
     "Images that cannot be used", "Replace them, or predict the others with --keep-going."
@@ -39,14 +39,14 @@ def with_boxes(
         ArgumentValueError: it cannot be told which file is of which view, or one is missing.
         DataError: an image has no box, or one that cannot be used; the message lists all.
     """
-    views = list(dict.fromkeys(own.view for recording in recordings for own in recording.views))
-    of_views = files_by_view(files, views)
+    of_views = _files_by_view(files, recordings)
     findings = Findings()
     cropped = tuple(
         replace(
             recording,
-            views=tuple(
-                _cropped(own, of_views[own.view], findings, keep_going) for own in recording.views
+            sources=tuple(
+                _cropped(source, of_views[view], findings, keep_going)
+                for view, source in zip(recording.views, recording.sources, strict=True)
             ),
         )
         for recording in recordings
@@ -56,12 +56,13 @@ def with_boxes(
     return cropped
 
 
-def files_by_view(files: Sequence[Path], views: Sequence[str]) -> dict[str, Path]:
+def _files_by_view(files: Sequence[Path], recordings: Sequence[Recording]) -> dict[str, Path]:
     """Return the file of boxes of each view, told by its name.
 
     Raises:
         ArgumentValueError: it cannot be told which file is of which view, or one is missing.
     """
+    views = list(dict.fromkeys(view for recording in recordings for view in recording.views))
     if len(views) == 1 and len(files) == 1:
         return {views[0]: files[0]}
     told = {file: views_named_in(file, views) for file in files}
@@ -75,67 +76,76 @@ def files_by_view(files: Sequence[Path], views: Sequence[str]) -> dict[str, Path
     return found
 
 
-def _cropped(own: ViewImages, file: Path, findings: Findings, keep_going: bool) -> ViewImages:
-    paths = [own.path(frame) for frame in range(len(own.names))]
-    sizes = read_image_sizes(path for frame, path in enumerate(paths) if frame not in own.unlisted)
+def _cropped(source: FrameSource, file: Path, findings: Findings, keep_going: bool) -> FrameSource:
+    paths = [source.image(frame) for frame in range(source.num_frames)]
+    sizes = read_image_sizes(
+        path for frame, path in enumerate(paths) if frame not in source.unlisted
+    )
     known = {path: size for path, size in sizes.items() if isinstance(size, tuple)}
     if not keep_going:
         findings.add(_NO_IMAGES, [str(e) for e in sizes.values() if isinstance(e, DataError)])
     needed = [frame for frame, path in enumerate(paths) if path in known or not keep_going]
     found = boxes_of(
         file,
-        [own.names[frame] for frame in needed],
+        [source.row_name(frame) for frame in needed],
         np.array([known.get(paths[frame], (0, 0)) for frame in needed], np.int64).reshape(-1, 2),
         findings,
     )
     if found is None:
-        return own
+        return source
     boxes = np.full((len(paths), 4), np.nan)
     boxes[needed], are_cut_out = found
-    return replace(own, boxes=boxes, are_cut_out=are_cut_out)
+    return replace(source, boxes=boxes, are_cut_out=are_cut_out)
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A box, px in the original image.
+def with_one_box(
+    recordings: Sequence[Recording], files: Sequence[Path]
+) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
+    """Return recordings of videos with the box that the model sees of all frames of a view.
 
-    Attributes:
-        path: the file that it is from.
-        x: of its left edge.
-        y: of its upper edge.
-        height: how high it is.
-        width: how wide it is.
+    A video of the very size of the box was cut out before: then the model sees all of it.
+
+    Args:
+        recordings: the recordings.
+        files: the file of the box of each view, told by its name.
+
+    Returns:
+        The recordings, and a line for each whose video the box is not within.
+
+    Raises:
+        ArgumentValueError: it cannot be told which file is of which view, or one is missing.
+        DataError: a file cannot be used, or its boxes differ.
     """
-
-    path: Path
-    x: float
-    y: float
-    height: float
-    width: float
-
-    def within(self, source: FrameSource) -> tuple[Crop, tuple[float, float]]:
-        """Return what of a video the model sees, and where the video is in the original image.
-
-        A video of the very size of the box was cut out before: then all of it is seen, and its
-        first pixel is that of the box.
-
-        Raises:
-            DataError: the box reaches out of the video.
-        """
-        if (self.height, self.width) == (source.height, source.width):
-            return None, (self.x, self.y)
-        is_inside = min(self.x, self.y) >= 0
-        is_inside &= self.x + self.width <= source.width and self.y + self.height <= source.height
-        if not is_inside:
-            raise DataError(
-                f"{self.path}: the box x {self.x:g}, y {self.y:g}, h {self.height:g}, w "
-                f"{self.width:g} is not within {source.path}, which has height {source.height} and "
-                f"width {source.width}"
+    if not recordings:
+        return (), ()
+    of_views = _files_by_view(files, recordings)
+    boxes = {view: _box_of_videos(file) for view, file in of_views.items()}
+    cropped, failed = [], []
+    for recording in recordings:
+        try:
+            sources = tuple(
+                _within(of_views[view], boxes[view], source)
+                for view, source in zip(recording.views, recording.sources, strict=True)
             )
-        return (self.x, self.y, self.height, self.width), (0.0, 0.0)
+            cropped.append(replace(recording, sources=sources))
+        except DataError as error:
+            failed.append(f"{recording.name}: {error}")
+    return tuple(cropped), tuple(failed)
 
 
-def box_of_videos(path: Path) -> Box:
+def _within(path: Path, box: Float64[np.ndarray, "4"], source: FrameSource) -> FrameSource:
+    x, y, height, width = box.tolist()
+    if (height, width) == (source.height, source.width):
+        return replace(source, boxes=box[None], are_cut_out=(x, y) != (0.0, 0.0))
+    if min(x, y) < 0 or x + width > source.width or y + height > source.height:
+        raise DataError(
+            f"{path}: the box x {x:g}, y {y:g}, h {height:g}, w {width:g} is not within "
+            f"{source.path}, which has height {source.height} and width {source.width}"
+        )
+    return replace(source, boxes=box[None])
+
+
+def _box_of_videos(path: Path) -> Float64[np.ndarray, "4"]:
     """Read the box of a view: a CSV with the columns x, y, h, w after that of the frames.
 
     It has one row, or rows that are all the same.
@@ -156,4 +166,5 @@ def box_of_videos(path: Path) -> Box:
             "box in all frames: give a file with one row. Where the box moves, cut the video out "
             "along it, and predict it without --bbox."
         )
-    return Box(path, *boxes[0].tolist())
+    box: Float64[np.ndarray, "4"] = boxes[0]
+    return box

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
 from lploss.reading import check_file, reading
@@ -21,74 +21,16 @@ from lploss_builtin.data.cameras.view_names import (
 )
 from lploss_builtin.data.findings import UNUSABLE_FILES, Findings, Kind
 from lploss_builtin.data.frames.images import folders_of_images, images_in, is_image, natural
-from lploss_builtin.data.frames.video_recordings import is_video, without_drawn
+from lploss_builtin.data.frames.sources import FrameSource
+from lploss_builtin.data.frames.video_recordings import (
+    find_video_recordings,
+    is_video,
+    without_drawn,
+)
 from lploss_builtin.data.poses.columns import LEVELS
 from lploss_builtin.data.project.frame_names import common_frames, sessions_of
 from lploss_builtin.data.project.label_files import LabelFile
-from lploss_builtin.ops.geometry import Cameras
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ViewImages:
-    """The images of one view.
-
-    Attributes:
-        view: name of the view; empty where there is one without a name.
-        source: the folder, or the list, that they come from.
-        folder: where their paths start.
-        names: path of each image.
-        file: name of the file of their predictions.
-        boxes: x, y, height and width of each crop, px in the original image; ``None``: nothing
-            is cropped.
-        are_cut_out: whether the images are the boxes, cut out of larger frames before.
-        unlisted: numbers of the frames that only other views have.
-    """
-
-    view: str
-    source: Path
-    folder: Path
-    names: tuple[str, ...]
-    file: str
-    boxes: Float64[np.ndarray, "frames 4"] | None = None
-    are_cut_out: bool = False
-    unlisted: frozenset[int] = frozenset()
-
-    def path(self, frame: int) -> Path:
-        """Return the file of an image."""
-        return self.folder / self.names[frame]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recording:
-    """Frames, seen from one or several views. Of each only its name is held.
-
-    Attributes:
-        name: what it is called in tables and in the name of its 3D file.
-        views: the images of each view, in the order of the model's views.
-        sessions: session of each frame.
-        cameras: of each session that is calibrated, in the order of ``views``.
-    """
-
-    name: str
-    views: tuple[ViewImages, ...]
-    sessions: tuple[str, ...]
-    cameras: Mapping[str, Cameras] = field(default_factory=dict)
-
-    @property
-    def num_frames(self) -> int:
-        """How many frames there are."""
-        return len(self.sessions)
-
-    @property
-    def file_3d(self) -> str | None:
-        """Name of the file of its keypoints in space; ``None`` where no camera is known."""
-        return f"{self.name}_3d.csv" if self.cameras else None
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Names of all files that are written of it."""
-        return (*(own.file for own in self.views), *([self.file_3d] if self.file_3d else []))
-
+from lploss_builtin.predicting.recording_plan import Recording
 
 _DEPTH = 2
 
@@ -133,14 +75,17 @@ def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
 
 
 def _videos_in(folder: Path, depth: int, notes: list[str]) -> list[Path]:
-    entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
-    found = [path for path in entries if is_video(path.name) and path.is_file()]
+    # Of the images, of which there may be a million, no path is kept.
+    with os.scandir(folder) as entries:
+        names = sorted((e.name for e in entries if is_video(e.name) or e.is_dir()), key=natural)
+    paths = [folder / name for name in names]
+    found = [path for path in paths if is_video(path.name) and path.is_file()]
     found, note = without_drawn(found)
     notes += [note] if note else []
     if not found and images_in(folder):
         return []
     if depth:
-        for path in entries:
+        for path in paths:
             if path.is_dir() and not path.name.startswith("."):
                 found += _videos_in(path, depth - 1, notes)
     return found
@@ -190,7 +135,7 @@ def _images(path: Path, text: Iterable[str]) -> Iterator[str]:
             )
 
 
-def with_partners_in_folders(views: Sequence[ViewImages]) -> tuple[ViewImages, ...]:
+def with_partners_in_folders(views: Sequence[_ViewImages]) -> tuple[_ViewImages, ...]:
     """Return the folders of one session with the images of all of them, in natural order.
 
     What a folder lacks gets the path that it should have.
@@ -204,7 +149,7 @@ def with_partners_in_folders(views: Sequence[ViewImages]) -> tuple[ViewImages, .
     )
 
 
-def with_partners_in_lists(views: Sequence[ViewImages]) -> tuple[ViewImages, ...] | None:
+def with_partners_in_lists(views: Sequence[_ViewImages]) -> tuple[_ViewImages, ...] | None:
     """Return the lists of all views with the frames of all of them, in their order.
 
     A frame is ``<session>/<image>``. What a list lacks gets the path that it should have, and is
@@ -229,7 +174,7 @@ def with_partners_in_lists(views: Sequence[ViewImages]) -> tuple[ViewImages, ...
     return tuple(_completed(own, known, merged) for own, known in zip(views, frames, strict=True))
 
 
-def _frames(own: ViewImages) -> dict[str, str]:
+def _frames(own: _ViewImages) -> dict[str, str]:
     """Return the path of each frame, by its name."""
     return {
         f"{session_of(name, [own.view])}/{PurePosixPath(name).name}": name for name in own.names
@@ -249,7 +194,7 @@ def _merged(one: list[str], other: list[str]) -> list[str]:
     return [frame for own in ("", *one) for frame in (own, *behind.get(own, ())) if frame]
 
 
-def _completed(own: ViewImages, known: Mapping[str, str], merged: Sequence[str]) -> ViewImages:
+def _completed(own: _ViewImages, known: Mapping[str, str], merged: Sequence[str]) -> _ViewImages:
     folders = {frame.partition("/")[0]: PurePosixPath(name).parent for frame, name in known.items()}
     beside = PurePosixPath(own.names[0]).parent.parent
     names = []
@@ -290,6 +235,40 @@ _MISSING = Kind(
     "Images that do not exist",
     "Put them there, take their rows out of the CSV, or predict the others with --keep-going.",
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ViewImages:
+    """The images of one view.
+
+    Attributes:
+        view: name of the view; empty where there is one without a name.
+        source: the folder, or the list, that they come from.
+        folder: where their paths start.
+        names: path of each image.
+        file: name of the file of their predictions.
+        unlisted: numbers of the frames that only other views have.
+    """
+
+    view: str
+    source: Path
+    folder: Path
+    names: tuple[str, ...]
+    file: str
+    unlisted: frozenset[int] = frozenset()
+
+    def frames(self) -> FrameSource:
+        """Return the images as frames, each of a size of its own."""
+        return FrameSource(
+            self.source,
+            len(self.names),
+            0,
+            0,
+            None,
+            self.names,
+            folder=self.folder,
+            unlisted=self.unlisted,
+        )
 
 
 def find_recordings(
@@ -377,31 +356,42 @@ def wanted_views(view_names: Sequence[str], chosen: Sequence[str] | None) -> tup
     return tuple(view for view in view_names if chosen is None or view in chosen)
 
 
-def _folder(path: Path, names: Iterable[str], view: str, file: str) -> ViewImages:
+def _folder(path: Path, names: Iterable[str], view: str, file: str) -> _ViewImages:
     """Return the images of a folder, called as in the project's layout where they are in it."""
     absolute = path.absolute()
     parent = absolute.parent
     start = parent.parent if parent.name == _LABELED_DATA else parent
     prefix = absolute.relative_to(start).as_posix()
-    return ViewImages(view, path, start, tuple(f"{prefix}/{name}" for name in names), file)
+    return _ViewImages(view, path, start, tuple(f"{prefix}/{name}" for name in names), file)
 
 
-def _list(path: Path, names: tuple[str, ...], data_folder: Path | None) -> ViewImages:
+def _list(path: Path, names: tuple[str, ...], data_folder: Path | None) -> _ViewImages:
     """Return the images of a list, in that folder in which more of them are."""
     places = [path.parent, *([data_folder] if data_folder else [])]
     num_found = [sum((place / name).is_file() for name in names) for place in places]
     place = places[int(np.argmax(num_found))]
-    return ViewImages("", path, place, names, f"{path.stem}.csv")
+    return _ViewImages("", path, place, names, f"{path.stem}.csv")
 
 
-def _check_files(listed: Iterable[ViewImages], findings: Findings) -> None:
+def _check_files(listed: Iterable[_ViewImages], findings: Findings) -> None:
     for own in listed:
-        paths = map(own.path, range(len(own.names)))
+        paths = (own.folder / name for name in own.names)
         findings.add(_MISSING, [f"{own.source}: {path}" for path in paths if not path.is_file()])
 
 
-def _alone(own: ViewImages) -> Recording:
-    return Recording(Path(own.file).stem, (own,), ("",) * len(own.names))
+def _alone(own: _ViewImages) -> Recording:
+    return _recording(Path(own.file).stem, (own,), ())
+
+
+def _recording(name: str, views: Sequence[_ViewImages], sessions: tuple[str, ...]) -> Recording:
+    return Recording(
+        name,
+        tuple(own.view for own in views),
+        tuple(own.frames() for own in views),
+        tuple(own.file for own in views),
+        len(views[0].names),
+        sessions,
+    )
 
 
 def _by_session(
@@ -409,9 +399,9 @@ def _by_session(
     view_names: Sequence[str],
     wanted: Sequence[str],
     findings: Findings,
-) -> dict[str, list[ViewImages]]:
+) -> dict[str, list[_ViewImages]]:
     """Return the folders of each session, in the order of the views."""
-    sessions: dict[str, list[ViewImages]] = {}
+    sessions: dict[str, list[_ViewImages]] = {}
     for path, names in folders.items():
         told = _session_and_view(path.absolute(), view_names)
         if told is None:
@@ -425,7 +415,7 @@ def _by_session(
     return {session: _in_order(own, wanted) for session, own in sessions.items()}
 
 
-def _in_order(own: Iterable[ViewImages], wanted: Sequence[str]) -> list[ViewImages]:
+def _in_order(own: Iterable[_ViewImages], wanted: Sequence[str]) -> list[_ViewImages]:
     return sorted(own, key=lambda images: wanted.index(images.view))
 
 
@@ -443,7 +433,7 @@ def _session_and_view(folder: Path, view_names: Sequence[str]) -> tuple[str, str
 
 
 def _of_session(
-    views: Sequence[ViewImages], session: str, findings: Findings, keep_going: bool
+    views: Sequence[_ViewImages], session: str, findings: Findings, keep_going: bool
 ) -> Recording:
     if keep_going:
         views = with_partners_in_folders(views)
@@ -457,17 +447,17 @@ def _of_session(
                 if Path(name).name not in known[other.source]
             ]
             findings.add(_NO_PARTNER, lacking)
-    return Recording(session, tuple(views), (session,) * len(first.names))
+    return _recording(session, views, (session,) * len(first.names))
 
 
 def _told_by_name(
-    listed: Iterable[ViewImages],
+    listed: Iterable[_ViewImages],
     view_names: Sequence[str],
     wanted: Sequence[str],
     findings: Findings,
-) -> list[ViewImages]:
+) -> list[_ViewImages]:
     """Return the lists of the wanted views, in their order."""
-    told: list[ViewImages] = []
+    told: list[_ViewImages] = []
     for own in listed:
         views = views_named_in(own.source, view_names)
         if len(views) != 1:
@@ -480,7 +470,7 @@ def _told_by_name(
     return _in_order(told, wanted)
 
 
-def _of_lists(views: Sequence[ViewImages], findings: Findings, keep_going: bool) -> Recording:
+def _of_lists(views: Sequence[_ViewImages], findings: Findings, keep_going: bool) -> Recording:
     labels = {
         own.view: LabelFile(
             own.source,
@@ -500,7 +490,7 @@ def _of_lists(views: Sequence[ViewImages], findings: Findings, keep_going: bool)
             common_frames(labels, findings)
             findings.add(_LACKING_ROWS, [name] if completed else [])
     first = views[0]
-    return Recording(name, tuple(views), sessions_of(first.names, first.view))
+    return _recording(name, views, sessions_of(first.names, first.view))
 
 
 def _check_recordings(
@@ -508,10 +498,78 @@ def _check_recordings(
 ) -> None:
     of_files: dict[str, Path] = {}
     for recording in recordings:
-        there = {own.view for own in recording.views}
-        absent = [f"{recording.name}: {view}" for view in needed if view not in there]
+        absent = [f"{recording.name}: {view}" for view in needed if view not in recording.views]
         findings.add(_ABSENT, absent)
-        for own in recording.views:
-            earlier = of_files.setdefault(own.file, own.source)
-            if earlier is not own.source:
-                findings.add(_TWICE, [f"{own.file}: {earlier} and {own.source}"])
+        for file, source in zip(recording.files, recording.sources, strict=True):
+            earlier = of_files.setdefault(file, source.path)
+            if earlier is not source.path:
+                findings.add(_TWICE, [f"{file}: {earlier} and {source.path}"])
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVideos:
+    """Which videos are to be predicted.
+
+    Attributes:
+        recordings: those that can be predicted.
+        failed: a line for each file or recording that cannot.
+        notes: what else to know.
+    """
+
+    recordings: tuple[Recording, ...]
+    failed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find_videos(
+    videos: Sequence[Path],
+    view_names: Sequence[str],
+    chosen: Sequence[str] | None = None,
+    *,
+    keep_going: bool = False,
+) -> FoundVideos:
+    """Return the recordings in some videos.
+
+    Args:
+        videos: the files; those of several views tell session and view by their names.
+        view_names: the model's views; empty where it has one view without a name.
+        chosen: which of the views to use; all that are there unless given.
+        keep_going: whether to predict frames that only some views have.
+
+    Raises:
+        ArgumentValueError: a chosen view is none of the model's.
+    """
+    wanted = wanted_views(view_names, chosen)
+    found = find_video_recordings(
+        list(videos), view_names, wanted or None, allow_missing_views=chosen is None
+    )
+    recordings, notes = [], list(found.notes)
+    for own in found.recordings:
+        lengths = {
+            view: source.num_frames for view, source in zip(own.views, own.sources, strict=True)
+        }
+        num_frames = own.num_frames
+        if keep_going and len(set(lengths.values())) > 1:
+            num_frames = max(lengths.values())
+            # Instead of the note that only the first ones are used.
+            differ = f"{own.name}: its views differ in their number of frames: "
+            notes = [note for note in notes if not note.startswith(differ)]
+            listed = ", ".join(f"{view} {length}" for view, length in lengths.items())
+            notes.append(
+                f"{differ}{listed}. The last frames are predicted from the views that have them"
+            )
+        files = tuple(
+            _file_of_video(own.name, view, source.path)
+            for view, source in zip(own.views, own.sources, strict=True)
+        )
+        recordings.append(Recording(own.name, own.views, own.sources, files, num_frames))
+    return FoundVideos(tuple(recordings), found.left_out, tuple(notes))
+
+
+def _file_of_video(name: str, view: str, video: Path) -> str:
+    """Return the name of the file of predictions: that of the video, as CSV.
+
+    Of a video that is called after its view alone, ``<recording>_<view>.csv``.
+    """
+    is_bare = view and simplified(video.stem) == simplified(view)
+    return f"{name}_{view}.csv" if is_bare else f"{video.stem}.csv"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,14 +12,12 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from lploss.errors import ArgumentValueError
+from lploss_builtin.data.frames.batches import started_ahead
 from lploss_builtin.data.frames.images import NUM_THREADS
 from lploss_builtin.data.project.labelled_frames import Batch, collate
 from lploss_builtin.ops import affine
 from lploss_builtin.predicting.model_predictor import ModelPredictor
 from lploss_builtin.predicting.summary import Stopwatch
-
-# So many batches are being read while one is predicted.
-_BATCHES_AHEAD = 2
 
 
 @runtime_checkable
@@ -122,18 +119,15 @@ def _predictions(
 def _batches(frames: Frames, batch_size: int) -> Iterator[Batch]:
     """Yield the batches in order, each read by several threads before it is asked for."""
     pool = ThreadPoolExecutor(NUM_THREADS)
-    waiting: deque[list[Future[Batch]]] = deque()
     try:
-        for first in range(0, len(frames), batch_size):
-            numbers = range(first, min(first + batch_size, len(frames)))
-            waiting.append([pool.submit(frames.__getitem__, number) for number in numbers])
-            if len(waiting) > _BATCHES_AHEAD:
-                yield _collected(waiting)
-        while waiting:
-            yield _collected(waiting)
+        batches = (
+            [
+                pool.submit(frames.__getitem__, number)
+                for number in range(start, min(start + batch_size, len(frames)))
+            ]
+            for start in range(0, len(frames), batch_size)
+        )
+        for batch in started_ahead(batches):
+            yield collate([element.result() for element in batch])
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _collected(waiting: deque[list[Future[Batch]]]) -> Batch:
-    return collate([element.result() for element in waiting.popleft()])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
+from lploss_builtin.data.frames.batches import started_ahead
+from lploss_builtin.data.frames.images import ImageSize
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.frames.video_recordings import mark_as_drawn
@@ -123,7 +125,8 @@ def write_labelled_video(
     when it is complete.
 
     Args:
-        source: the video, or the folder of images.
+        source: the video, or the images. Images are shown in the size of the first that can be
+            read. Where the frames were cut out of larger ones, the keypoints are px in these.
         predictions: a file of predictions of its first frames, as `read_keypoints` takes it.
         out: the file to write; its name ends in ``.mp4`` or that of another container.
         confidence_threshold: from which likelihood on a keypoint is drawn, 0 to 1; where there
@@ -145,12 +148,14 @@ def write_labelled_video(
     check_threshold(confidence_threshold)
     colours = keypoint_colours(len(read_header(predictions).keypoint_names), colormap)
     drawn = MeanValue()
+    source = replace(source, boxes=source.boxes if source.are_cut_out else None)
+    size = source.shown_size()
     with (
         whole_file(out) as path,
-        closing(_Encoder(path, source)) as encoder,
-        closing(_frames_and_rows(source, predictions, keep_going)) as pieces,
+        closing(_Encoder(path, size, source.frame_rate)) as encoder,
+        closing(_frames_and_rows(source, size, predictions, keep_going)) as pieces,
     ):
-        for frames, table in pieces:
+        for start, frames, table in pieces:
             keypoints = rearrange(table.keypoints, "frames (k xy) -> frames k xy", xy=2)
             is_shown = np.ones(keypoints.shape[:2], dtype=bool)
             if table.confidences is not None:
@@ -158,59 +163,60 @@ def write_labelled_video(
                 is_shown = ~(table.confidences < confidence_threshold)
             is_there = np.isfinite(keypoints).all(axis=-1)
             drawn.add(torch.from_numpy(is_shown[is_there].astype(np.float64)))
-            for frame, own, shown in zip(frames, keypoints, is_shown, strict=True):
+            # From px of the original images to px of the video.
+            boxes = source.seen_boxes(start, start + len(frames))[:, None]
+            scale = np.array(size[::-1]) / boxes[..., :1:-1]
+            placed = (keypoints - boxes[..., :2]) * scale
+            for frame, own, shown in zip(frames, placed, is_shown, strict=True):
                 draw_keypoints(frame, own, shown, colours)
                 encoder.add(frame)
     return drawn.value
 
 
 def _frames_and_rows(
-    source: FrameSource, predictions: Path, keep_going: bool
-) -> Generator[tuple[UInt8[np.ndarray, "frames height width 3"], KeypointTable]]:
+    source: FrameSource, size: ImageSize, predictions: Path, keep_going: bool
+) -> Generator[tuple[int, UInt8[np.ndarray, "frames height width 3"], KeypointTable]]:
     """Yield the frames with their rows, piece by piece; the next ones are read in the meantime."""
-    num_at_once = max(1, _BYTES_AT_ONCE // (3 * source.height * source.width))
-    start = 0
-    with FrameReader(source) as reader, ThreadPoolExecutor(1) as pool:
+    num_at_once = max(1, _BYTES_AT_ONCE // (3 * size[0] * size[1]))
+    with FrameReader(source, size) as reader, ThreadPoolExecutor(1) as pool:
 
         def read(start: int, stop: int) -> UInt8[np.ndarray, "frames height width 3"]:
             if keep_going:
                 return reader.read_where_possible(start, stop)[0]
             return reader.read(start, stop)
 
-        waiting: deque[tuple[Future[UInt8[np.ndarray, "..."]], KeypointTable]] = deque()
-        for table in iter_keypoints(predictions, num_at_once):
-            stop = start + len(table.frames)
-            if stop > source.num_frames and keep_going:
-                stop = source.num_frames
-                table = table.rows(0, stop - start)
-            if stop > source.num_frames:
-                raise DataError(
-                    f"{predictions} has more rows than {source.path} has frames, which are "
-                    f"{source.num_frames}: they are not of this video"
-                )
-            waiting.append((pool.submit(read, start, stop), table))
-            start = stop
-            if len(waiting) > 1:
-                frames, rows = waiting.popleft()
-                yield frames.result(), rows
-        while waiting:
-            frames, rows = waiting.popleft()
-            yield frames.result(), rows
+        def pieces() -> Iterator[tuple[int, Future[UInt8[np.ndarray, "..."]], KeypointTable]]:
+            start = 0
+            for table in iter_keypoints(predictions, num_at_once):
+                stop = start + len(table.frames)
+                if stop > source.num_frames and keep_going:
+                    stop = source.num_frames
+                    table = table.rows(0, stop - start)
+                if stop > source.num_frames:
+                    raise DataError(
+                        f"{predictions} has more rows than {source.path} has frames, which are "
+                        f"{source.num_frames}: they are not of this video"
+                    )
+                yield start, pool.submit(read, start, stop), table
+                start = stop
+
+        for start, frames, rows in started_ahead(pieces(), 1):
+            yield start, frames.result(), rows
 
 
 class _Encoder:
     """A video that is being written."""
 
-    def __init__(self, path: Path, source: FrameSource) -> None:
+    def __init__(self, path: Path, size: ImageSize, frame_rate: float | None) -> None:
         self._av: Any = require("av", "train", "to write labelled videos")
-        rate = Fraction(source.frame_rate or _FRAME_RATE).limit_denominator(1001)
+        rate = Fraction(frame_rate or _FRAME_RATE).limit_denominator(1001)
         self._container = self._av.open(str(path), "w")
         mark_as_drawn(self._container)
         self._stream = self._container.add_stream("libx264", rate=rate, options=dict(_QUALITY))
-        self._stream.height = source.height + source.height % 2
-        self._stream.width = source.width + source.width % 2
+        height, width = size
+        self._stream.height, self._stream.width = height + height % 2, width + width % 2
         self._stream.pix_fmt = "yuv420p"
-        self._padding = ((0, source.height % 2), (0, source.width % 2), (0, 0))
+        self._padding = ((0, height % 2), (0, width % 2), (0, 0))
 
     def add(self, frame: UInt8[np.ndarray, "height width 3"]) -> None:
         """Add a frame."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64, Num
 from torch import Tensor, nn
 
 from lploss.errors import ArgumentValueError, first_line
+from lploss_builtin.predicting.frame_batches import FrameBatch
 
 
 class Found(NamedTuple):
@@ -158,6 +159,12 @@ class ModelPredictor:
         if is_read is None:
             is_read = torch.ones(images.shape[:2], dtype=torch.bool)
         return predict_readable_views(self._predict, images, is_read, self._views, context_images)
+
+    def predict_batch(self, batch: FrameBatch) -> Found:
+        """Return where the keypoints are in consecutive frames, px in the model's input."""
+        if batch.context_images is not None:
+            return self.predict(batch.images, batch.is_read, batch.context_images)
+        return self.predict_sequence(batch.images, batch.is_read)
 
     def predict_sequence(
         self,

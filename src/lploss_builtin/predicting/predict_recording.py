@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from einops import rearrange
 from omegaconf import DictConfig
 from torch import nn
 
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.frames.video_nvidia import decoder_of
 from lploss_builtin.ops import affine
+from lploss_builtin.predicting.frame_batches import FrameReading, read_batches
 from lploss_builtin.predicting.frame_predictions import FramePredictions
 from lploss_builtin.predicting.labelled_video import write_labelled_video
 from lploss_builtin.predicting.model_predictor import ModelPredictor, device_of
@@ -38,7 +38,6 @@ from lploss_builtin.predicting.recording_plan import (
 )
 from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
 from lploss_builtin.predicting.summary import MeanValue, PredictedRecording, Stopwatch
-from lploss_builtin.predicting.video_frames import VideoFrames, read_video_frames
 
 
 def check_nothing_is_outdated(plans: Iterable[RecordingPlan]) -> None:
@@ -49,10 +48,12 @@ def check_nothing_is_outdated(plans: Iterable[RecordingPlan]) -> None:
     """
     lines = []
     for plan in plans:
-        found = RecordingState(plan.out, plan.name).outdated(plan.all_files)
+        found = RecordingState(plan.out, plan.name).outdated(plan.recording.all_files)
         if found is None or plan.overwrite:
             continue
-        before, now = (", ".join(filter(None, views)) for views in (found.views, plan.views))
+        before, now = (
+            ", ".join(filter(None, views)) for views in (found.views, plan.recording.views)
+        )
         told = f" from {before}, and is now to be from {now}" if before != now else ""
         lines.append(
             f"{plan.name} was predicted before{told}: {', '.join(found.files)} would stay there "
@@ -71,9 +72,9 @@ def outdated_files(plan: RecordingPlan, state: RecordingState) -> tuple[str, ...
     These are the files of its earlier predictions that are not replaced, and the labelled videos
     of all of them that are not drawn anew.
     """
-    found = state.outdated(plan.all_files)
+    found = state.outdated(plan.recording.all_files)
     files = () if found is None else found.files
-    videos = dict.fromkeys(name_of_labelled_video(file) for file in (*plan.files, *files))
+    videos = dict.fromkeys(name_of_labelled_video(file) for file in (*plan.recording.files, *files))
     drawn = [
         name
         for name in videos
@@ -86,7 +87,7 @@ def outdated_files(plan: RecordingPlan, state: RecordingState) -> tuple[str, ...
 FrameProgress: TypeAlias = Callable[[int], None]
 
 
-class RecordingWork:
+class _Work:
     """The predictions of one recording, from the first frame that is not predicted yet.
 
     Args:
@@ -97,20 +98,15 @@ class RecordingWork:
     """
 
     def __init__(
-        self,
-        plan: RecordingPlan,
-        config: DictConfig,
-        folder: Path,
-        progress: FrameProgress | None = None,
+        self, plan: RecordingPlan, config: DictConfig, folder: Path, progress: FrameProgress
     ) -> None:
         self._plan, self._config, self._folder = plan, config, folder
-        self._progress: FrameProgress = progress or (lambda num_done: None)
+        self._recording, self._progress = plan.recording, progress
         size = config.data.image_resize_dims
         self._image_size = (size.height, size.width)
         self._scorer = config.model.model_type
         self._names = tuple(config.data.keypoint_names)
-        self._headers = prediction_headers(len(plan.files), self._scorer, self._names)
-        self._unread = UnreadFrames(folder, plan.sources)
+        self._unread = UnreadFrames(folder, self._recording.sources)
         self._likelihood, self._error = MeanValue(), MeanValue()
         self._stopwatch = Stopwatch()
 
@@ -121,48 +117,62 @@ class RecordingWork:
 
     def done(self, load_model: Callable[[], nn.Module], device: torch.device) -> PredictedRecording:
         """Write the rows that are missing, and return what was predicted."""
-        plan = self._plan
+        recording = self._recording
         start = self._go_on()
         self._progress(start)
-        options = {"append": start > 0}
         with closing(
             PredictionFiles(
-                self._folder, plan.files, plan.file_3d, self._scorer, self._names, **options
+                self._folder,
+                recording.files,
+                recording.file_3d,
+                self._scorer,
+                self._names,
+                append=start > 0,
             )
         ) as files:
-            if start < plan.num_frames:
+            if start < recording.num_frames:
                 for found in self._predictions(load_model(), device, start):
                     with self._stopwatch.measure("writing"):
                         self._write(files, found)
                     self._progress(int(found.index[-1]) + 1)
         return PredictedRecording(
-            plan.name,
-            plan.views,
-            plan.num_frames,
+            recording.name,
+            recording.views,
+            recording.num_frames,
             self._likelihood.value,
             self._error.value,
-            plan.all_files,
+            recording.all_files,
             unreadable=self._unread.lines(),
             num_kept_frames=start,
             seconds=self._stopwatch.seconds,
-            decoder=plan.decoder,
+            decoder=_decoder(self._plan),
         )
 
     def _go_on(self) -> int:
         """Return the first frame to predict, and cut off what stands behind the one before."""
-        plan = self._plan
-        headers = [*self._headers[:-1], *([self._headers[-1]] if plan.file_3d else [])]
-        paths = [self._folder / file for file in plan.all_files]
-        found = [num_complete_rows(p, header) for p, header in zip(paths, headers, strict=True)]
-        num_rows = min(*found, plan.num_frames) if found else 0
+        recording = self._recording
+        headers = prediction_headers(len(recording.files), self._scorer, self._names)
+        # The file in space, the last, calls the frames as the first view does.
+        tables = [
+            (self._folder / file, header, source.row_name)
+            for file, header, source in zip(
+                recording.all_files,
+                headers,
+                (*recording.sources, recording.sources[0]),
+                strict=False,
+            )
+        ]
+        num_rows = min(*(num_complete_rows(*table) for table in tables), recording.num_frames)
         # In other batches the last digits of a model may be others.
-        start = num_rows if num_rows == plan.num_frames else num_rows - num_rows % plan.batch_size
+        start = num_rows
+        if num_rows < recording.num_frames:
+            start -= num_rows % self._plan.batch_size
         self._unread.keep_before(start)
         if not start:
             return 0
-        for path, header in zip(paths, headers, strict=True):
+        for path, header, _ in tables:
             cut_off_after(path, header, start)
-            is_3d = path.name == plan.file_3d
+            is_3d = path.name == recording.file_3d
             for numbers in iter_rows(path, header, start, 4 if is_3d else 3):
                 mean = self._error if is_3d else self._likelihood
                 mean.add(torch.from_numpy(numbers[..., -1]))
@@ -171,69 +181,46 @@ class RecordingWork:
     def _predictions(
         self, model: nn.Module, device: torch.device, start: int
     ) -> Iterator[FramePredictions]:
-        plan, config = self._plan, self._config
+        plan, config, recording = self._plan, self._config, self._recording
         known = tuple(config.data.view_names or ())
         predictor = ModelPredictor(
             model,
-            views=[known.index(view) for view in plan.views] if known else None,
+            views=[known.index(view) for view in recording.views] if known else None,
             device=device,
             precision=config.training.precision,
         )
-        to_original = self._to_original()
-        num_context = predictor.num_context_frames
-        frames = read_video_frames(
-            plan.sources,
+        how = FrameReading(
             self._image_size,
-            num_frames=plan.num_frames,
-            start=start,
-            batch_size=plan.batch_size,
-            num_context_frames=num_context,
-            crops=plan.crops or None,
+            plan.batch_size,
+            predictor.num_context_frames,
             keep_going=plan.keep_going,
             decoder=plan.decoder,
         )
-        for batch in self._stopwatch.waiting("decoding", frames):
-            self._note_unread(batch, num_context)
+        batches = read_batches(recording.sources, range(start, recording.num_frames), how)
+        for batch in self._stopwatch.waiting("decoding", batches):
+            if not batch.are_predicted_read.all():
+                self._unread.add(batch.start, batch.are_predicted_read)
             with self._stopwatch.measure("model"):
-                found = predictor.predict_sequence(batch.images, batch.is_read)
-            keypoints = affine.transform(found.keypoints, to_original)
+                found = predictor.predict_batch(batch)
+            to_input = affine.crop_and_resize(
+                batch.boxes, (float(self._image_size[0]), float(self._image_size[1]))
+            )
+            keypoints = affine.transform(found.keypoints, affine.inverse(to_input))
             index = torch.arange(batch.start, batch.stop)
             yield FramePredictions(index, keypoints, found.confidences)
 
-    def _note_unread(self, batch: VideoFrames, num_context: int) -> None:
-        own = slice(num_context, num_context + batch.stop - batch.start)
-        if not batch.is_read[own].all():
-            self._unread.add(batch.start, batch.is_read[own].numpy())
-
-    def _to_original(self) -> torch.Tensor:
-        """Return the maps from px of the model's input to those of the original images."""
-        plan = self._plan
-        crops: Sequence[Any] = plan.crops or [None] * len(plan.sources)
-        offsets = plan.offsets or [(0.0, 0.0)] * len(plan.sources)
-        boxes = [
-            crop or (0.0, 0.0, float(source.height), float(source.width))
-            for crop, source in zip(crops, plan.sources, strict=True)
-        ]
-        own = [
-            (x + box[0], y + box[1], box[2], box[3])
-            for (x, y), box in zip(offsets, boxes, strict=True)
-        ]
-        height, width = map(float, self._image_size)
-        to_input = affine.crop_and_resize(torch.tensor(own, dtype=torch.float64), (height, width))
-        return rearrange(affine.inverse(to_input), "view xy abc -> 1 view xy abc")
-
     def _write(self, files: PredictionFiles, found: FramePredictions) -> None:
-        plan = self._plan
+        recording, numbers = self._recording, found.index.tolist()
         in_space = None
-        if plan.cameras is not None:
-            sessions = [plan.name] * len(found.index)
+        if recording.cameras:
+            sessions = recording.sessions_of(numbers[0], numbers[-1] + 1)
             in_space = points_in_space(
-                found.keypoints, found.confidences, sessions, {plan.name: plan.cameras}
+                found.keypoints, found.confidences, sessions, recording.cameras
             )
             self._error.add(in_space.errors)
         self._likelihood.add(found.confidences)
-        numbers = [str(frame) for frame in found.index.tolist()]
-        files.write([numbers] * len(plan.files), found, in_space)
+        names = [[source.row_name(number) for number in numbers] for source in recording.sources]
+        files.write(names, found, in_space)
         files.flush()
 
 
@@ -261,8 +248,7 @@ def predict_recording(
     This is what a process of a cluster is to call: the plan is all that it needs.
 
     Args:
-        plan: what to do; `lploss_builtin.predicting.video_plans.plan_recordings` makes
-            the plans of a call.
+        plan: what to do; `predict_files` makes the plans of a call.
         load_model: returns the model; called where a frame is to be predicted only.
         progress: called while it goes on.
 
@@ -281,22 +267,21 @@ def predict_recording(
 
     config = TrainingRun(plan.run).config
     device = device_of(plan.device)
-    plan = replace(plan, decoder=decoder_of(plan.decoder, device))
+    decoder = "cpu" if plan.recording.has_images else decoder_of(plan.decoder, device)
+    plan = replace(plan, decoder=decoder)
     inputs = plan.inputs(_settings(config), device.type)
     state = RecordingState(plan.out, plan.name)
     with state.alone():
         found = state.finished(inputs, partial(_as_noted, plan))
         if plan.overwrite or found is None or (found.unreadable and not plan.keep_going):
-            work = RecordingWork(
-                plan, config, state.unfinished, progress or (lambda num_done: None)
-            )
+            work = _Work(plan, config, state.unfinished, progress or (lambda num_done: None))
             check_nothing_is_outdated([plan])
             state.begin(inputs, anew=plan.overwrite or not work.may_go_on)
             found = work.done(lambda: load_model(plan), device)
             outdated = outdated_files(plan, state) if plan.overwrite else ()
-            state.finish(inputs, plan.all_files, _note(found), outdated=outdated)
+            state.finish(inputs, plan.recording.all_files, _note(found), outdated=outdated)
         elif progress is not None:
-            progress(plan.num_frames)
+            progress(plan.recording.num_frames)
     if plan.video is None:
         return found
     start = time.perf_counter()
@@ -342,21 +327,23 @@ def _as_noted(plan: RecordingPlan, note: Mapping[str, Any]) -> PredictedRecordin
         raise TypeError(f"unreadable must be a list, got {note['unreadable']!r}")
     return PredictedRecording(
         plan.name,
-        plan.views,
-        plan.num_frames,
+        plan.recording.views,
+        plan.recording.num_frames,
         likelihood,
         error,
-        plan.all_files,
+        plan.recording.all_files,
         unreadable=tuple(map(str, note["unreadable"])),
-        num_kept_frames=plan.num_frames,
-        decoder=plan.decoder,
+        num_kept_frames=plan.recording.num_frames,
+        decoder=_decoder(plan),
     )
 
 
 def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) -> float:
     """Draw the labelled videos that are not there; return which share of keypoints they show."""
     shares = MeanValue()
-    for source, file, video in zip(plan.sources, plan.files, plan.video_files, strict=True):
+    for source, file, video in zip(
+        plan.recording.sources, plan.recording.files, plan.video_files, strict=True
+    ):
         state = RecordingState(plan.out, video)
         all_inputs = {"predictions": dict(inputs), **asdict(style)}
         with state.alone():
@@ -377,6 +364,10 @@ def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) 
             state.finish(all_inputs, (video,), {"drawn_share": noted})
             shares.add(torch.tensor([share], dtype=torch.float64))
     return shares.value
+
+
+def _decoder(plan: RecordingPlan) -> str | None:
+    return None if plan.recording.has_images else plan.decoder
 
 
 def _number(noted: Any) -> float:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from lploss.errors import DataError, first_line
+from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.poses.columns import header_rows
 from lploss_builtin.output import write_text
@@ -130,11 +131,18 @@ def _text(value: float) -> str:
 _ROWS_AT_ONCE = 4096
 
 
-def num_complete_rows(path: Path, header: Sequence[Sequence[str]]) -> int:
+def num_complete_rows(
+    path: Path, header: Sequence[Sequence[str]], row_name: Callable[[int], str] = str
+) -> int:
     r"""Return how many rows a file of predictions of consecutive frames holds, from frame 0 on.
 
     The first row that is cut off, or of another frame, ends them. A file with another header has
     none.
+
+    Args:
+        path: the file.
+        header: its header rows.
+        row_name: returns what a frame is called in its row.
 
     Example:
         >>> import tempfile
@@ -150,8 +158,9 @@ def num_complete_rows(path: Path, header: Sequence[Sequence[str]]) -> int:
                 return 0
             number = 0
             for line in file:
-                is_whole = line.endswith(b"\n") and line.count(b",") == num_commas
-                if not (is_whole and line.startswith(b"%d," % number)):
+                start = _encoded([[row_name(number)]])[:-1] + b","
+                is_whole = line.endswith(b"\n") and line.startswith(start)
+                if not is_whole or line.count(b",", len(start)) != num_commas - 1:
                     break
                 number += 1
             return number
@@ -214,7 +223,7 @@ class UnreadFrames:
 
     Args:
         folder: of what is being predicted.
-        sources: the video of each view.
+        sources: the video, or the images, of each view.
     """
 
     def __init__(self, folder: Path, sources: Sequence[FrameSource]) -> None:
@@ -261,9 +270,15 @@ class UnreadFrames:
             file.write(_lines(new))
 
     def lines(self) -> tuple[str, ...]:
-        """Return in words what could not be read, a line for each stretch of frames."""
+        """Return in words what could not be read, a line for each image, or stretch of frames."""
         found = []
+        lost = [(frame, view) for view, *own in self._ranges for frame in range(*own)]
+        for frame, view in sorted(lost):
+            if (source := self._sources[view]).names is not None:
+                found.append(str(FrameReader(source, (1, 1)).error(frame, frame)))
         for view, source in enumerate(self._sources):
+            if source.names is not None:
+                continue
             for first, stop in _joined([own[1:] for own in self._ranges if own[0] == view]):
                 if first < source.num_frames:
                     end = min(stop, source.num_frames)

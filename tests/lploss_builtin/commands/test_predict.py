@@ -45,7 +45,7 @@ def test_a_table_on_the_screen(invoke, tmp_path):
     assert head in lines
     assert any(line.startswith("│ mo │ 3 │ ") and line.endswith("% │") for line in lines)
     assert lines[-1] == "run/predictions: 3 files"
-    names = [path.name for path in (tmp_path / "run/predictions").iterdir()]
+    names = [path.name for path in (tmp_path / "run/predictions").iterdir() if path.name[0] != "."]
     assert sorted(names) == ["mo_3d.csv", "mo_left.csv", "mo_top.csv"]
     assert result.stderr == ""
 

@@ -48,7 +48,10 @@ def problems(*inputs, **options):
 
 def told(recordings):
     return {
-        own.name: {view.view: (view.file, len(view.names)) for view in own.views}
+        own.name: {
+            view: (file, source.num_frames)
+            for view, file, source in zip(own.views, own.files, own.sources, strict=True)
+        }
         for own in recordings
     }
 
@@ -56,11 +59,11 @@ def told(recordings):
 def test_a_folder_of_images():
     touch("clip/img10.png", "clip/img9.JPG", "clip/._img9.JPG", "clip/notes.txt")
     (recording,) = find("clip", views=())
-    (view,) = recording.views
-    assert view.names == ("clip/img9.JPG", "clip/img10.png")
-    assert view.path(0) == Path("clip/img9.JPG").absolute()
-    assert (recording.name, view.file, view.view) == ("clip", "clip.csv", "")
-    assert recording.files == ("clip.csv",)
+    (source,) = recording.sources
+    assert source.names == ("clip/img9.JPG", "clip/img10.png")
+    assert source.image(0) == Path("clip/img9.JPG").absolute()
+    assert (recording.name, recording.files, recording.views) == ("clip", ("clip.csv",), ("",))
+    assert recording.all_files == ("clip.csv",)
 
 
 def test_a_folder_of_folders():
@@ -75,8 +78,8 @@ def test_a_folder_of_folders():
 def test_names_are_those_of_the_project_layout():
     images("rig/labeled-data/mo", "1")
     (recording,) = find("rig/labeled-data/mo", views=())
-    assert recording.views[0].names == ("labeled-data/mo/1.png",)
-    assert recording.views[0].folder == Path("rig").absolute()
+    assert recording.sources[0].names == ("labeled-data/mo/1.png",)
+    assert recording.sources[0].folder == Path("rig").absolute()
 
 
 def test_the_view_is_in_the_name_of_the_folder():
@@ -88,9 +91,8 @@ def test_the_view_is_in_the_name_of_the_folder():
         session: {view: (f"{session}_{view}.csv", 3) for view in VIEWS}
         for session in ("mo", "tu_2")
     }
-    first = found[0].views
-    assert [own.view for own in first] == list(VIEWS)
-    assert first[2].names == tuple(f"labeled-data/mo_camA/{n}.png" for n in (1, 2, 10))
+    assert found[0].views == VIEWS
+    assert found[0].sources[2].names == tuple(f"labeled-data/mo_camA/{n}.png" for n in (1, 2, 10))
     assert found[0].sessions == ("mo",) * 3
 
 
@@ -151,7 +153,7 @@ def test_images_of_a_list_may_lie_in_the_project():
     images("rig/labeled-data/mo", "1")
     path = write_list("elsewhere/a.csv", ["labeled-data/mo/1.png"])
     (recording,) = find(path, views=(), data_folder=Path("rig"))
-    assert recording.views[0].path(0).is_file()
+    assert recording.sources[0].image(0).is_file()
     assert problems(path, views=()) == (
         "Images that do not exist (1). Put them there, take their rows out of the CSV, or predict "
         "the others with --keep-going.\n"
@@ -225,10 +227,11 @@ def test_rows_that_do_not_match():
 def frames_of(recording):
     """Return for each view the name of each frame, and what it lacks."""
     return {
-        own.view: [
-            f"({name})" if number in own.unlisted else name for number, name in enumerate(own.names)
+        view: [
+            f"({name})" if number in own.unlisted else name
+            for number, name in enumerate(own.names or ())
         ]
-        for own in recording.views
+        for view, own in zip(recording.views, recording.sources, strict=True)
     }
 
 
@@ -242,7 +245,7 @@ def test_folders_that_lack_images_may_go_on():
         view: [f"mo_{view}/{number}.png" for number in numbers] for view in ("left", "top")
     }
     assert found.sessions == ("mo",) * 3
-    assert [found.views[0].path(number).is_file() for number in range(3)] == [False, True, True]
+    assert [found.sources[0].image(number).is_file() for number in range(3)] == [False, True, True]
     assert frames_of(alone) == {"left": ["tu_left/1.png"]}
 
 
@@ -250,8 +253,8 @@ def test_two_spellings_of_a_number_are_in_the_same_order_in_all_folders():
     images("mo_left", "1", "01", "001")
     images("mo_top", "001", "01", "1")
     (found,) = find("mo_left", "mo_top")
-    assert [Path(name).stem for name in found.views[0].names] == ["001", "01", "1"]
-    assert [Path(name).stem for name in found.views[1].names] == ["001", "01", "1"]
+    assert [Path(name).stem for name in found.sources[0].names] == ["001", "01", "1"]
+    assert [Path(name).stem for name in found.sources[1].names] == ["001", "01", "1"]
 
 
 def test_lists_that_lack_rows_may_go_on():

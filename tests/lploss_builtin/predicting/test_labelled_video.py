@@ -18,7 +18,7 @@ from lploss_builtin.predicting.recording_state import STATE_FOLDER
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 from tests.lploss_builtin.data.small_projects import write_image
-from tests.lploss_builtin.predicting.runs import FindsSpots, write_run
+from tests.lploss_builtin.predicting.runs import FindsSpots, spots, write_run, write_spots
 from tests.lploss_builtin.predicting.spot_videos import wandering, write_spot_video
 
 HEIGHT, WIDTH = 64, 96
@@ -212,9 +212,42 @@ def test_videos_that_show_nothing(tmp_path, monkeypatch):
     assert predict("walk.mp4", video=LabelledVideo(0.5)).notes == ()
     assert predict("walk.mp4").notes == ()
     assert predict("clip").notes == ()
-    assert predict("clip", "walk.mp4", video=LabelledVideo(0.5)).notes == (
-        "nothing is drawn into images: --video is for videos",
+
+
+def test_images_become_a_video(tmp_path, monkeypatch):
+    """In the size of the first; keypoints move with an image that is resized."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
+    write_run(tmp_path / "run")
+    shown = wandering(3)
+    write_spots(tmp_path / "clip", shown)
+    write_image(tmp_path / "clip/img3.png", spots(2 * shown[0], (2 * HEIGHT, 2 * WIDTH), 6.0))
+    (recording,) = predict_files(
+        "run", ["clip"], out="out", device="cpu", video=LabelledVideo(0.5, "hsv")
+    ).recordings
+    assert recording.files == ("clip.csv", "clip_labelled.mp4")
+    assert recording.drawn_share == 1.0
+    frames, _ = decoded(tmp_path / "out/clip_labelled.mp4")
+    assert frames.shape == (4, HEIGHT, WIDTH, 3)
+    for frame, own in zip(frames, [*shown, shown[0]], strict=True):
+        column, row = own[2].round().astype(int)
+        np.testing.assert_allclose(frame[row, column].astype(float), COLOURS[2], atol=90)
+
+
+def test_a_video_that_was_cut_out(tmp_path, monkeypatch):
+    """Its keypoints are px of the larger video; they are drawn where they are in the cut-out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
+    write_run(tmp_path / "run")
+    write_spot_video(tmp_path / "cut.mp4", wandering(2))
+    (tmp_path / "box.csv").write_text(f",x,y,h,w\nany,200,100,{HEIGHT},{WIDTH}\n")
+    predict_files(
+        "run", ["cut.mp4"], out="out", bbox_files=["box.csv"], video=LabelledVideo(0.5, "hsv")
     )
+    frames, _ = decoded(tmp_path / "out/cut_labelled.mp4")
+    for frame, own in zip(frames, wandering(2), strict=True):
+        column, row = own[2].round().astype(int)
+        np.testing.assert_allclose(frame[row, column].astype(float), COLOURS[2], atol=90)
 
 
 def test_a_labelled_video_says_what_it_is(grey_video, tmp_path):

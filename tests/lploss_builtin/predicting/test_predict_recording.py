@@ -19,7 +19,7 @@ from lploss_builtin.predicting import LabelledVideo, predict_files, predict_reco
 from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.data.small_projects import calibration, write_text
-from tests.lploss_builtin.predicting.runs import FindsSpots, write_run
+from tests.lploss_builtin.predicting.runs import FindsSpots, write_run, write_spots
 from tests.lploss_builtin.predicting.spot_videos import wandering, write_spot_video
 
 VIEWS = ("left", "top")
@@ -33,7 +33,7 @@ def progress(recording, num_done, num_frames):
     if recording == "mo" and num_done >= 11 + 6:
         os.kill(os.getpid(), signal.SIGKILL)
 
-predict_files("run", ["videos"], out=sys.argv[1], device="cpu", batch_size=3, progress=progress)
+predict_files("run", [sys.argv[2]], out=sys.argv[1], device="cpu", batch_size=3, progress=progress)
 """
 
 
@@ -45,39 +45,78 @@ def predict(*inputs, **options):
     return predict_files("run", inputs, **{"device": "cpu", "batch_size": 3, **options})
 
 
-def test_a_killed_prediction_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("inputs", ["videos", "labeled-data"])
+def test_a_killed_prediction_goes_on(tmp_path, monkeypatch, inputs):
     """In the second of three recordings: the files are those of an uninterrupted one."""
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run", ("left", "top"))
     for number, session in enumerate(SESSIONS):
         for view in ("left", "top"):
-            write_spot_video(tmp_path / f"videos/{session}_{view}.mp4", wandering(11, number))
+            path = tmp_path / inputs / f"{session}_{view}"
+            if inputs == "videos":
+                write_spot_video(path.with_suffix(".mp4"), wandering(11, number))
+            else:
+                write_spots(path, wandering(11, number))
     write_text(tmp_path / "calibration.toml", CALIBRATION)
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "out"], env=environment, capture_output=True, check=False
+        [sys.executable, "-c", KILLED, "out", inputs],
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     out = tmp_path / "out"
     # Only what is finished can be seen.
     assert set(contents(out)) == {"fr_3d.csv", "fr_left.csv", "fr_top.csv"}
+    names = [str(number) for number in range(11)]
+    if inputs != "videos":
+        names = [f"{inputs}/mo_top/img{number}.png" for number in range(11)]
     begun = out / STATE_FOLDER / "mo.unfinished"
     with (begun / "mo_top.csv").open("a") as file:
-        file.write("6,1.5,2")  # the row at which it was killed
+        file.write(f"{names[6]},1.5,2")  # the row at which it was killed
     finished = (out / "fr_top.csv").stat().st_mtime_ns
-    summary = predict("videos", out="out")
+    summary = predict(inputs, out="out")
     assert [own.num_kept_frames for own in summary.recordings] == [11, 6, 0]
     assert (out / "fr_top.csv").stat().st_mtime_ns == finished
     assert not begun.exists()
-    expected = predict("videos", out="whole")
+    expected = predict(inputs, out="whole")
     whole = contents(tmp_path / "whole")
     assert len(whole) == 9
     assert contents(out) == whole
     rows = (out / "mo_top.csv").read_text().splitlines()[3:]
-    assert [row.split(",")[0] for row in rows] == [str(number) for number in range(11)]
+    assert [row.split(",")[0] for row in rows] == names
     for own, other in zip(summary.recordings, expected.recordings, strict=True):
         assert own.likelihood == pytest.approx(other.likelihood, rel=1e-7)
         assert own.reprojection_error == pytest.approx(other.reprojection_error, rel=1e-7)
+
+
+def test_images_that_changed_are_predicted_again(tmp_path, monkeypatch):
+    """Those that cannot be read are named in each call; names with commas are no obstacle."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
+    write_run(tmp_path / "run")
+    write_spots(tmp_path / "a, b", wandering(6))
+    (tmp_path / "a, b/img4.png").write_text("nothing")
+
+    def stop(name, num_done, num_frames):
+        if num_done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict("a, b", out="out", keep_going=True, progress=stop)
+    for num_frames in (3, 6):
+        summary = predict("a, b", out="out", keep_going=True)
+        assert summary.recordings[0].num_kept_frames == num_frames
+        assert summary.unreadable == (
+            f"the image {tmp_path}/a, b/img4.png cannot be read: it holds no image",
+        )
+    assert (tmp_path / "out/a, b.csv").read_text().splitlines()[3].startswith('"a, b/img0.png",')
+    write_spots(tmp_path / "a, b", wandering(6))
+    summary = predict("a, b", out="out")
+    assert (summary.recordings[0].num_kept_frames, summary.unreadable) == (0, ())
+    found = np.loadtxt("out/a, b.csv", delimiter=",", skiprows=3, quotechar='"', usecols=(1, 2))
+    np.testing.assert_allclose(found, wandering(6)[:, 0], atol=0.05)
 
 
 @pytest.fixture
@@ -216,10 +255,10 @@ def test_a_video_that_has_gone(begun, monkeypatch):
 
     (begun.parents[2] / "walk.mp4").rename(begun.parents[2] / "run.mp4")
     source = recording_plan.FrameSource(begun.parents[2] / "walk.mp4", 10, 64, 96, 25.0, None)
+    recording = recording_plan.Recording("walk", ("",), (source,), ("walk.csv",), 10)
     plan = recording_plan.RecordingPlan(
-        begun.parents[2] / "run", "best", "", begun.parents[1], 2, "cpu", "walk", ("",), (source,),
-        ("walk.csv",), 10,
-    )  # fmt: skip
+        recording, begun.parents[2] / "run", "best", "", begun.parents[1], 2, "cpu"
+    )
     with pytest.raises(DataError, match=r"walk\.mp4 cannot be read: No such file or directory$"):
         predict_recording(plan)
 

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from lploss.errors import ArgumentValueError, DataError
+from lploss_builtin.predicting import Recording
 from lploss_builtin.predicting.predict_recording import outdated_files
 from lploss_builtin.predicting.prediction_files import UnreadFrames, iter_rows
 from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
@@ -161,7 +162,8 @@ class Plan:
     """As much of a plan as says which files no longer fit."""
 
     def __init__(self, out):
-        self.out, self.files, self.all_files, self.video_files = out, ("a.csv",), ("a.csv",), ()
+        self.out, self.video_files = out, ()
+        self.recording = Recording("a", (), (), ("a.csv",), 1)
 
 
 @pytest.mark.mistyped  # a stand-in for a plan

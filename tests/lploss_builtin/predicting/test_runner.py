@@ -4,6 +4,7 @@ import csv
 import gc
 import os
 import signal
+import sys
 import tracemalloc
 
 import numpy as np
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 
 from lploss.errors import ArgumentValueError, ConfigError, DataError
 from lploss_builtin.data.poses.reading import read_keypoints
-from lploss_builtin.predicting import predict_files, runner
+from lploss_builtin.predicting import PredictOptions, predict_files
 from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.clusters import new_cluster
@@ -55,6 +56,10 @@ def predict(*inputs, **options):
     return predict_files("run", inputs, device="cpu", **options)
 
 
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def message(kind, *inputs, **options):
     with pytest.raises(kind) as caught:
         predict(*inputs, **options)
@@ -77,7 +82,7 @@ def test_a_folder_of_images(folder, finds_spots):
     assert table.keypoint_names == NAMES
     np.testing.assert_allclose(table.keypoints.reshape(3, 3, 2), KEYPOINTS, atol=0.05)
     np.testing.assert_allclose(table.confidences, 0.9, atol=1e-6)
-    assert [path.name for path in path.parent.iterdir()] == ["clip.csv"]
+    assert visible(path.parent) == ["clip.csv"]
     (recording,) = summary.recordings
     assert (recording.name, recording.num_frames, recording.files) == ("clip", 3, ("clip.csv",))
     assert recording.likelihood == pytest.approx(0.9)
@@ -123,7 +128,7 @@ def points_of(path):
 def test_views_with_points_in_space(folder, rig):
     summary = predict("new/labeled-data", out="out")
     names = ["mo_3d.csv", "mo_Left-1.csv", "mo_Right-2.csv", "mo_Top.csv"]
-    assert sorted(path.name for path in (folder / "out").iterdir()) == names
+    assert visible(folder / "out") == names
     for number, (view, keypoints) in enumerate(project(rig).items()):
         table = read_keypoints(folder / f"out/mo_{view}.csv")
         assert table.frames[0] == f"labeled-data/mo_{view}/img0.png"
@@ -167,7 +172,7 @@ class _Replaced(torch.nn.Module):
 def test_a_camera_that_failed(folder, rig, finds_spots):
     predict("new/labeled-data/mo_Top", "new/labeled-data/mo_Left-1", out="out")
     names = ["mo_3d.csv", "mo_Left-1.csv", "mo_Top.csv"]
-    assert sorted(path.name for path in (folder / "out").iterdir()) == names
+    assert visible(folder / "out") == names
     # The model is told which views they are: they have their own likelihoods.
     assert read_keypoints(folder / "out/mo_Top.csv").confidences[0, 0] == pytest.approx(0.7)
     points, _ = points_of(folder / "out/mo_3d.csv")
@@ -180,7 +185,7 @@ def test_a_camera_that_failed(folder, rig, finds_spots):
 
 def test_one_view_has_no_points_in_space(folder, rig):
     predict("new/labeled-data", views=["Top"], out="out")
-    assert [path.name for path in (folder / "out").iterdir()] == ["mo_Top.csv"]
+    assert visible(folder / "out") == ["mo_Top.csv"]
     assert message(ArgumentValueError, "new/labeled-data/mo_Top", calibration="x.toml") == (
         "mo: a calibration is of use only where there are several views, got Top. Leave out "
         "--calibration."
@@ -259,7 +264,7 @@ def test_where_cameras_are_found(folder, rig):
         (folder / f"new/labeled-data/mo_{view}").rename(folder / f"new/mo_{view}")
 
     def has_points():
-        return "mo_3d.csv" in predict("new", out="out").recordings[0].files
+        return "mo_3d.csv" in predict("new", out="out", overwrite=True).recordings[0].files
 
     assert not has_points()
     config.data.camera_params_file = "cameras.toml"
@@ -349,9 +354,13 @@ def test_an_image_that_cannot_be_read(folder, finds_spots):
     (folder / "clip/img1.png").write_text("nothing")
     path = folder / "clip/img1.png"
     assert message(DataError, "clip", out="out") == (
-        f"the image {path} cannot be read: it holds no image"
+        f"clip: the image {path} cannot be read: it holds no image"
     )
-    assert not (folder / "out").exists()
+    assert visible(folder / "out") == []
+    write_spots(folder / "good", KEYPOINTS)
+    summary = predict("clip", "good", out="out")
+    assert [own.name for own in summary.recordings] == ["good"]
+    assert summary.failed == (f"clip: the image {path} cannot be read: it holds no image",)
 
 
 def test_keep_going(folder, rig, finds_spots):
@@ -417,7 +426,7 @@ def test_a_dropped_frame(folder, rig):
     np.testing.assert_allclose(points, rig, atol=2e-3)
     calibration = folder / "new/calibrations/mo.toml"
     calibration.write_text(calibration.read_text().replace("[640, 480]", "[1280, 960]"))
-    (note,) = predict("new/labeled-data", out="out", keep_going=True).notes
+    (note,) = predict("new/labeled-data", out="other", keep_going=True).notes
     assert "Cameras that were calibrated for images of another size (3)." in note
 
 
@@ -566,17 +575,27 @@ def test_precision_and_batch_size_of_the_training(folder, finds_spots, monkeypat
     given = []
 
     def record(*args, **options):
-        given.append(options)
+        given.append(options["precision"])
         return real(*args, **options)
 
-    real = runner.predict_frames
-    monkeypatch.setattr(runner, "predict_frames", record)
+    module = sys.modules["lploss_builtin.predicting.predict_recording"]
+    real = module.ModelPredictor
+    monkeypatch.setattr(module, "ModelPredictor", record)
     predict("clip")
     predict("clip", batch_size=3)
-    assert [(own["precision"], own["batch_size"]) for own in given] == [
-        ("bf16-mixed", 2),
-        ("bf16-mixed", 3),
-    ]
+    assert given == ["bf16-mixed", "bf16-mixed"]
+    assert [own.batches for own in finds_spots] == [[(2, 1), (1, 1)], [(3, 1)]]
+
+
+def test_options_and_keyword_arguments(folder, finds_spots):
+    write_run(folder / "run")
+    write_spots(folder / "clip", KEYPOINTS)
+    options = PredictOptions(device="cpu", batch_size=2)
+    predict_files("run", ["clip"], options=options)
+    predict_files("run", ["clip"], options=options, batch_size=1)
+    assert [own.batches for own in finds_spots] == [[(2, 1), (1, 1)], [(1, 1)] * 3]
+    with pytest.raises(TypeError, match="batchsize"):
+        predict_files("run", ["clip"], batchsize=1)
 
 
 def test_progress(folder, finds_spots):

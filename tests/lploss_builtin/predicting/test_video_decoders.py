@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lploss.errors import ArgumentValueError, MissingDependencyError
-from lploss_builtin.data.frames import video_nvidia
+from lploss_builtin.data.frames import batches, video_nvidia
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.video_nvidia import decoder_of
-from lploss_builtin.predicting import predict_files, video_frames
+from lploss_builtin.predicting import predict_files
 from lploss_builtin.predicting.recording_state import STATE_FOLDER
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.predicting.runs import FindsSpots, write_run
@@ -52,11 +52,11 @@ def test_it_reaches_the_reader(tmp_path, monkeypatch, at_hand):
     monkeypatch.setattr(TrainingRun, "model", lambda run, which: FindsSpots())
     decoders = []
 
-    def reader(source, image_size, *, crop, decoder):
+    def reader(source, image_size, *, num_threads, decoder):
         decoders.append(decoder)
-        return FrameReader(source, image_size, crop=crop)
+        return FrameReader(source, image_size, num_threads=num_threads)
 
-    monkeypatch.setattr(video_frames, "FrameReader", reader)
+    monkeypatch.setattr(batches, "FrameReader", reader)
     write_run(tmp_path / "run")
     write_spot_video(tmp_path / "walk.mp4", wandering(2))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.data.frames.images import ImageSize
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.video_recordings import VideoRecording
+
+_Task = TypeVar("_Task")
 
 _MAX_LANES = 8
 # Of each lane; a file that is open holds the memory of its decoder.
@@ -98,13 +100,38 @@ def read_windows(
             stack.enter_context(_Lane(recordings, image_size, num_threads, decoder))
             for _ in range(num_lanes)
         ]
-        waiting: deque[_Reading] = deque()
-        for window in windows:
-            waiting.append(_Reading(recordings[window.recording], window, image_size, lanes))
-            if len(waiting) > num_ahead:
-                yield waiting.popleft().result(raise_errors=raise_errors)
-        while waiting:
-            yield waiting.popleft().result(raise_errors=raise_errors)
+        readings = (
+            _Reading(recordings[window.recording], window, image_size, lanes) for window in windows
+        )
+        for reading in started_ahead(readings, num_ahead):
+            yield reading.result(raise_errors=raise_errors)
+
+
+def started_ahead(tasks: Iterable[_Task], num_ahead: int = 2) -> Iterator[_Task]:
+    """Yield tasks that run in the background, such as futures, the next ones having been started.
+
+    Args:
+        tasks: an iterator that starts each task when it yields it.
+        num_ahead: how many tasks are started before the one that is yielded is needed.
+
+    Example:
+        >>> tasks = (print("start", number) or number for number in range(3))
+        >>> for task in started_ahead(tasks, 1):
+        ...     print("wait for", task)
+        start 0
+        start 1
+        wait for 0
+        start 2
+        wait for 1
+        wait for 2
+    """
+    waiting: deque[_Task] = deque()
+    for task in tasks:
+        waiting.append(task)
+        if len(waiting) > num_ahead:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
 
 
 class _Reading:
@@ -178,12 +205,14 @@ class _Lane:
         images: UInt8[Tensor, "frames 3 height width"],
         is_readable: Bool[Tensor, "frames"],
     ) -> DataError | None:
-        last = self._recordings[window.recording].num_frames - 1
-        numbers = np.clip(np.arange(window.start, window.stop), 0, last)
-        first = int(numbers[0])
-        reader = self._reader(window.recording, view)
+        recording = self._recordings[window.recording]
+        numbers = np.clip(np.arange(window.start, window.stop), 0, recording.num_frames - 1)
+        first, stop = int(numbers[0]), int(numbers[-1]) + 1
         try:
-            frames, found = reader.read_where_possible(first, int(numbers[-1]) + 1)
+            reader = self._reader(window.recording, view)
+            frames, found = reader.read_where_possible(
+                min(first, reader.source.num_frames), min(stop, reader.source.num_frames)
+            )
         except DataError as error:
             images.zero_()
             is_readable.fill_(False)
@@ -195,8 +224,11 @@ class _Lane:
             is_readable.copy_(torch.from_numpy(found))
             return problem
         for place, number in enumerate((numbers - first).tolist()):
-            images[place] = rearrange(pixels[number], "height width rgb -> rgb height width")
-            is_readable[place] = bool(found[number])
+            is_there = number < len(frames)
+            images[place] = (
+                rearrange(pixels[number], "height width rgb -> rgb height width") if is_there else 0
+            )
+            is_readable[place] = is_there and bool(found[number])
         return problem
 
     def _reader(self, recording: int, view: int) -> FrameReader:

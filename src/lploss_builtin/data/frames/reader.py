@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from lploss.errors import ArgumentValueError, DataError
-from lploss_builtin.data.frames.images import ImageSize, read_image
+from lploss_builtin.data.frames.images import NUM_THREADS, ImageSize, read_image
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.frames.video_decoder import DamageError, InexactTimesError, VideoDecoder
 from lploss_builtin.data.frames.video_index import VideoIndex, video_index
@@ -56,6 +58,9 @@ class FrameConverter:
 _NUM_KEPT = 8
 _NUM_THREADS = 4
 
+# An image, and what is cut out of it.
+_Image: TypeAlias = tuple[Path, tuple[float, float, float, float] | None]
+
 
 class UnreadableFrameError(DataError):
     """A frame cannot be read.
@@ -83,16 +88,15 @@ class FrameReader:
 
     Args:
         source: the video or the folder.
-        image_size: height and width of what is returned, px; that of the source, or of the crop,
+        image_size: height and width of what is returned, px; that of the source, or of its box,
             unless given. Resized with antialiasing, as images are.
-        crop: x, y, height and width of a box within the frame, px.
         num_threads: how many threads decode a video.
         decoder: ``"cpu"``; ``"cuda"``: NVIDIA's, by torchcodec; ``"auto"``: that where it is at
             hand. What it cannot decode is decoded on the CPU all the same.
 
     Raises:
         ArgumentValueError: there is no such decoder.
-        DataError: the crop is not within the frame.
+        DataError: the box of the source is not within its frames.
         MissingDependencyError: torchcodec is not installed, or there is no CUDA device.
 
     Example:
@@ -112,13 +116,13 @@ class FrameReader:
         source: FrameSource,
         image_size: ImageSize | None = None,
         *,
-        crop: tuple[float, float, float, float] | None = None,
         num_threads: int = _NUM_THREADS,
         decoder: str = "cpu",
     ) -> None:
         self._uses_gpu = decoder_of(decoder) == "cuda"
         self._gpu: NvidiaDecoder | None = None
-        self.source, self._crop, self._num_threads = source, crop, num_threads
+        self.source, self._num_threads = source, num_threads
+        self._crop = crop = source.crop(0) if source.names is None else None
         if crop is not None:
             _check_crop(source, crop)
         own_size = (
@@ -130,6 +134,8 @@ class FrameReader:
         self._converter = FrameConverter()
         self._is_timed = True
         self._kept: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._kept_images: dict[_Image, UInt8[np.ndarray, "height width 3"] | None] = {}
         self._is_lost = np.zeros(source.num_frames, dtype=bool)
 
     def __enter__(self) -> FrameReader:
@@ -149,6 +155,8 @@ class FrameReader:
             "_decoder": None,
             "_gpu": None,
             "_kept": {},
+            "_pool": None,
+            "_kept_images": {},
             "_converter": FrameConverter(),
         }
         return {**self.__dict__, **empty}
@@ -157,8 +165,10 @@ class FrameReader:
         """Close the file; it is opened again when it is read."""
         if self._decoder is not None:
             self._decoder.close()
-        self._decoder = self._gpu = None
-        self._kept = {}
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._decoder = self._gpu = self._pool = None
+        self._kept, self._kept_images = {}, {}
 
     def read(self, start: int, stop: int) -> UInt8[np.ndarray, "frames height width 3"]:
         """Return the frames from ``start`` on, up to the one before ``stop``, RGB.
@@ -285,15 +295,28 @@ class FrameReader:
     def _images(
         self, start: int, stop: int
     ) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-        for number in range(start, stop):
-            try:
-                yield number, self._image(number)
-            except DataError:
-                continue
+        """Yield the images that can be read; several threads read them, each of them once."""
+        source = self.source
+        keys = {
+            number: (source.image(number), source.crop(number))
+            for number in range(start, stop)
+            if number not in source.unlisted
+        }
+        unique = list(dict.fromkeys(keys.values()))
+        new = [key for key in unique if key not in self._kept_images]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(NUM_THREADS)
+        images = self._kept_images | dict(zip(new, self._pool.map(self._image, new), strict=True))
+        for number, key in keys.items():
+            if (pixels := images[key]) is not None:
+                yield number, pixels
+        self._kept_images = {key: images[key] for key in unique[-_NUM_KEPT:]}
 
-    def _image(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
-        names = self.source.names or ()
-        return read_image(self.source.path / names[number], self._crop, self._size)
+    def _image(self, key: _Image) -> UInt8[np.ndarray, "height width 3"] | None:
+        try:
+            return read_image(*key, self._size)
+        except DataError:
+            return None
 
     def _keep(self, number: int, pixels: UInt8[np.ndarray, "height width 3"]) -> None:
         self._kept[number] = pixels
@@ -324,9 +347,12 @@ class FrameReader:
         return np.asarray(resized)
 
     def _reason(self, frame: int) -> str:
-        if self.source.names is not None:
+        source = self.source
+        if frame in source.unlisted:
+            return f"{source.path} lacks {source.row_name(frame)}, which other views have"
+        if source.names is not None:
             try:
-                self._image(frame)
+                read_image(source.image(frame), source.crop(frame), self._size)
             except DataError as error:
                 return str(error)
         return (

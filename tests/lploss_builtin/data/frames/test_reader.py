@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import av
 import cv2
@@ -23,6 +24,10 @@ from tests.lploss_builtin.data.videos import (
     write_video,
 )
 from tests.lploss_builtin.real_data import FOLDER, needs_real_data
+
+
+def boxed(source, box):
+    return replace(source, boxes=np.array([box], dtype=float))
 
 
 def check_random_windows(path, expected, num_windows=12, longest=9, seed=0):
@@ -176,17 +181,17 @@ def test_cropped_as_images_are(tmp_path):
     path = smooth_video(tmp_path / "a.mp4")
     Image.fromarray(all_frames(path)[2]).save(tmp_path / "2.png")
     box = (30.5, 20.0, 111.0, 99.5)
-    with FrameReader(frame_source(path), (64, 48), crop=box) as reader:
+    with FrameReader(boxed(frame_source(path), box), (64, 48)) as reader:
         found = reader.read(2, 3)[0]
     np.testing.assert_array_equal(found, read_image(tmp_path / "2.png", box, (64, 48)))
-    with FrameReader(frame_source(path), crop=box) as reader:
+    with FrameReader(boxed(frame_source(path), box)) as reader:
         assert reader.read(0, 1).shape == (1, 111, 100, 3)
 
 
 def test_crop_that_is_not_within(tmp_path):
     path = write_video(tmp_path / "a.mp4", 2)
     with pytest.raises(DataError, match=r"a\.mp4 has height 48 and width 66, its box x 60, y 0"):
-        FrameReader(frame_source(path), crop=(60, 0, 10, 10))
+        FrameReader(boxed(frame_source(path), (60, 0, 10, 10)))
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -220,7 +225,7 @@ def test_folder_of_images(tmp_path):
     assert source.names[9:11] == ("img9.png", "img10.png")
     with FrameReader(source) as reader:
         assert [number_in(frame) for frame in reader.read(8, 12)] == [8, 9, 10, 11]
-    with FrameReader(source, (20, 30), crop=(6, 4, 30, 40)) as reader:
+    with FrameReader(boxed(source, (6, 4, 30, 40)), (20, 30)) as reader:
         expected = read_image(tmp_path / "img3.png", (6, 4, 30, 40), (20, 30))
         np.testing.assert_array_equal(reader.read(3, 4)[0], expected)
     path = tmp_path / "img5.png"

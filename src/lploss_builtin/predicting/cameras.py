@@ -1,0 +1,168 @@
+"""The cameras of recordings, where some are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lploss.errors import ArgumentValueError, DataError, did_you_mean
+from lploss_builtin.data.cameras.calibration import find_calibration, read_calibration
+from lploss_builtin.data.cameras.view_names import simplified
+from lploss_builtin.data.findings import Findings
+from lploss_builtin.data.frames.images import read_image_sizes
+from lploss_builtin.data.frames.sources import FrameSource
+from lploss_builtin.data.project.project_cameras import check_image_sizes
+from lploss_builtin.ops.geometry import Cameras
+from lploss_builtin.predicting.recording_plan import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPlaces:
+    """Where the cameras of recordings are.
+
+    Attributes:
+        given: the calibration of all recordings.
+        data_folder: folder of the project that the model was trained with; looked through after
+            the folders of the frames.
+        of_data: a calibration of all sessions that its config names.
+    """
+
+    given: Path | None = None
+    data_folder: Path | None = None
+    of_data: Path | None = None
+
+
+def with_cameras(recording: Recording, places: CameraPlaces) -> tuple[Recording, tuple[str, ...]]:
+    """Return a recording of several views with the cameras of its sessions.
+
+    They are looked for beside the frames, then in the folder of the project.
+
+    Returns:
+        The recording, and notes on calibrations that cannot be used.
+
+    Raises:
+        ArgumentValueError: a calibration is given, and the recording has a single view.
+        DataError: the given calibration cannot be used, or its cameras are not those of the views.
+    """
+    if len(recording.views) < 2:
+        if places.given is not None:
+            raise ArgumentValueError(
+                f"{recording.name}: a calibration is of use only where there are several views, "
+                f"got {recording.views[0] or 'one without a name'}. Leave out --calibration."
+            )
+        return recording, ()
+    cameras: dict[str, Cameras] = {}
+    notes = []
+    folders = _folders(recording) + ([places.data_folder] if places.data_folder else [])
+    for session in dict.fromkeys(recording.sessions or (recording.name,)):
+        path = places.given or _calibration_in(folders, session) or places.of_data
+        if path is None:
+            continue
+        try:
+            cameras[session] = _cameras(recording, path, session)
+        except DataError as error:
+            if places.given is not None:
+                raise
+            notes.append(f"{session}: no points in space: {error}")
+    return replace(recording, cameras=cameras), tuple(notes)
+
+
+def _folders(recording: Recording) -> list[Path]:
+    """Return where a calibration may be.
+
+    Of images that is where their paths start; of videos beside them, and in the folder around that.
+    """
+    folders = []
+    for view, source in zip(recording.views, recording.sources, strict=True):
+        if source.folder is not None:
+            folders.append(source.folder)
+            continue
+        folder = source.path.absolute().parent
+        # Of a bare view, the folder is the session.
+        if simplified(source.path.stem) == simplified(view):
+            folders.append(folder)
+            folder = folder.parent
+        folders += [folder, folder.parent]
+    return folders
+
+
+def _calibration_in(folders: Sequence[Path], session: str) -> Path | None:
+    """Return the calibration of a session in the first of some folders that has one."""
+    for folder in dict.fromkeys(folders):
+        try:
+            return find_calibration(folder, session)
+        except DataError:
+            continue
+    return None
+
+
+def _cameras(recording: Recording, path: Path, session: str) -> Cameras:
+    """Return the cameras of a session, checked against the first frame of each view.
+
+    Raises:
+        DataError: the calibration cannot be used, or its cameras are not those of the views.
+    """
+    cameras = read_calibration(path)
+    names = cameras.names or ()
+    for view in recording.views:
+        if view not in names:
+            raise DataError(
+                f"{path}: there is no camera {view!r}.{did_you_mean(view, names)} Its cameras are "
+                f"{', '.join(names)}"
+            )
+    cameras = cameras.select(recording.views)
+    frames = [number for number, own in enumerate(recording.sessions) if own == session] or [0]
+    first = [(source, _first_image(source, frames)) for source in recording.sources]
+    findings = Findings()
+    check_image_sizes(
+        {session: cameras},
+        [session],
+        [[source.image(frame) for source, frame in first]],
+        np.array([[_original_size(source, frame) for source, frame in first]], dtype=np.float64),
+        [source.are_cut_out for source, _ in first],
+        findings,
+    )
+    if problems := findings.problems():
+        raise DataError(problems)
+    return cameras
+
+
+def _first_image(source: FrameSource, frames: Sequence[int]) -> int:
+    """Return the first of the frames whose image is there; the very first where none is."""
+    listed = (frame for frame in frames if frame not in source.unlisted)
+    return next((frame for frame in listed if source.image(frame).is_file()), frames[0])
+
+
+def _original_size(source: FrameSource, frame: int) -> tuple[float, float]:
+    """Return height and width of the original image, or the least that it has; 0: not known."""
+    if source.are_cut_out and source.boxes is not None:
+        x, y, height, width = np.nan_to_num(source.boxes[frame % len(source.boxes)]).tolist()
+        return y + height, x + width
+    if source.height:
+        return source.height, source.width
+    size = read_image_sizes([source.image(frame)])[source.image(frame)]
+    return size if isinstance(size, tuple) else (0.0, 0.0)
+
+
+def note_on_cameras(recordings: Sequence[Recording], calibrated: Iterable[str]) -> str:
+    """Return a note on recordings of which there is no calibration, as there is of others.
+
+    Args:
+        recordings: the recordings.
+        calibrated: names of those that have a calibration, also one that cannot be used.
+
+    Returns:
+        The note; empty where all are alike.
+    """
+    known = set(calibrated)
+    with_cameras = [own.name for own in recordings if own.cameras]
+    without = [own.name for own in recordings if own.name not in known and len(own.views) > 1]
+    if not with_cameras or not without:
+        return ""
+    return (
+        f"{', '.join(without)}: no points in space: there is no calibration, as there is of "
+        f"{with_cameras[0]}"
+    )
