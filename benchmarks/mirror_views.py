@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from lploss.errors import DataError
-from lploss_builtin.data.poses.reading import read_keypoints
+from lploss_builtin.data.poses.reading import read_poses
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ def write_views(label_file: Path, views: Sequence[View], out: Path) -> ViewFiles
     Raises:
         DataError: a keypoint is of no view, or a label lies outside of its view.
     """
-    table = read_keypoints(label_file)
+    table = read_poses(label_file)
     images = [str(frame) for frame in table.frames]
-    points = rearrange(table.keypoints, "f (k xy) -> f k xy", xy=2)
-    columns = dict(zip(table.keypoint_names, points.swapaxes(0, 1), strict=True))
+    points = rearrange(table.points, "f 1 k xy -> k f xy")
+    columns = dict(zip(table.keypoints, points, strict=True))
     of_views = [[n for n in columns if n.endswith(view.suffix)] for view in views]
     if unseen := set(columns).difference(*of_views):
         raise DataError(f"{label_file}: keypoints of no view: {', '.join(sorted(unseen))}")

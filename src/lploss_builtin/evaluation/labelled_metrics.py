@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lploss.errors import first_line
 from lploss.registry import Registry, default_registry
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.data.project.labelled_project import LabelledProject
 from lploss_builtin.evaluation.labelled_poses import LabelledPoses
 from lploss_builtin.evaluation.metric_summary import MetricRow, metric_rows
@@ -26,15 +26,17 @@ from lploss_builtin.scoring.scored_loss import ScoredLoss
 _AT_ONCE = 1024
 
 
-def training_labels(project: LabelledProject, frames: Sequence[int]) -> KeypointTable:
+def training_labels(project: LabelledProject, frames: Sequence[int]) -> PoseTable:
     """Return the labels of some frames, those of the training part, to fit losses to."""
     chosen = list(frames)
-    return KeypointTable(
-        project.folder,
-        project.pose_names.flat,
-        np.array(project.frames, dtype=object)[chosen],
-        rearrange(project.keypoints[chosen], "f v k xy -> f (v k xy)"),
-        None,
+    return PoseTable(
+        points=rearrange(project.keypoints[chosen], "f v k xy -> f 1 (v k) xy"),
+        confidences=None,
+        visibility=None,
+        frames=np.array(project.frames, dtype=object)[chosen],
+        individuals=("",),
+        keypoints=project.pose_names.flat,
+        path=project.folder,
     )
 
 
@@ -56,7 +58,7 @@ class LabelledMetrics:
 def evaluate_labelled(
     poses: LabelledPoses,
     config: DictConfig,
-    labels: KeypointTable,
+    labels: PoseTable,
     registry: Registry = default_registry,
 ) -> LabelledMetrics:
     """Evaluate each loss that predictions and labels of single frames are enough for.

@@ -14,7 +14,7 @@ from torch import nn
 
 from lploss.config import plain
 from lploss.registry import Registry, default_registry
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.data.project.labelled_frames import LabelledFrames
 from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.data.project.split import Split, split
@@ -65,7 +65,7 @@ def split_of(config: DictConfig, num_frames: int) -> Split:
     )
 
 
-def labels_of_training(config: DictConfig, project: LabelledProject) -> KeypointTable:
+def labels_of_training(config: DictConfig, project: LabelledProject) -> PoseTable:
     """Return the labels that a training has trained on, to which losses are fitted."""
     return training_labels(project, split_of(config, len(project.frames)).train)
 
@@ -112,7 +112,7 @@ def evaluate_frames(
     config: DictConfig,
     project: LabelledProject,
     sets: list[str],
-    labels: KeypointTable,
+    labels: PoseTable,
     folder: Path,
     *,
     end: str = "",

@@ -16,7 +16,7 @@ from lploss.config import plain
 from lploss.errors import LplossError, first_line
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.evaluation.eval_section import EvalTasks, eval_tasks
 from lploss_builtin.evaluation.evaluation import TrainingEvaluation
@@ -82,7 +82,7 @@ def evaluate_training(
     steps = FinishedSteps(run.folder, _inputs(run, config, registry), overwrite=overwrite)
     failed: list[str] = []
     evaluated: list[EvaluatedFrames] = []
-    labels: KeypointTable | None = None
+    labels: PoseTable | None = None
     with _naming("the labelled frames", failed.append):
         project = read_project(config)
         labels = labels_of_training(config, project)
@@ -166,7 +166,7 @@ def _evaluate_frames(
     run: TrainingRun,
     config: DictConfig,
     steps: FinishedSteps,
-    labels: KeypointTable,
+    labels: PoseTable,
     registry: Registry,
     step: str,
     project: LabelledProject,

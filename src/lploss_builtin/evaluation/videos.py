@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from lploss.errors import first_line
 from lploss.registry import Registry, default_registry
-from lploss_builtin.data.poses.reading import read_header, read_keypoints
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.reading import read_header, read_poses
+from lploss_builtin.data.poses.table import PoseNames, PoseTable
 from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
 from lploss_builtin.output import replaced_files
@@ -55,7 +55,7 @@ class EvaluatedVideos:
 def evaluate_videos(
     run: TrainingRun,
     tasks: EvalTasks,
-    labels: KeypointTable | None,
+    labels: PoseTable | None,
     steps: FinishedSteps,
     registry: Registry = default_registry,
     progress: Progress | None = None,
@@ -149,7 +149,7 @@ def _write_metrics(
     predicted: PredictedFrames,
     out: Path,
     config: DictConfig,
-    labels: KeypointTable | None,
+    labels: PoseTable | None,
     registry: Registry,
 ) -> tuple[list[Path], list[str]]:
     recording = Recording(predicted.name, _prediction_files(predicted, out), ())
@@ -166,7 +166,7 @@ def _write_metrics(
         cameras=cameras,
     )
     losses, _ = choose_losses(material, every=True)
-    table = read_keypoints(recording.files).select(names.flat)
+    table = read_poses(recording.files).select(names.flat)
     scoring = ScoringPlan((), names, losses, cameras)
     _, values, score_notes = evaluate(scoring, recording.name, table)
     with (

@@ -21,8 +21,8 @@ from lploss_builtin.data.frames.images import ImageSize
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.frames.video_recordings import mark_as_drawn
-from lploss_builtin.data.poses.reading import iter_keypoints, read_header
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.reading import read_poses
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.dependencies import require
 from lploss_builtin.output import whole_file
 from lploss_builtin.predicting.summary import MeanValue
@@ -127,7 +127,7 @@ def write_labelled_video(
     Args:
         source: the video, or the images. Images are shown in the size of the first that can be
             read. Where the frames were cut out of larger ones, the keypoints are px in these.
-        predictions: a file of predictions of its first frames, as `read_keypoints` takes it.
+        predictions: a file of predictions of its first frames, as `read_poses` takes it.
         out: the file to write; its name ends in ``.mp4`` or that of another container.
         confidence_threshold: from which likelihood on a keypoint is drawn, 0 to 1; where there
             are no likelihoods, all are.
@@ -146,21 +146,23 @@ def write_labelled_video(
         MissingDependencyError: av is not installed.
     """
     check_threshold(confidence_threshold)
-    colours = keypoint_colours(len(read_header(predictions).keypoint_names), colormap)
+    poses = read_poses(predictions)
+    colours = keypoint_colours(len(poses.keypoints), colormap) * len(poses.individuals)
     drawn = MeanValue()
     source = replace(source, boxes=source.boxes if source.are_cut_out else None)
     size = source.shown_size()
     with (
         whole_file(out) as path,
         closing(_Encoder(path, size, source.frame_rate)) as encoder,
-        closing(_frames_and_rows(source, size, predictions, keep_going)) as pieces,
+        closing(_frames_and_rows(source, size, poses, keep_going)) as pieces,
     ):
         for start, frames, table in pieces:
-            keypoints = rearrange(table.keypoints, "frames (k xy) -> frames k xy", xy=2)
+            keypoints = rearrange(table.points, "frames i k xy -> frames (i k) xy")
             is_shown = np.ones(keypoints.shape[:2], dtype=bool)
             if table.confidences is not None:
                 # NaN where the model cannot tell.
-                is_shown = ~(table.confidences < confidence_threshold)
+                likely = ~(table.confidences < confidence_threshold)
+                is_shown = rearrange(likely, "frames i k -> frames (i k)")
             is_there = np.isfinite(keypoints).all(axis=-1)
             drawn.add(torch.from_numpy(is_shown[is_there].astype(np.float64)))
             # From px of the original images to px of the video.
@@ -174,10 +176,18 @@ def write_labelled_video(
 
 
 def _frames_and_rows(
-    source: FrameSource, size: ImageSize, predictions: Path, keep_going: bool
-) -> Generator[tuple[int, UInt8[np.ndarray, "frames height width 3"], KeypointTable]]:
+    source: FrameSource, size: ImageSize, poses: PoseTable, keep_going: bool
+) -> Generator[tuple[int, UInt8[np.ndarray, "frames height width 3"], PoseTable]]:
     """Yield the frames with their rows, piece by piece; the next ones are read in the meantime."""
     num_at_once = max(1, _BYTES_AT_ONCE // (3 * size[0] * size[1]))
+    num_frames = len(poses.frames)
+    if num_frames > source.num_frames:
+        if not keep_going:
+            raise DataError(
+                f"{poses.path} has more rows than {source.path} has frames, which are "
+                f"{source.num_frames}: they are not of this video"
+            )
+        num_frames = source.num_frames
     with FrameReader(source, size) as reader, ThreadPoolExecutor(1) as pool:
 
         def read(start: int, stop: int) -> UInt8[np.ndarray, "frames height width 3"]:
@@ -185,20 +195,10 @@ def _frames_and_rows(
                 return reader.read_where_possible(start, stop)[0]
             return reader.read(start, stop)
 
-        def pieces() -> Iterator[tuple[int, Future[UInt8[np.ndarray, "..."]], KeypointTable]]:
-            start = 0
-            for table in iter_keypoints(predictions, num_at_once):
-                stop = start + len(table.frames)
-                if stop > source.num_frames and keep_going:
-                    stop = source.num_frames
-                    table = table.rows(0, stop - start)
-                if stop > source.num_frames:
-                    raise DataError(
-                        f"{predictions} has more rows than {source.path} has frames, which are "
-                        f"{source.num_frames}: they are not of this video"
-                    )
-                yield start, pool.submit(read, start, stop), table
-                start = stop
+        def pieces() -> Iterator[tuple[int, Future[UInt8[np.ndarray, "..."]], PoseTable]]:
+            for start in range(0, num_frames, num_at_once):
+                stop = min(start + num_at_once, num_frames)
+                yield start, pool.submit(read, start, stop), poses.between(start, stop)
 
         for start, frames, rows in started_ahead(pieces(), 1):
             yield start, frames.result(), rows

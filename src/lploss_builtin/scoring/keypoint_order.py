@@ -10,12 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from lploss.config import plain
 from lploss.errors import ConfigError, DataError, did_you_mean
-from lploss_builtin.data.poses.table import KeypointHeader, KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseHeader, PoseNames, PoseTable, name_differences
 
 _INDICES = ("mirrored_column_matches", "columns_for_singleview_pca")
 
 
-def common_order(header: KeypointHeader, config: DictConfig) -> PoseNames:
+def common_order(header: PoseHeader, config: DictConfig) -> PoseNames:
     """Return the keypoints in the order in which they are scored: the config's, then the file's.
 
     What a config says of keypoints by their number (an epsilon each, for example) then fits.
@@ -29,34 +29,33 @@ def common_order(header: KeypointHeader, config: DictConfig) -> PoseNames:
     return PoseNames(named + others, header.view_names)
 
 
-def check_same_keypoints(header: KeypointHeader, keypoint_names: Sequence[str]) -> None:
+def check_same_keypoints(header: PoseHeader, keypoint_names: Sequence[str]) -> None:
     """Check that a file holds these keypoints, in any order.
 
     Raises:
         DataError: it holds others.
     """
-    if differences := header.differences(keypoint_names):
+    if differences := name_differences(header.keypoint_names, keypoint_names):
         raise DataError(
             f"{header.path}: its keypoints are not those of the first file: {differences}. Score "
             "files of different keypoints separately."
         )
 
 
-def labels_in_order(labels: KeypointTable, keypoint_names: tuple[str, ...]) -> KeypointTable:
+def labels_in_order(labels: PoseTable, keypoint_names: tuple[str, ...]) -> PoseTable:
     """Return the labels of these keypoints, in this order; other keypoints are left out.
 
     Raises:
         DataError: the labels lack some of them.
     """
-    if lacking := [name for name in keypoint_names if name not in labels.keypoint_names]:
+    if lacking := [name for name in keypoint_names if name not in labels.keypoints]:
         missing = "; ".join(
-            f"{name!r}.{did_you_mean(name, labels.keypoint_names)}".removesuffix(".")
-            for name in lacking
+            f"{name!r}.{did_you_mean(name, labels.keypoints)}".removesuffix(".") for name in lacking
         )
         stop = "" if missing.endswith("?") else "."
         raise DataError(
             f"{labels.path} does not hold all keypoints of the predictions. Missing: "
-            f"{missing}{stop} It holds: {', '.join(labels.keypoint_names)}."
+            f"{missing}{stop} It holds: {', '.join(labels.keypoints)}."
         )
     return labels.select(keypoint_names)
 

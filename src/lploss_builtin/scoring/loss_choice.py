@@ -25,7 +25,7 @@ from lploss.inputs import InputResolver
 from lploss.loss import missing_arguments, parameters_of
 from lploss.registry import Registry
 from lploss_builtin.data.poses.labels import LabelledKeypoints
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames, PoseTable
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.scoring.recording import camera_inputs
 from lploss_builtin.scoring.scored_loss import ScoredLoss, loss_failed
@@ -47,7 +47,7 @@ class Material:
 
     names: PoseNames
     config: DictConfig
-    labels: KeypointTable | None
+    labels: PoseTable | None
     has_confidences: bool
     has_targets: bool
     registry: Registry
@@ -185,9 +185,7 @@ def _build(name: str, params: object, material: Material, *, even_if_off: bool) 
         {name: given},
         config=material.config,
         data_module=labels
-        and LabelledKeypoints(
-            labels.keypoints, labels.keypoint_names, max(1, len(material.names.views))
-        ),
+        and LabelledKeypoints(labels.rows, labels.keypoints, max(1, len(material.names.views))),
         # Whoever scores does so alone, even where other processes have trained with it.
         sync=False,
         registry=material.registry,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from lploss_builtin.data.poses.table import KeypointTable
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 from lploss_builtin.scoring.summary import ScoreRow, WorstEntry
 
@@ -20,7 +20,7 @@ class LossScores:
     Args:
         loss: the loss.
         file: the recording, as tables call it.
-        table: its poses.
+        table: its poses, those of one individual.
         values: a row for each frame of the table; NaN does not count.
 
     Attributes:
@@ -32,7 +32,7 @@ class LossScores:
         self,
         loss: ScoredLoss,
         file: str,
-        table: KeypointTable,
+        table: PoseTable,
         values: Float[np.ndarray, "frames elements"],
     ) -> None:
         self.loss, self.file, self.table, self.values = loss, file, table, values
@@ -50,12 +50,11 @@ class LossScores:
 
     def poses(self, row: int) -> Float64[np.ndarray, "frames num_keypoints 2"]:
         """Return the pose of a frame, after those of the frames that the loss looks back at."""
-        poses = self.table.keypoints[max(0, row - self.loss.num_previous_frames) : row + 1]
-        return poses.reshape(len(poses), -1, 2)
+        return self.table.points[max(0, row - self.loss.num_previous_frames) : row + 1, 0]
 
     def confidences(self, row: int) -> Float64[np.ndarray, "num_keypoints"] | None:
         """Return the confidences of a frame, if there are any."""
-        return None if self.table.confidences is None else self.table.confidences[row]
+        return None if self.table.confidences is None else self.table.confidences[row, 0]
 
 
 def score_row(

@@ -20,7 +20,7 @@ from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.output import ReplacedFiles, replaced_files
 from lploss_builtin.scoring.recording import Recording
 from lploss_builtin.scoring.scored_loss import ScoredLoss
-from lploss_builtin.scoring.summary import short_names
+from lploss_builtin.scoring.summary import short_names, with_individual
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +199,9 @@ def called_after(recordings: Sequence[Recording]) -> list[dict[str, Path]]:
             found.append({**paths, "": first.with_name(Path(side_by_side(names)).name)})
         else:
             found.append({"": Path(files)})
+        found[-1] = {
+            view: with_individual(path, recording.individual) for view, path in found[-1].items()
+        }
     # The same predictions may lie there in two formats.
     counts = Counter(path.with_suffix("") for own in found for path in own.values())
     return [

@@ -16,7 +16,8 @@ from lploss.errors import ArgumentValueError
 from lploss_builtin.data.cameras.calibration import read_calibration
 from lploss_builtin.data.cameras.view_names import side_by_side, views_named_in
 from lploss_builtin.data.poses.columns import LEVELS
-from lploss_builtin.data.poses.reading import KeypointFiles
+from lploss_builtin.data.poses.reading import PoseFiles, read_poses
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.ops.geometry import Cameras
 
 _Path: TypeAlias = str | PathLike[str]
@@ -31,14 +32,36 @@ class Recording:
 
     Attributes:
         name: what it is called in tables: the file as it was given; of several views one name
-            for all their files.
+            for all their files; of one individual of several, with its name in brackets.
         files: the file of predictions; of several views that of each.
         videos: the video of the file, or of each view; or none.
+        individual: the individual, if the files hold several.
     """
 
     name: str
-    files: KeypointFiles
+    files: PoseFiles
     videos: tuple[_Path, ...]
+    individual: str = ""
+
+    def split(self, individuals: Sequence[str]) -> list[Recording]:
+        """Return a recording for each individual; a single one is the recording itself.
+
+        Example:
+            >>> [found.name for found in Recording("walk.csv", "walk.csv", ()).split(["a", "b"])]
+            ['walk.csv[a]', 'walk.csv[b]']
+        """
+        if len(individuals) == 1:
+            return [self]
+        return [replace(self, name=f"{self.name}[{name}]", individual=name) for name in individuals]
+
+    def read(self) -> PoseTable:
+        """Return the poses of the individual.
+
+        Raises:
+            DataError: a file of it cannot be used.
+        """
+        table = read_poses(self.files)
+        return table.select_individuals((self.individual,)) if self.individual else table
 
     def from_anywhere(self) -> Recording:
         """Return the recording with absolute paths, which lead to its files from any folder."""
@@ -64,7 +87,7 @@ class Recordings:
     """
 
     recordings: tuple[Recording, ...]
-    labels: KeypointFiles | None
+    labels: PoseFiles | None
     cameras: Cameras | None = None
     notes: tuple[str, ...] = ()
 

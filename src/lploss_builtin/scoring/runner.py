@@ -26,8 +26,8 @@ from lploss.errors import (
 )
 from lploss.registry import Registry, default_registry
 from lploss_builtin.data.frames.sources import frame_source
-from lploss_builtin.data.poses.reading import read_header, read_keypoints
-from lploss_builtin.data.poses.table import KeypointHeader
+from lploss_builtin.data.poses.reading import read_header, read_poses
+from lploss_builtin.data.poses.table import PoseHeader
 from lploss_builtin.dependencies import require
 from lploss_builtin.output import replaced_files
 from lploss_builtin.scoring.keypoint_order import (
@@ -151,6 +151,9 @@ def score_files(
     everything is finished; no other folder is written to unless ``beside`` asks for it. Metric
     files, and files of points in space, are left out where they are among those given.
 
+    The individuals of a file that holds several are scored separately; in tables, each has a file
+    ``predictions.csv[name]`` of its own.
+
     With a calibration, the files are the views of one recording: the same frames and keypoints,
     scored together. In tables its file is one name for all of them, and its keypoints are called
     ``view/keypoint``.
@@ -193,8 +196,14 @@ def score_files(
         notes += frame_source(Path(video)).notes
     plan, left_out, more_notes = _plan(given, headers, options, registry)
     notes += [*given.notes, *more_notes]
-    names = short_names([recording.name for recording in given.recordings])
-    called = called_after(given.recordings)
+    recordings = [
+        individual
+        for recording in given.recordings
+        if recording.name in headers
+        for individual in recording.split(headers[recording.name].individuals)
+    ]
+    names = short_names([recording.name for recording in recordings])
+    called = called_after(recordings)
     tasks = [
         RecordingToScore(
             number,
@@ -202,8 +211,7 @@ def score_files(
             names[recording.name],
             called[number] if options.metric_files else None,
         )
-        for number, recording in enumerate(given.recordings)
-        if recording.name in headers
+        for number, recording in enumerate(recordings)
     ]
     out = Path(options.out)
     earlier = _earlier_files(out)
@@ -261,7 +269,7 @@ def score_files(
 
 def _plan(
     given: Recordings,
-    headers: Mapping[str, KeypointHeader],
+    headers: Mapping[str, PoseHeader],
     options: ScoreOptions,
     registry: Registry,
 ) -> tuple[ScoringPlan, Mapping[str, str], Sequence[str]]:
@@ -270,7 +278,7 @@ def _plan(
     names = common_order(next(iter(headers.values())), full)
     labels = None
     if given.labels is not None:
-        labels = labels_in_order(read_keypoints(given.labels), names.flat)
+        labels = labels_in_order(read_poses(given.labels), names.flat)
     frames_are_numbers = all(header.frames_are_numbers for header in headers.values())
     material = Material(
         names,
@@ -412,9 +420,9 @@ def _earlier_files(out: Path) -> set[str]:
 
 def _headers(
     recordings: Sequence[Recording], keep_going: bool
-) -> tuple[dict[str, KeypointHeader], dict[str, str]]:
+) -> tuple[dict[str, PoseHeader], dict[str, str]]:
     """Return the headers of the recordings that can be used; and why the others cannot."""
-    headers: dict[str, KeypointHeader] = {}
+    headers: dict[str, PoseHeader] = {}
     failed: dict[str, str] = {}
     for recording in recordings:
         try:

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lploss.errors import DataError, LplossError
-from lploss_builtin.data.poses.reading import read_keypoints
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.reading import read_poses
+from lploss_builtin.data.poses.table import PoseNames, PoseTable
 from lploss_builtin.ops.geometry import Cameras
 from lploss_builtin.output import whole_folder
 from lploss_builtin.scoring.loss_scores import LossScores
@@ -40,7 +40,8 @@ class ScoringPlan:
         names: names of the keypoints, in the order in which the losses take them.
         metric_losses: the losses that have metric files.
         cameras: the cameras of the views, if there are several views.
-        labels: labels to compare predictions of labelled frames with.
+        labels: labels to compare predictions of labelled frames with, those of the same
+            individual.
         max_frames: how many frames are evaluated at once.
         frames_are_numbers: whether the frames of all recordings have numbers.
         folder: each recording makes a folder in it.
@@ -52,7 +53,7 @@ class ScoringPlan:
     names: PoseNames
     metric_losses: Sequence[ScoredLoss] = ()
     cameras: Cameras | None = None
-    labels: KeypointTable | None = None
+    labels: PoseTable | None = None
     max_frames: int = 4096
     frames_are_numbers: bool = True
     folder: Path = Path()
@@ -151,7 +152,7 @@ def score_recording(
     recording, target = task.recording, plan.folder / str(task.number)
     if progress is not None:
         progress(recording.name, 0)
-    table = read_keypoints(recording.files).select(plan.names.flat)
+    table = recording.read().select(plan.names.flat)
     values, metrics, notes = evaluate(plan, recording.name, table, progress)
     scores = [LossScores(loss, recording.name, table, values[loss.name]) for loss in plan.losses]
     with whole_folder(target) as folder:
@@ -163,7 +164,7 @@ def score_recording(
             if isinstance(recording.files, Mapping) and not plan.frames_are_numbers:
                 # Together they go by a name that all views share.
                 for view, file in recording.files.items():
-                    frames[view] = read_keypoints(file).frames.tolist()
+                    frames[view] = read_poses(file).frames.tolist()
             written = write_metric_files(
                 folder / _METRICS,
                 plan.metric_losses,
@@ -195,14 +196,14 @@ def _values_file(folder: Path, loss: int) -> Path:
 
 
 def evaluate(
-    plan: ScoringPlan, name: str, table: KeypointTable, progress: Progress | None = None
+    plan: ScoringPlan, name: str, table: PoseTable, progress: Progress | None = None
 ) -> tuple[Values, Values, tuple[str, ...]]:
     """Evaluate the losses on all frames of a recording, ``plan.max_frames`` at once.
 
     Args:
         plan: which losses, and what else they need.
         name: the recording, for messages.
-        table: its keypoints, those of ``plan.names.flat``.
+        table: its keypoints, those of ``plan.names.flat``, of one individual.
         progress: called while it goes on.
 
     Returns:
@@ -214,7 +215,14 @@ def evaluate(
         LplossError: a loss cannot be evaluated; a `PluginError` where its own code fails.
     """
     num_frames = len(table.frames)
-    label_rows = plan.label_rows()
+    targets = None
+    if plan.labels is not None:
+        targets = plan.labels
+        # Predictions of a single animal without a name need no name in the labels.
+        if table.individuals != ("",) or len(targets.individuals) > 1:
+            known = tuple(own for own in table.individuals if own in targets.individuals)
+            targets = targets.select_individuals(known)
+    label_rows = plan.label_rows() if targets is not None and targets.individuals else {}
     labelled = np.array([label_rows.get(frame, -1) for frame in table.frames.tolist()])
     # Metrics that are the very values of a loss are not evaluated again.
     scored = {loss.name for loss in plan.losses}
@@ -225,8 +233,8 @@ def evaluate(
     cut_short: dict[str, str] = {}
     for start in range(0, num_frames, plan.max_frames):
         first, stop = max(0, start - num_before), min(start + plan.max_frames, num_frames)
-        piece = table.rows(first, stop)
-        batch = _batch(plan, piece, labelled[first:stop])
+        piece = table.between(first, stop)
+        batch = _batch(plan, piece, labelled[first:stop], targets)
         for loss in plan.losses:
             found = _values(loss, name, batch, piece, start - first)
             _put(values, loss, found, slice(start, stop), num_frames)
@@ -267,7 +275,7 @@ def _values(
     loss: ScoredLoss,
     name: str,
     batch: Mapping[str, Tensor],
-    piece: KeypointTable,
+    piece: PoseTable,
     num_repeated: int,
     *,
     as_metric: bool = False,
@@ -282,27 +290,31 @@ def _values(
 
 
 def _batch(
-    plan: ScoringPlan, piece: KeypointTable, labelled: Int64[np.ndarray, "frames"]
+    plan: ScoringPlan,
+    piece: PoseTable,
+    labelled: Int64[np.ndarray, "frames"],
+    labels: PoseTable | None,
 ) -> dict[str, Tensor]:
     # How numbers lie in memory depends on the format of the file, and sums depend on that.
-    batch = {"keypoints_pred": torch.from_numpy(piece.keypoints).float().contiguous()}
+    batch = {"keypoints_pred": torch.from_numpy(piece.rows).float().contiguous()}
     if piece.confidences is not None:
-        batch["confidences"] = torch.from_numpy(piece.confidences).float()
-    if plan.labels is not None:
-        targets = np.where((labelled >= 0)[:, None], plan.labels.keypoints[labelled], np.nan)
+        batch["confidences"] = torch.from_numpy(piece.confidences[:, 0]).float()
+    if labels is not None:
+        targets = np.full(piece.rows.shape, np.nan)
+        is_labelled = labelled >= 0
+        if is_labelled.any():
+            targets[is_labelled] = labels.rows[labelled[is_labelled]]
         batch["keypoints_targ"] = torch.from_numpy(targets).float()
     return batch | camera_inputs(plan.cameras, len(piece.frames))
 
 
-def _notes(
-    plan: ScoringPlan, name: str, table: KeypointTable, num_labelled: int
-) -> tuple[str, ...]:
+def _notes(plan: ScoringPlan, name: str, table: PoseTable, num_labelled: int) -> tuple[str, ...]:
     notes = []
     names = dict.fromkeys(
         loss.name for loss in (*plan.losses, *plan.metric_losses) if loss.num_previous_frames
     )
     looking_back = ", ".join(names)
-    has_numbers = table.frames.dtype.kind == "i"
+    has_numbers = table.frames_are_numbers
     num_gaps = int((np.diff(table.frames) != 1).sum()) if has_numbers else 0
     if looking_back and not has_numbers:
         notes.append(
@@ -315,5 +327,6 @@ def _notes(
             f"{looking_back} has no value there"
         )
     if plan.labels is not None and not num_labelled:
-        notes.append(f"{name}: none of its frames stands in {plan.labels.path}")
+        whose = "" if table.individuals == ("",) else f" of {table.individuals[0]}"
+        notes.append(f"{name}: none of its frames{whose} stands in {plan.labels.path}")
     return tuple(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -217,10 +218,10 @@ def short_names(files: Sequence[str]) -> dict[str, str]:
     """Return for each file the shortest end of its path, without suffix, that names it alone.
 
     Example:
-        >>> short_names(["a/rat.csv", "b/rat.csv", "b/mouse.csv"])
-        {'a/rat.csv': 'a_rat', 'b/rat.csv': 'b_rat', 'b/mouse.csv': 'mouse'}
+        >>> short_names(["a/rat.csv", "b/rat.csv", "b/mouse.csv[m1]"])
+        {'a/rat.csv': 'a_rat', 'b/rat.csv': 'b_rat', 'b/mouse.csv[m1]': 'mouse_m1'}
     """
-    parts = {file: Path(file).with_suffix("").parts for file in files}
+    parts = {file: Path(_of_individual(file)).with_suffix("").parts for file in files}
     depth = dict.fromkeys(files, 1)
 
     def name(file: str) -> str:
@@ -239,6 +240,20 @@ def short_names(files: Sequence[str]) -> dict[str, str]:
         file: name(file) if names.count(name(file)) == 1 else f"{name(file)}_{number}"
         for number, file in enumerate(files)
     }
+
+
+def with_individual(path: Path, individual: str) -> Path:
+    """Return the path of a file that is called after one individual of those in a file."""
+    if not individual:
+        return path
+    cleaned = re.sub(r"[^\w.+-]", "_", individual)
+    return path.with_name(f"{path.stem}_{cleaned}{path.suffix}")
+
+
+def _of_individual(file: str) -> str:
+    """Return a file of several individuals, with one in brackets, as `with_individual` does."""
+    match = re.fullmatch(r"(.*\.\w+)\[(.*)\]", file)
+    return str(with_individual(Path(match[1]), match[2])) if match else file
 
 
 def _number(value: float) -> str:
@@ -299,6 +314,7 @@ def progress_bar(num_files: int) -> Iterator[Progress]:
             if file not in begun:
                 begun.append(file)
             description = f"{Path(file).name}: {num_frames} frames"
-            bar.update(task, completed=len(begun) - 1, description=description)
+            total = max(num_files, len(begun))
+            bar.update(task, completed=len(begun) - 1, total=total, description=description)
 
         yield progress

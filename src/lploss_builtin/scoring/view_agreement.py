@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames, PoseTable
 from lploss_builtin.ops.geometry import (
     Cameras,
     left_one_out_error,
@@ -23,22 +23,22 @@ from lploss_builtin.scoring.summary import ViewRow
 _AT_ONCE = 200_000
 
 
-def view_agreement(table: KeypointTable, names: PoseNames, cameras: Cameras) -> tuple[ViewRow, ...]:
+def view_agreement(table: PoseTable, names: PoseNames, cameras: Cameras) -> tuple[ViewRow, ...]:
     """Return the median reprojection errors of each view, to judge a calibration or predictions.
 
     Args:
-        table: the poses in all views.
+        table: the poses of one individual in all views.
         names: names of the keypoints and views.
         cameras: the cameras of the views.
     """
     num_views = len(names.views)
     points = rearrange(
-        torch.from_numpy(table.keypoints), "b (view k xy) -> b view k xy", view=num_views, xy=2
+        torch.from_numpy(table.points), "b 1 (view k) xy -> b view k xy", view=num_views
     )
     weights = None
     if table.confidences is not None:
         weights = rearrange(
-            torch.from_numpy(table.confidences), "b (view k) -> b view k", view=num_views
+            torch.from_numpy(table.confidences), "b 1 (view k) -> b view k", view=num_views
         )
     pairs = list(combinations(names.views, 2))
     num_frames = max(1, _AT_ONCE // (len(names.keypoints) * len(pairs)))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+
+from lploss_builtin.data.poses.reading import read_poses
+from lploss_builtin.data.poses.table import PoseTable
 
 
 def csv_text(
@@ -57,3 +61,36 @@ def write_predictions(
     else:
         table.to_hdf(path, key="df_with_missing", format="table", mode="w")
     return path
+
+
+def pose_table(
+    keypoints: np.ndarray,
+    names: Sequence[str],
+    frames: np.ndarray | None = None,
+    confidences: np.ndarray | None = None,
+    path: str = "f",
+) -> PoseTable:
+    """Return a table of one individual; keypoints in rows ``x0 y0 x1 y1 ...``."""
+    return PoseTable(
+        points=keypoints.reshape(len(keypoints), 1, -1, 2),
+        confidences=None if confidences is None else confidences[:, None],
+        visibility=None,
+        frames=np.arange(len(keypoints)) if frames is None else frames,
+        individuals=("",),
+        keypoints=tuple(names),
+        path=Path(path),
+    )
+
+
+def read_keypoints(files: object) -> SimpleNamespace:
+    """Read the poses of a single individual, without the axis of individuals."""
+    table = read_poses(files)
+    assert table.individuals == ("",)
+    return SimpleNamespace(
+        path=table.path,
+        keypoint_names=table.keypoints,
+        frames=table.frames,
+        keypoints=table.rows,
+        confidences=None if table.confidences is None else table.confidences[:, 0],
+        notes=table.notes,
+    )

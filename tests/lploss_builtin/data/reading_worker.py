@@ -26,7 +26,7 @@ from lploss_builtin.data.findings import Findings
 from lploss_builtin.data.frames.images import read_image, read_image_sizes
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import frame_source
-from lploss_builtin.data.poses.reading import read_keypoints
+from lploss_builtin.data.poses.reading import read_poses
 from lploss_builtin.data.project.bounding_boxes import read_boxes
 from lploss_builtin.data.project.label_files import read_labels
 from lploss_builtin.models.building import load_weights
@@ -61,8 +61,8 @@ def _spin(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    **dict.fromkeys(("predictions.csv", "table.h5", "fixed.h5", "sleap.h5"), read_keypoints),
-    **dict.fromkeys(("predictions.parquet", "project.slp"), read_keypoints),
+    **dict.fromkeys(("predictions.csv", "table.h5", "fixed.h5", "sleap.h5"), read_poses),
+    **dict.fromkeys(("predictions.parquet", "project.slp"), read_poses),
     "labels.csv": _labels,
     "boxes.csv": read_boxes,
     "images.csv": listed_images,

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from lploss import load_config
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.data.project.split import Split
 from lploss_builtin.evaluation import (
     evaluate_training,
@@ -21,6 +20,7 @@ from lploss_builtin.evaluation import (
 )
 from lploss_builtin.evaluation.labelled_sets import names_of_sets, split_of
 from lploss_builtin.training.run import TrainingRun
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 from tests.lploss_builtin.data.small_projects import calibration, write_image, write_labels
 from tests.lploss_builtin.predicting.runs import NAMES, SIZE, FindsSpots, spots, write_run
 
@@ -142,7 +142,7 @@ def test_losses_are_fitted_to_the_frames_that_were_trained_on(tmp_path, finds_sp
     choose = labelled_metrics.choose_losses
 
     def remember(material, **options):
-        fitted.append(material.labels.keypoints)
+        fitted.append(material.labels.rows)
         return choose(material, **options)
 
     monkeypatch.setattr(labelled_metrics, "choose_losses", remember)

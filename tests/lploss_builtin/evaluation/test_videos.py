@@ -11,9 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from lploss import load_config
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.evaluation import evaluate_training, videos
 from lploss_builtin.training.run import TrainingRun
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 from tests.lploss_builtin.data.small_projects import calibration, write_image, write_labels
 from tests.lploss_builtin.data.tiny_video import write_video
 from tests.lploss_builtin.predicting.runs import NAMES, FindsSpots, spots, write_run

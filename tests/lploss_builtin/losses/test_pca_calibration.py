@@ -148,7 +148,7 @@ def test_cameras_must_say_what_they_see_and_see_the_same() -> None:
 
 @needs_real_data
 def test_on_the_fly_it_agrees_with_the_reprojection_error() -> None:
-    from lploss_builtin.data.poses.reading import read_keypoints
+    from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 
     folder = FOLDER / "fly-3cam"
     views = [read_keypoints(folder / f"cam{view}_member0.csv").keypoints for view in "ABC"]

@@ -11,10 +11,10 @@ import torch
 
 from lploss.errors import DataError
 from lploss_builtin.data.frames.sources import frame_source
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.predicting import LabelledVideo, predict_files
 from lploss_builtin.predicting.recording_state import STATE_FOLDER
 from lploss_builtin.training.run import TrainingRun
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 from tests.lploss_builtin.predicting.runs import FindsSpots, spots, write_run
 from tests.lploss_builtin.predicting.spot_videos import (
     FindsSpotsAround,

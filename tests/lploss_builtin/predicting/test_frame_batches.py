@@ -12,9 +12,9 @@ from lploss.errors import DataError
 from lploss_builtin.data.frames import reader
 from lploss_builtin.data.frames.reader import FrameReader, UnreadableFrameError
 from lploss_builtin.data.frames.sources import FrameSource, frame_source
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.predicting import predict_files
 from lploss_builtin.predicting.frame_batches import FrameReading, read_batches
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 from tests.lploss_builtin.data.small_projects import picture, write_image
 from tests.lploss_builtin.predicting.runs import SIZE, write_run
 

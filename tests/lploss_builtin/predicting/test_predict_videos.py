@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from lploss.errors import ArgumentValueError, DataError
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.predicting import predict_files
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.commands.rig import (
@@ -20,6 +19,7 @@ from tests.lploss_builtin.commands.rig import (
     project,
     write_calibration,
 )
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 from tests.lploss_builtin.predicting.runs import (
     NAMES,
     SIZE,

@@ -14,7 +14,6 @@ import torch
 from omegaconf import OmegaConf
 
 from lploss.errors import ArgumentValueError, ConfigError, DataError
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.predicting import PredictOptions, predict_files
 from lploss_builtin.scoring import ScoreOptions, score_files
 from lploss_builtin.training.run import TrainingRun
@@ -26,7 +25,7 @@ from tests.lploss_builtin.commands.rig import (
     project,
     write_calibration,
 )
-from tests.lploss_builtin.data.keypoint_tables import write_predictions
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints, write_predictions
 from tests.lploss_builtin.data.small_projects import write_boxes, write_image
 from tests.lploss_builtin.predicting.runs import (
     NAMES,

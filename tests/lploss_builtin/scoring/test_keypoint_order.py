@@ -7,30 +7,29 @@ import pytest
 
 from lploss import load_config
 from lploss.errors import ConfigError, DataError
-from lploss_builtin.data.poses.table import KeypointHeader, KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseHeader, PoseNames
 from lploss_builtin.scoring.keypoint_order import (
     check_same_keypoints,
     common_order,
     labels_in_order,
     with_indices_of,
 )
+from tests.lploss_builtin.data.keypoint_tables import pose_table
 
 
 def header(*names):
-    return KeypointHeader(Path("p.csv"), names, True, True)
+    return PoseHeader(Path("p.csv"), names, True, True)
 
 
 def labels(*names):
-    return KeypointTable(
-        Path("l.csv"), names, np.arange(1), np.arange(2.0 * len(names))[None], None
-    )
+    return pose_table(np.arange(2.0 * len(names))[None], names, path="l.csv")
 
 
 def test_the_order_of_the_config_goes_first():
     config = load_config({"data": {"keypoint_names": ["c", "x", "a"]}})
     assert common_order(header("a", "b", "c"), config) == PoseNames(("c", "a", "b"))
     assert common_order(header("a", "b"), load_config()) == PoseNames(("a", "b"))
-    views = KeypointHeader(Path("p.csv"), ("a", "c"), True, True, ("left", "right"))
+    views = PoseHeader(Path("p.csv"), ("a", "c"), True, True, ("left", "right"))
     assert common_order(views, config) == PoseNames(("c", "a"), ("left", "right"))
 
 
@@ -43,7 +42,7 @@ def test_files_must_hold_the_same_keypoints():
 
 
 def test_labels_come_in_the_order_of_the_predictions():
-    assert labels_in_order(labels("a", "b", "c"), ("c", "a")).keypoints.tolist() == [[4, 5, 0, 1]]
+    assert labels_in_order(labels("a", "b", "c"), ("c", "a")).rows.tolist() == [[4, 5, 0, 1]]
     with pytest.raises(
         DataError,
         match=r"l\.csv does not hold all .* Missing: 'bB'\. Did .* 'b'\?; 'z'\. It holds: a, b",

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +8,10 @@ import pytest
 from lploss import load_config
 from lploss.errors import ConfigError, MissingArgumentError, PluginError, UnknownLossError
 from lploss.registry import default_registry
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.scoring.keypoint_order import with_indices_of
 from lploss_builtin.scoring.loss_choice import Material, choose_losses
+from tests.lploss_builtin.data.keypoint_tables import pose_table
 
 NAMES = ("a_top", "b_top", "a_bot", "b_bot")
 
@@ -23,7 +23,7 @@ def some_labels():
     )
     # Two keypoints in two views, each view x and y: a_top b_top a_bot b_bot.
     poses = points.reshape(60, 2, 2, 2).transpose(0, 2, 1, 3).reshape(60, 8)
-    return KeypointTable(Path("l.csv"), NAMES, np.arange(60), poses, None)
+    return pose_table(poses, NAMES, path="l.csv")
 
 
 def material(

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,9 +9,10 @@ from hypothesis.extra import numpy as arrays
 
 from lploss import create_loss
 from lploss.inputs import InputResolver
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.scoring.loss_scores import LossScores, quantiles
 from lploss_builtin.scoring.scored_loss import ScoredLoss
+from tests.lploss_builtin.data.keypoint_tables import pose_table
 
 NAMES = ("a", "b")
 VALUES = arrays.arrays(
@@ -32,11 +31,10 @@ def scores(values, frames=None, epsilon=0.0):
     scored = ScoredLoss(loss, PoseNames(NAMES), InputResolver({}), example)
     values = np.array(values, dtype=np.float32)
     num = len(values)
-    table = KeypointTable(
-        Path("f"),
-        NAMES,
-        np.arange(num) if frames is None else np.array(frames, dtype=object),
+    table = pose_table(
         np.arange(num * 4, dtype=float).reshape(-1, 4),
+        NAMES,
+        None if frames is None else np.array(frames, dtype=object),
         np.arange(num * 2, dtype=float).reshape(-1, 2),
     )
     return LossScores(scored, "f", table, values)

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from lploss import create_loss
 from lploss.inputs import InputResolver
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.scoring.loss_scores import LossScores
 from lploss_builtin.scoring.pictures import draw, style
 from lploss_builtin.scoring.pictures.draw import distribution, over_time
 from lploss_builtin.scoring.pictures.worst_frames import worst_poses
 from lploss_builtin.scoring.scored_loss import ScoredLoss
+from tests.lploss_builtin.data.keypoint_tables import pose_table
 
 # Read as a formula, the second name would be an error.
 NAMES = ("nose", "tail$_{$")
@@ -29,7 +28,7 @@ def scores(values, epsilon=0.0, first_frame=0):
     frames = np.arange(first_frame, first_frame + len(values))
     keypoints = np.zeros((len(values), 4))
     keypoints[:, 0] = np.nancumsum(values[:, 0])
-    return LossScores(scored, "f", KeypointTable(Path("f"), NAMES, frames, keypoints, None), values)
+    return LossScores(scored, "f", pose_table(keypoints, NAMES, frames), values)
 
 
 def texts(figure):

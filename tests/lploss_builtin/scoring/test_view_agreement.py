@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lploss_builtin.data.cameras.calibration import read_calibration
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.scoring import view_agreement
 from tests.lploss_builtin.commands import rig
+from tests.lploss_builtin.data.keypoint_tables import pose_table
 
 
 def agreement(tmp_path, views, confidences=None):
     cameras = read_calibration(rig.write_calibration(tmp_path / "c.toml")).select(list(views))
     names = PoseNames(rig.NAMES, tuple(views))
     flat = np.concatenate([one.reshape(len(one), -1) for one in views.values()], axis=1)
-    table = KeypointTable(Path("f"), names.flat, np.arange(len(flat)), flat, confidences)
+    table = pose_table(flat, names.flat, confidences=confidences)
     return view_agreement.view_agreement(table, names, cameras)
 
 

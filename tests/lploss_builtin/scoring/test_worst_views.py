@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from matplotlib.colors import to_hex
 from lploss import Loss, create_loss
 from lploss.inputs import InputResolver
 from lploss_builtin.data.cameras.calibration import read_calibration
-from lploss_builtin.data.poses.table import KeypointTable, PoseNames
+from lploss_builtin.data.poses.table import PoseNames
 from lploss_builtin.scoring.loss_scores import LossScores
 from lploss_builtin.scoring.pictures import style
 from lploss_builtin.scoring.pictures.draw import over_time
@@ -18,6 +16,7 @@ from lploss_builtin.scoring.pictures.worst_frames import window, worst_views
 from lploss_builtin.scoring.recording import camera_inputs
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 from tests.lploss_builtin.commands import rig
+from tests.lploss_builtin.data.keypoint_tables import pose_table
 
 VIEWS = PoseNames(rig.NAMES, tuple(rig.VIEWS))
 
@@ -43,7 +42,7 @@ def scores(cameras, views, confidences=None, loss="multiview_reprojection", name
     example = batch(keypoints[:num], None if confidences is None else confidences[:num])
     scored = ScoredLoss(loss, names, resolver, example)
     frames = np.arange(len(keypoints))
-    table = KeypointTable(Path("f"), names.flat, frames, keypoints, confidences)
+    table = pose_table(keypoints, names.flat, frames, confidences)
     return LossScores(scored, "f", table, scored.values(batch(keypoints, confidences), frames, 0))
 
 
@@ -211,7 +210,7 @@ def test_many_views_take_several_rows(num_views, columns, off):
     scored = ScoredLoss(loss, names, InputResolver({}), example)
     keypoints = np.arange(8.0 * num_views).reshape(2, -1)
     values = np.stack([np.full(2 * num_views, np.nan), np.arange(2.0 * num_views)])
-    table = KeypointTable(Path("f"), names.flat, np.arange(2), keypoints, None)
+    table = pose_table(keypoints, names.flat)
     figure = over_time(LossScores(scored, "f", table, values), "walk", names)
     assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
     assert sum(not axes.axison for axes in figure.axes) == 2 * off
@@ -235,7 +234,7 @@ def test_elements_that_are_of_no_view(cameras):
     keypoints = np.concatenate([one.reshape(3, -1) for one in views.values()], axis=1)
     batch = {"keypoints_pred": torch.from_numpy(keypoints)}
     scored = ScoredLoss(loss, VIEWS, InputResolver({}), batch)
-    table = KeypointTable(Path("f"), VIEWS.flat, np.arange(3), keypoints, None)
+    table = pose_table(keypoints, VIEWS.flat)
     found = LossScores(scored, "f", table, scored.values(batch, table.frames, 0))
     over = over_time(found, "walk", VIEWS)
     assert [axes.get_ylabel() for axes in over.axes] == ["slow", "fast"]

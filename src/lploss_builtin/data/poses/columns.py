@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,70 +11,90 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError, did_you_mean
+from lploss_builtin.data.poses.table import PoseTable
 
 LEVELS = ("scorer", "bodyparts", "coords")
+#: The levels of files that name individuals.
+ALL_LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 _COORDS = ("x", "y", "likelihood", "visible")
 
 
 @dataclass(frozen=True, slots=True)
-class KeypointColumns:
-    """Where the columns of the keypoints stand among the columns of a file.
+class PoseColumns:
+    """What stands in which column of a file.
 
     Attributes:
-        keypoint_names: names of the keypoints, in the order in which they first stand there.
-        coordinates: position of the column of each coordinate ``x0 y0 x1 y1 ...``.
-        confidences: position of the column of each likelihood; ``None`` where there is none.
-        visible: position of the column ``visible`` of each keypoint; ``None`` for one without.
+        individuals: names of the individuals, in the order in which they first stand there; a
+            single one has no name.
+        keypoints: names of the keypoints, in the order in which they first stand there.
+        positions: for each individual, keypoint and coordinate its column.
     """
 
-    keypoint_names: tuple[str, ...]
-    coordinates: tuple[int, ...]
-    confidences: tuple[int, ...] | None
-    visible: tuple[int | None, ...] = ()
+    individuals: tuple[str, ...]
+    keypoints: tuple[str, ...]
+    positions: Mapping[tuple[str, str, str], int]
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Positions of the columns of coordinates, likelihoods and ``visible``."""
-        visible = (position for position in self.visible if position is not None)
-        return (*self.coordinates, *(self.confidences or ()), *visible)
+        """The columns that hold coordinates, likelihoods and ``visible``."""
+        return tuple(self.positions.values())
 
     def label(self, position: int) -> str:
         """Return what stands in a column, for a message: ``keypoint 'nose', x``."""
-        if position in self.coordinates:
-            keypoint, axis = divmod(self.coordinates.index(position), 2)
-            return f"keypoint {self.keypoint_names[keypoint]!r}, {'xy'[axis]}"
-        if position in self.visible:
-            return f"keypoint {self.keypoint_names[self.visible.index(position)]!r}, visible"
-        keypoint = (self.confidences or ()).index(position)
-        return f"keypoint {self.keypoint_names[keypoint]!r}, likelihood"
+        individual, keypoint, coord = list(self.positions)[self.used.index(position)]
+        label = f"keypoint {keypoint!r}, {coord}"
+        return f"individual {individual!r}, {label}" if individual else label
 
-    def split(
-        self, numbers: Float64[np.ndarray, "frames columns"]
-    ) -> tuple[
-        Float64[np.ndarray, "frames two_x_num_keypoints"],
-        Float64[np.ndarray, "frames num_keypoints"] | None,
-    ]:
-        """Return the coordinates and the likelihoods of rows that hold the `used` columns.
+    def table(
+        self,
+        path: Path,
+        frames: Shaped[np.ndarray, "frames"],
+        numbers: Float64[np.ndarray, "frames columns"],
+    ) -> PoseTable:
+        """Return the table of a file.
 
         Infinite coordinates become missing, because no loss can use them. So do the coordinates of
         keypoints whose ``visible`` is 0, which are not labelled.
+
+        Args:
+            path: the file.
+            frames: the frame of each row.
+            numbers: what the `used` columns hold, in their order.
         """
-        num_coordinates, num_confidences = len(self.coordinates), len(self.confidences or ())
-        coordinates, confidences, visible = np.split(
-            numbers, [num_coordinates, num_coordinates + num_confidences], axis=1
+        x, y = self._values(numbers, "x"), self._values(numbers, "y")
+        if x is None or y is None:
+            raise DataError(f"{path}: there are no coordinates")
+        visibility = self._values(numbers, "visible")
+        points = np.stack([x, y], axis=-1)
+        points[~np.isfinite(points)] = np.nan
+        if visibility is not None:
+            points[visibility == 0] = np.nan
+        confidences = self._values(numbers, "likelihood")
+        return PoseTable(
+            points, confidences, visibility, frames, self.individuals, self.keypoints, path
         )
-        coordinates = np.where(np.isfinite(coordinates), coordinates, np.nan)
-        keypoints = [k for k, position in enumerate(self.visible) if position is not None]
-        for keypoint, values in zip(keypoints, visible.T, strict=True):
-            coordinates[values == 0, 2 * keypoint : 2 * keypoint + 2] = np.nan
-        if self.confidences is None:
-            return coordinates, None
-        return coordinates, np.ascontiguousarray(confidences)
+
+    def _values(
+        self, numbers: Float64[np.ndarray, "frames columns"], coord: str
+    ) -> Float64[np.ndarray, "frames individuals num_keypoints"] | None:
+        """Return one coordinate of all keypoints, NaN without a column; ``None`` without any."""
+        places = {name: place for place, name in enumerate(self.positions)}
+        chosen = np.array(
+            [
+                [places.get((individual, keypoint, coord), -1) for keypoint in self.keypoints]
+                for individual in self.individuals
+            ]
+        )
+        if (chosen < 0).all():
+            return None
+        values: Float64[np.ndarray, "frames individuals num_keypoints"] = numbers[:, chosen]
+        values[:, chosen < 0] = np.nan
+        return values
 
 
 def parse_columns(
     path: Path, columns: Sequence[Sequence[str]], *, first: int | None = None
-) -> KeypointColumns:
+) -> PoseColumns:
     """Find the keypoints among the columns of a file.
 
     Predictions of Lightning Pose on labelled frames carry one more column at the end, named
@@ -82,7 +102,8 @@ def parse_columns(
 
     Args:
         path: the file, for messages.
-        columns: for each column, its scorer, body part and coordinate.
+        columns: for each column, its scorer, its individual where these have names, its body part
+            and its coordinate.
         first: number of the first column as a text editor counts, for files of text with header
             rows; ``None`` for other files.
 
@@ -91,55 +112,62 @@ def parse_columns(
 
     Example:
         >>> columns = [("rick", "nose", "x"), ("rick", "nose", "y"), ("set", "", "")]
-        >>> parse_columns(Path("labels.csv"), columns).coordinates
-        (0, 1)
+        >>> parse_columns(Path("labels.csv"), columns).positions
+        {('', 'nose', 'x'): 0, ('', 'nose', 'y'): 1}
     """
+    depth = len(columns[0]) if columns else len(LEVELS)
 
     def where(level: int, position: int | None = None) -> str:
         if first is None:
             return f"{path}" if position is None else f"{path}, column {position + 1}"
-        line = f"{path}, line {level + 1}"
+        line = f"{path}, line {depth + level}"
         return line if position is None else f"{line}, column {position + first}"
 
-    if columns and tuple(columns[-1]) == ("set", "", ""):
+    if columns and columns[-1][0] == "set" and not any(columns[-1][1:]):
         columns = columns[:-1]
-    positions: dict[str, dict[str, int]] = {}
-    for position, (_, bodypart, coord) in enumerate(columns):
+    positions: dict[tuple[str, str, str], int] = {}
+    for position, (_, *individuals, bodypart, coord) in enumerate(columns):
         if coord not in _COORDS:
             raise DataError(
-                f"{where(2, position)}: expected x, y, likelihood or visible, got {coord!r}."
+                f"{where(0, position)}: expected x, y, likelihood or visible, got {coord!r}."
                 f"{did_you_mean(coord, _COORDS)} Each column is named by scorer, bodyparts and "
                 "coords."
             )
-        found = positions.setdefault(bodypart, {})
-        if coord in found:
+        name = (individuals[0] if individuals else "", bodypart, coord)
+        if name in positions:
             raise DataError(
-                f"{where(1, position)}: the keypoint {bodypart!r} stands twice, its {coord} also "
-                f"in column {found[coord] + (first or 1)}. Each keypoint needs a name of its own."
+                f"{where(-1, position)}: the keypoint {_called(*name[:2])} stands twice, its "
+                f"{coord} also in column {positions[name] + (first or 1)}. Each keypoint needs a "
+                "name of its own."
             )
-        found[coord] = position
+        positions[name] = position
     if not positions:
-        raise DataError(f"{where(1)}: there is no keypoint, only a column of frames")
-    with_likelihood = [name for name, found in positions.items() if "likelihood" in found]
-    for name, found in positions.items():
+        raise DataError(f"{where(-1)}: there is no keypoint, only a column of frames")
+    keypoints = dict.fromkeys((individual, keypoint) for individual, keypoint, _ in positions)
+    with_likelihood = [own for own in keypoints if (*own, "likelihood") in positions]
+    for own in keypoints:
         for axis, other in (("x", "y"), ("y", "x")):
-            if axis not in found:
-                came = other if other in found else next(iter(found))
+            if (*own, axis) not in positions:
+                there = [coord for *names, coord in positions if tuple(names) == own]
+                came = other if other in there else there[0]
                 raise DataError(
-                    f"{where(2)}: the keypoint {name!r} has {came} but no {axis}. "
+                    f"{where(0)}: the keypoint {_called(*own)} has {came} but no {axis}. "
                     "Each keypoint needs both."
                 )
-        if with_likelihood and "likelihood" not in found:
+        if with_likelihood and own not in with_likelihood:
             raise DataError(
-                f"{where(2)}: the keypoint {name!r} has no likelihood, {with_likelihood[0]!r} "
-                "has one. Give all keypoints a likelihood, or none."
+                f"{where(0)}: the keypoint {_called(*own)} has no likelihood, "
+                f"{_called(*with_likelihood[0])} has one. Give all keypoints a likelihood, or none."
             )
-    return KeypointColumns(
-        tuple(positions),
-        tuple(found[axis] for found in positions.values() for axis in "xy"),
-        tuple(found["likelihood"] for found in positions.values()) if with_likelihood else None,
-        tuple(found.get("visible") for found in positions.values()),
+    return PoseColumns(
+        tuple(dict.fromkeys(individual for individual, _ in keypoints)),
+        tuple(dict.fromkeys(keypoint for _, keypoint in keypoints)),
+        positions,
     )
+
+
+def _called(individual: str, keypoint: str) -> str:
+    return f"{keypoint!r} of {individual!r}" if individual else repr(keypoint)
 
 
 def header_rows(
@@ -156,14 +184,6 @@ def header_rows(
     """
     columns = [*product([scorer], keypoint_names, coords)]
     return [[name, *(column[level] for column in columns)] for level, name in enumerate(LEVELS)]
-
-
-def several_animals(path: Path) -> DataError:
-    """Return the error for a file that holds several individuals."""
-    return DataError(
-        f"{path} holds several animals (a level 'individuals'). Split it into one file for each "
-        "individual, with the levels scorer, bodyparts, coords."
-    )
 
 
 # Above, a number that was once a float may not be the one that was meant.
@@ -210,6 +230,14 @@ def _whole_numbers(texts: Sequence[object]) -> list[int] | None:
     except ValueError:
         return None
     return [int(number) for number in numbers] if all(map(float.is_integer, numbers)) else None
+
+
+def not_a_number(path: Path, start: int, stop: int) -> DataError:
+    """Return the error for rows whose index changes from numbers to text."""
+    return DataError(
+        f"{path}, rows {start + 1} to {stop}: the index must hold the numbers of frames, as it "
+        "does in the first row"
+    )
 
 
 def image_paths(levels: Sequence[Sequence[object]]) -> Shaped[np.ndarray, "frames"]:

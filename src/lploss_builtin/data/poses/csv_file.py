@@ -1,4 +1,4 @@
-"""Keypoint files as CSV with three header rows."""
+"""Pose files as CSV with three header rows, or four where individuals have names."""
 
 from __future__ import annotations
 
@@ -12,88 +12,74 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError
-from lploss.reading import reading
 from lploss_builtin.data.poses.columns import (
+    ALL_LEVELS,
     LEVELS,
-    KeypointColumns,
     frame_numbers,
     image_paths,
     parse_columns,
-    several_animals,
 )
-from lploss_builtin.data.poses.source import Block, KeypointSource
-from lploss_builtin.data.poses.table import KeypointHeader
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.dependencies import require
 
 _MISSING = ("", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>")
+
+_LINES_AT_ONCE = 65536
 
 #: A line of the file as text, and its number as a text editor counts.
 _Line = tuple[int, str]
 
 
-class CsvSource(KeypointSource):
-    """A CSV file of DeepLabCut or Lightning Pose.
+def read_csv(path: Path, max_frames: int | None = None) -> PoseTable:
+    """Read a CSV file of DeepLabCut or Lightning Pose.
+
+    Args:
+        path: the file.
+        max_frames: how many frames to read; ``None`` for all.
 
     Raises:
-        DataError: the file does not start with the three header rows and a frame.
+        DataError: the file does not start with the header rows and a frame, or is malformed.
     """
+    return _CsvFile(path).read(max_frames)
+
+
+class _CsvFile:
+    """A file while it is read: `_lines` yields what is not blank."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            lines = self._lines(file)
-            header = list(islice(lines, len(LEVELS)))
-            first_frame = next(lines, None)
-        if not header:
-            raise DataError(f"{path} is empty. {_EXPECTED}")
-        rows = [[cell.strip() for cell in self._cells(line)] for line in header]
-        self._check_levels(header, rows)
-        self.num_columns = len(rows[0])
-        self.num_index_columns = _num_index_columns(rows)
-        self.columns: KeypointColumns = parse_columns(
-            path,
-            list(zip(*[row[self.num_index_columns :] for row in rows], strict=True)),
-            first=self.num_index_columns + 1,
-        )
-        if first_frame is None:
-            raise DataError(f"{path}: there are no frames after the {len(LEVELS)} header rows")
-        index = self._index([first_frame])
-        self.header = KeypointHeader(
-            path,
-            self.columns.keypoint_names,
-            self.columns.confidences is not None,
-            len(index) == 1 and self._frame_numbers([first_frame], index[0]) is not None,
-        )
 
-    def _blocks(self, max_frames: int) -> Iterator[Block]:
+    def read(self, max_frames: int | None) -> PoseTable:
         with self.path.open("rb") as file:
             lines = self._lines(file)
-            list(islice(lines, len(LEVELS)))
-            while chunk := list(islice(lines, max_frames)):
+            header = list(islice(lines, len(LEVELS)))
+            if not header:
+                raise DataError(f"{self.path} is empty. {_EXPECTED}")
+            rows = [[cell.strip() for cell in self._cells(line)] for line in header]
+            levels: tuple[str, ...] = LEVELS
+            if len(rows) > 1 and rows[1][0] == ALL_LEVELS[1]:
+                levels = ALL_LEVELS
+                header += islice(lines, 1)
+                rows += [[cell.strip() for cell in self._cells(line)] for line in header[3:]]
+            self._check_levels(header, rows, levels)
+            self.num_columns, self.num_index_columns = len(rows[0]), _num_index_columns(rows)
+            self.columns = parse_columns(
+                self.path,
+                list(zip(*[row[self.num_index_columns :] for row in rows], strict=True)),
+                first=self.num_index_columns + 1,
+            )
+            rows_left = islice(lines, max_frames)
+            frames: list[Shaped[np.ndarray, "frames"]] = []
+            numbers: list[Float64[np.ndarray, "frames columns"]] = []
+            # Lines take several times the memory of their numbers.
+            while chunk := list(islice(rows_left, _LINES_AT_ONCE)):
                 for line in chunk:
                     self._check_width(line)
-                numbers = self._numbers(chunk, self.columns.used)
-                yield self._frames(chunk), *self.columns.split(numbers)
-
-    def visible(self) -> Float64[np.ndarray, "frames num_keypoints"] | None:
-        """Return the columns ``visible`` of all rows; ``None`` where no keypoint has one.
-
-        A cell that is empty, and a keypoint without this column, are NaN.
-
-        Raises:
-            DataError: a row has too few columns, or a cell holds no number.
-        """
-        found = [(k, at) for k, at in enumerate(self.columns.visible) if at is not None]
-        if not found:
-            return None
-        with reading(self.path), self.path.open("rb") as file:
-            rows = list(islice(self._lines(file), len(LEVELS), None))
-            for line in rows:
-                self._check_width(line)
-            keypoints, positions = zip(*found, strict=True)
-            values = np.full((len(rows), len(self.columns.visible)), np.nan)
-            values[:, list(keypoints)] = self._numbers(rows, positions)
-        return values
+                numbers.append(self._numbers(chunk))
+                frames.append(self._frames(chunk, frames[0] if frames else None))
+        if not frames:
+            raise DataError(f"{self.path}: there are no frames after the {len(levels)} header rows")
+        return self.columns.table(self.path, np.concatenate(frames), np.concatenate(numbers))
 
     def _lines(self, file: io.BufferedReader) -> Iterator[_Line]:
         """Yield the lines that hold something."""
@@ -125,10 +111,10 @@ class CsvSource(KeypointSource):
                 "file may be damaged here."
             ) from error
 
-    def _check_levels(self, header: list[_Line], rows: list[list[str]]) -> None:
-        if "individuals" in [row[0] for row in rows]:
-            raise several_animals(self.path)
-        for (number, _), row, level in zip(header, rows, LEVELS, strict=False):
+    def _check_levels(
+        self, header: list[_Line], rows: list[list[str]], levels: Sequence[str]
+    ) -> None:
+        for (number, _), row, level in zip(header, rows, levels, strict=False):
             for separator, called in ((";", "semicolons"), ("\t", "tabs")):
                 if row[0].startswith(level + separator):
                     raise DataError(
@@ -140,7 +126,7 @@ class CsvSource(KeypointSource):
                     f"{self.path}, line {number}: expected the header row {level!r}, got a row "
                     f"that starts with {row[0]!r}. {_EXPECTED}"
                 )
-        if len(rows) < len(LEVELS):
+        if len(rows) < len(levels):
             raise DataError(
                 f"{self.path}, line {header[-1][0]}: the file ends after this line. {_EXPECTED}"
             )
@@ -171,9 +157,17 @@ class CsvSource(KeypointSource):
         ]
         return [list(level) for level in zip(*starts, strict=True)]
 
-    def _frames(self, chunk: list[_Line]) -> Shaped[np.ndarray, "frames"]:
+    def _frames(
+        self, chunk: list[_Line], first: Shaped[np.ndarray, "first_frames"] | None
+    ) -> Shaped[np.ndarray, "frames"]:
+        """Return the frames of some rows, of the kind of the first row of the file."""
         index = self._index(chunk)
-        if not self.header.frames_are_numbers:
+        if first is None:
+            start = [level[:1] for level in index]
+            are_numbers = len(index) == 1 and self._frame_numbers(chunk, start[0]) is not None
+        else:
+            are_numbers = first.dtype.kind == "i"
+        if not are_numbers:
             return image_paths(index)
         frames = self._frame_numbers(chunk, index[0])
         if frames is None:
@@ -193,11 +187,9 @@ class CsvSource(KeypointSource):
     ) -> Int64[np.ndarray, "frames"] | None:
         return frame_numbers(texts, lambda row: f"{self.path}, line {chunk[row][0]}, column 1")
 
-    def _numbers(
-        self, chunk: list[_Line], columns: Sequence[int]
-    ) -> Float64[np.ndarray, "frames columns"]:
+    def _numbers(self, chunk: list[_Line]) -> Float64[np.ndarray, "frames columns"]:
         pandas = require("pandas", "score", "to read keypoint files")
-        positions = [self.num_index_columns + position for position in columns]
+        positions = [self.num_index_columns + position for position in self.columns.used]
         try:
             frame = pandas.read_csv(
                 io.StringIO("\n".join(text for _, text in chunk)),
@@ -211,16 +203,14 @@ class CsvSource(KeypointSource):
                 skip_blank_lines=False,
             )
         except ValueError as error:
-            raise self._no_number(chunk, columns, error) from error
+            raise self._no_number(chunk, error) from error
         numbers: Float64[np.ndarray, "frames columns"] = frame[positions].to_numpy()
         return numbers
 
-    def _no_number(
-        self, chunk: list[_Line], columns: Sequence[int], error: ValueError
-    ) -> DataError:
+    def _no_number(self, chunk: list[_Line], error: ValueError) -> DataError:
         for line in chunk:
             cells = self._cells(line)
-            for position in columns:
+            for position in self.columns.used:
                 cell = cells[self.num_index_columns + position]
                 if not _is_number(cell):
                     return DataError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import pickle
 import pickletools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,15 @@ from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError
 from lploss_builtin.data.poses.columns import (
+    ALL_LEVELS,
     LEVELS,
+    PoseColumns,
     frame_numbers,
     image_paths,
+    not_a_number,
     parse_columns,
-    several_animals,
 )
-from lploss_builtin.data.poses.source import Block, KeypointSource
-from lploss_builtin.data.poses.table import KeypointHeader
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.dependencies import require
 
 _NEITHER = "expected one table as pandas writes it, or the tracks of a SLEAP analysis file"
@@ -43,19 +44,23 @@ _OTHER_FORMATS = {
 _COMPRESSION_LIMIT = 1100
 
 
-def open_hdf(path: Path) -> KeypointSource:
-    """Return the reader for an HDF5 file, by what the file holds.
+def read_hdf(path: Path, max_frames: int | None = None) -> PoseTable:
+    """Read an HDF5 file: a table, or the tracks of SLEAP, by what the file holds.
+
+    Args:
+        path: the file.
+        max_frames: how many frames to read; ``None`` for all.
 
     Raises:
-        DataError: it is no HDF5 file, or holds neither a table nor tracks.
+        DataError: it is no HDF5 file, holds neither a table nor tracks, or is malformed.
     """
     with _open(path) as file:
         if "tracks" in file and "node_names" in file:
-            return SleapAnalysisSource(path)
+            return _read_tracks(path, file, max_frames)
         for mark, message in _OTHER_FORMATS.items():
             if mark in file or mark in file.attrs:
                 raise DataError(f"{path} {message}")
-    return TableSource(path)
+        return _read_table(path, file, max_frames)
 
 
 def _open(path: Path) -> Any:
@@ -68,83 +73,58 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as HDF5. It may have been cut off.") from error
 
 
-class TableSource(KeypointSource):
-    """An HDF5 file that pandas has written, with three levels of columns.
-
-    Raises:
-        DataError: it holds no table or several, one of other columns, or no frames.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _open(path) as file:
-            table = _table(path, file)
-            num_levels = len(table.columns[0]) if table.columns else 0
-            if num_levels == len(LEVELS) + 1:
-                raise several_animals(path)
-            if num_levels != len(LEVELS):
-                raise DataError(
-                    f"{path}: expected columns of three levels (scorer, bodyparts, coords), "
-                    f"got {num_levels}"
-                )
-            self.columns = parse_columns(path, table.columns)
-            if table.num_frames == 0:
-                raise DataError(f"{path}: there are no frames")
-            first = table.entries(0, 1)
-        self.header = KeypointHeader(
-            path,
-            self.columns.keypoint_names,
-            self.columns.confidences is not None,
-            len(first) == 1 and self._frame_numbers(first[0], 0) is not None,
+def _read_table(path: Path, file: Any, max_frames: int | None) -> PoseTable:
+    """Read a table that pandas has written, with three or four levels of columns."""
+    table = _table(path, file)
+    num_levels = len(table.columns[0]) if table.columns else 0
+    if num_levels not in (len(LEVELS), len(ALL_LEVELS)):
+        raise DataError(
+            f"{path}: expected columns of three levels (scorer, bodyparts, coords), "
+            f"got {num_levels}"
         )
+    columns = parse_columns(path, table.columns)
+    if table.num_frames == 0:
+        raise DataError(f"{path}: there are no frames")
+    stop = min(max_frames or table.num_frames, table.num_frames)
+    index = table.entries(0, stop)
 
-    def _blocks(self, max_frames: int) -> Iterator[Block]:
-        with _open(self.path) as file:
-            table = _table(self.path, file)
-            for start in range(0, table.num_frames, max_frames):
-                stop = min(start + max_frames, table.num_frames)
-                index = table.entries(start, stop)
-                numbers = self._numbers(table, start, stop, index)
-                yield self._frames(index, start), *self.columns.split(numbers)
+    def frame_numbers_of(entries: list[Any]) -> Int64[np.ndarray, "frames"] | None:
+        return frame_numbers(entries, lambda row: f"{path}, row {row + 1}")
 
-    def _frames(self, index: Sequence[list[Any]], start: int) -> Shaped[np.ndarray, "frames"]:
-        if not self.header.frames_are_numbers:
-            return image_paths(index)
-        frames = self._frame_numbers(index[0], start)
+    frames: Shaped[np.ndarray, "frames"] | None
+    if len(index) == 1 and frame_numbers_of(index[0][:1]) is not None:
+        frames = frame_numbers_of(index[0])
         if frames is None:
-            raise DataError(
-                f"{self.path}, rows {start + 1} to {start + len(index[0])}: the index must hold "
-                "the numbers of frames, as it does in the first row"
-            )
-        return frames
+            raise not_a_number(path, 0, stop)
+    else:
+        frames = image_paths(index)
+    return columns.table(path, frames, _numbers(path, table, columns, stop, index))
 
-    def _frame_numbers(self, index: list[Any], start: int) -> Int64[np.ndarray, "frames"] | None:
-        return frame_numbers(index, lambda row: f"{self.path}, row {start + row + 1}")
 
-    def _numbers(
-        self, table: _Table, start: int, stop: int, index: Sequence[list[Any]]
-    ) -> Float64[np.ndarray, "frames columns"]:
-        places = {position: place for place, position in enumerate(self.columns.used)}
-        numbers = np.full((stop - start, len(places)), np.nan)
-        for block in table.blocks:
-            chosen = [i for i, position in enumerate(block.positions) if position in places]
-            if not chosen:
-                continue
-            if block.unusable:
-                label = self.columns.label(block.positions[chosen[0]])
-                raise DataError(f"{self.path}, {label}: {block.unusable}")
-            rows = block.rows(start, stop)[:, chosen]
-            for i, values in zip(chosen, rows.T, strict=True):
-                position = block.positions[i]
-                try:
-                    numbers[:, places[position]] = values
-                except ValueError as error:
-                    row = next(row for row, cell in enumerate(values) if not _is_number(cell))
-                    raise DataError(
-                        f"{self.path}, frame {index[-1][row]}, {self.columns.label(position)}: "
-                        f"expected a number, got {_text(values[row])!r}"
-                    ) from error
-        return numbers
+def _numbers(
+    path: Path, table: _Table, columns: PoseColumns, stop: int, index: Sequence[list[Any]]
+) -> Float64[np.ndarray, "frames columns"]:
+    places = {position: place for place, position in enumerate(columns.used)}
+    numbers = np.full((stop, len(places)), np.nan)
+    for block in table.blocks:
+        chosen = [i for i, position in enumerate(block.positions) if position in places]
+        if not chosen:
+            continue
+        if block.unusable:
+            label = columns.label(block.positions[chosen[0]])
+            raise DataError(f"{path}, {label}: {block.unusable}")
+        rows = block.rows(0, stop)[:, chosen]
+        for i, values in zip(chosen, rows.T, strict=True):
+            position = block.positions[i]
+            try:
+                numbers[:, places[position]] = values
+            except ValueError as error:
+                row = next(row for row, cell in enumerate(values) if not _is_number(cell))
+                raise DataError(
+                    f"{path}, frame {index[-1][row]}, {columns.label(position)}: "
+                    f"expected a number, got {_text(values[row])!r}"
+                ) from error
+    return numbers
 
 
 class _Block(NamedTuple):
@@ -438,59 +418,59 @@ _HARMLESS = frozenset(
 )
 
 
-class SleapAnalysisSource(KeypointSource):
-    """An analysis file of SLEAP: ``tracks`` of axes ``tracks, 2, nodes, frames``.
-
-    Raises:
-        DataError: it holds several tracks, other axes, or no frames.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _open(path) as file:
-            nodes = _dataset(path, file, "node_names")
-            if nodes.dtype.kind == "O":
-                check_heaps(path)
-            nodes = nodes[:].tolist()
-            if not all(isinstance(node, bytes | str) for node in nodes):
-                raise DataError(f"{path}: expected text in node_names, got {nodes[0]!r}")
-            names = tuple(map(_text, nodes))
-            tracks = _dataset(path, file, "tracks")
-            shape = tracks.shape
-            has_confidences = "point_scores" in file
-            if has_confidences:
-                scores = _dataset(path, file, "point_scores").shape
-                if scores != (*shape[:1], *shape[2:]):
-                    raise DataError(
-                        f"{path}: point_scores have the shape {scores}, tracks have {shape}. The "
-                        "file may be damaged."
-                    )
-        if len(shape) != 4 or shape[1:3] != (2, len(names)):
+def _read_tracks(path: Path, file: Any, max_frames: int | None) -> PoseTable:
+    """Read an analysis file of SLEAP: ``tracks`` of axes ``tracks, 2, nodes, frames``."""
+    names = _texts_in(path, file, "node_names")
+    tracks = _dataset(path, file, "tracks")
+    shape, has_scores = tracks.shape, "point_scores" in file
+    if has_scores:
+        scores = _dataset(path, file, "point_scores").shape
+        if scores != (*shape[:1], *shape[2:]):
             raise DataError(
-                f"{path}: expected tracks of axes (tracks, 2, nodes, frames) with {len(names)} "
-                f"nodes, as SLEAP writes them, got the shape {shape}"
+                f"{path}: point_scores have the shape {scores}, tracks have {shape}. The "
+                "file may be damaged."
             )
-        if shape[0] != 1:
+    if len(shape) != 4 or shape[1:3] != (2, len(names)):
+        raise DataError(
+            f"{path}: expected tracks of axes (tracks, 2, nodes, frames) with {len(names)} "
+            f"nodes, as SLEAP writes them, got the shape {shape}"
+        )
+    num_tracks, stop = shape[0], min(max_frames or shape[3], shape[3])
+    if num_tracks == 0 or stop == 0:
+        raise DataError(f"{path}: there are no frames")
+    individuals: tuple[str, ...] = ("",)
+    if num_tracks > 1:
+        individuals = tuple(f"track_{number}" for number in range(num_tracks))
+        if "track_names" in file:
+            individuals = _texts_in(path, file, "track_names")
+        if len(set(individuals)) != num_tracks:
             raise DataError(
-                f"{path} holds {shape[0]} tracks; losses look at one animal. Export each track to "
-                "a file of its own."
+                f"{path}: track_names must be {num_tracks} different names, one for each track; "
+                f"got {', '.join(map(repr, individuals))}"
             )
-        if shape[3] == 0:
-            raise DataError(f"{path}: there are no frames")
-        self.header = KeypointHeader(path, names, has_confidences, True)
+    points = np.asarray(tracks[:, :, :, :stop], dtype=np.float64)
+    confidences = None
+    if has_scores:
+        values = _dataset(path, file, "point_scores")[:, :, :stop]
+        confidences = np.asarray(values, dtype=np.float64)
+        confidences = np.ascontiguousarray(confidences.transpose(2, 0, 1))
+    return PoseTable(
+        np.ascontiguousarray(points.transpose(3, 0, 2, 1)),
+        confidences,
+        None,
+        np.arange(stop),
+        individuals,
+        names,
+        path,
+    )
 
-    def _blocks(self, max_frames: int) -> Iterator[Block]:
-        with _open(self.path) as file:
-            tracks = _dataset(self.path, file, "tracks")
-            for start in range(0, tracks.shape[3], max_frames):
-                stop = min(start + max_frames, tracks.shape[3])
-                keypoints = np.asarray(tracks[0, :, :, start:stop], dtype=np.float64)
-                confidences = None
-                if self.header.has_confidences:
-                    scores = _dataset(self.path, file, "point_scores")[0, :, start:stop]
-                    confidences = np.asarray(scores, dtype=np.float64).T.copy()
-                yield (
-                    np.arange(start, stop),
-                    keypoints.transpose(2, 1, 0).reshape(stop - start, -1),
-                    confidences,
-                )
+
+def _texts_in(path: Path, file: Any, name: str) -> tuple[str, ...]:
+    """Return the entries of a dataset of text."""
+    dataset = _dataset(path, file, name)
+    if dataset.dtype.kind == "O":
+        check_heaps(path)
+    entries = dataset[:].tolist()
+    if not all(isinstance(entry, bytes | str) for entry in entries):
+        raise DataError(f"{path}: expected text in {name}, got {entries[0]!r}")
+    return tuple(map(_text, entries))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lploss.errors import DataError, first_line
 from lploss.reduction import Sync, gather, has_processes
-from lploss_builtin.data.poses.reading import read_keypoints
+from lploss_builtin.data.poses.reading import read_poses
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,9 @@ def labelled_keypoints(source: Any) -> LabelledKeypoints:
 
     Args:
         source: a tensor or array ``(frames, 2 * keypoints)`` or ``(frames, keypoints, 2)``,
-            px, NaN where not labelled; the path of a label file, or a list of paths, one a
-            view; an object with a method ``labelled_keypoints()`` that returns any of these;
+            px, NaN where not labelled; the path of a label file, each of whose individuals is a
+            row, or a list of paths, one per view; an object with a method
+            ``labelled_keypoints()`` that returns any of these;
             or a Lightning data module.
 
     Raises:
@@ -59,8 +60,8 @@ def labelled_keypoints(source: Any) -> LabelledKeypoints:
     if isinstance(source, torch.Tensor | np.ndarray):
         return LabelledKeypoints(_as_rows(source))
     if isinstance(source, str | PathLike):
-        table = read_keypoints(source)
-        return LabelledKeypoints(table.keypoints, table.keypoint_names)
+        table = read_poses(source)
+        return LabelledKeypoints(table.rows, table.keypoints)
     if isinstance(source, Sequence) and source:
         return _views(labelled_keypoints(view) for view in source)
     if callable(getattr(source, "labelled_keypoints", None)):

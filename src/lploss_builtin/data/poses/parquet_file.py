@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,103 +12,79 @@ from jaxtyping import Shaped
 from lploss.errors import DataError, first_line
 from lploss.reading import reading
 from lploss_builtin.data.poses.columns import (
+    ALL_LEVELS,
     LEVELS,
     frame_numbers,
     image_paths,
+    not_a_number,
     parse_columns,
-    several_animals,
 )
-from lploss_builtin.data.poses.source import Block, KeypointSource
-from lploss_builtin.data.poses.table import KeypointHeader
+from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.dependencies import require
 
 _MOST_FRAMES = 2**31
 _LONGEST_NAME = 10_000
 
 
-class ParquetSource(KeypointSource):
-    """A Parquet file whose columns are named by scorer, bodyparts and coords.
+def read_parquet(path: Path, max_frames: int | None = None) -> PoseTable:
+    """Read a Parquet file whose columns are named by scorer, bodyparts and coords.
+
+    Args:
+        path: the file.
+        max_frames: how many frames to read; ``None`` for all.
 
     Raises:
         DataError: it is no Parquet file, or one of other columns, or holds no frames.
     """
+    pyarrow = require("pyarrow", "score", "to read Parquet files")
+    parquet = require("pyarrow.parquet", "score", "to read Parquet files")
+    with reading(path, "as Parquet"):
+        opened = parquet.ParquetFile(path)
+    with opened as file:
+        schema = file.schema_arrow
+        index = _index_columns(path, schema)
+        index_names = [name for name in index if isinstance(name, str)]
+        ranges = [found for found in index if isinstance(found, dict)]
+        start, step = _range(path, ranges[0]) if ranges else (0, 1)
+        names = [name for name in schema.names if name not in index_names]
+        columns = parse_columns(path, _levels(path, names))
+        used = [names[position] for position in columns.used]
+        for position, name in zip(columns.used, used, strict=True):
+            kind, types = schema.field(name).type, pyarrow.types
+            if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
+                label = columns.label(position)
+                raise DataError(f"{path}, {label}: expected numbers, got a column of {kind}")
+        if file.metadata.num_rows == 0:
+            raise DataError(f"{path}: there are no frames")
+        if max_frames is None:
+            table = file.read(columns=[*index_names, *used])
+        else:
+            table = next(file.iter_batches(max_frames, columns=[*index_names, *used]))
+    numbers = np.empty((table.num_rows, len(used)))
+    for place, name in enumerate(used):
+        column = table.column(name).cast(pyarrow.float64())
+        numbers[:, place] = column.to_numpy(**_COPY if max_frames else {})
+    if index_names:
+        frames = _frames(path, [table.column(name).to_pylist() for name in index_names])
+    else:
+        frames = np.arange(table.num_rows) * step + start
+    return columns.table(path, frames, numbers)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._pyarrow = require("pyarrow", "score", "to read Parquet files")
-        self._parquet = require("pyarrow.parquet", "score", "to read Parquet files")
-        with self._open() as file:
-            schema = file.schema_arrow
-            num_frames = file.metadata.num_rows
-            index = _index_columns(path, schema)
-            self._index = [name for name in index if isinstance(name, str)]
-            ranges = [found for found in index if isinstance(found, dict)]
-            self._start, self._step = _range(path, ranges[0]) if ranges else (0, 1)
-            names = [name for name in schema.names if name not in self._index]
-            self.columns = parse_columns(path, [_levels(path, name) for name in names])
-            self._names = [names[position] for position in self.columns.used]
-            for position, name in zip(self.columns.used, self._names, strict=True):
-                self._check_type(schema.field(name).type, position)
-            if num_frames == 0:
-                raise DataError(f"{path}: there are no frames")
-            first = next(file.iter_batches(batch_size=1, columns=self._index or None))
-        self.header = KeypointHeader(
-            path,
-            self.columns.keypoint_names,
-            self.columns.confidences is not None,
-            not self._index or self._numbers_of_frames(first, 0) is not None,
-        )
 
-    def _blocks(self, max_frames: int) -> Iterator[Block]:
-        start = 0
-        with self._open() as file:
-            for batch in file.iter_batches(max_frames, columns=[*self._index, *self._names]):
-                yield (
-                    self._frames(batch, start),
-                    *self.columns.split(
-                        np.stack(
-                            [
-                                batch.column(name)
-                                .cast(self._pyarrow.float64())
-                                .to_numpy(zero_copy_only=False)
-                                for name in self._names
-                            ],
-                            axis=1,
-                        )
-                    ),
-                )
-                start += batch.num_rows
+# A batch is copied only on demand, a table always.
+_COPY = {"zero_copy_only": False}
 
-    def _open(self) -> Any:
-        with reading(self.path, "as Parquet"):
-            return self._parquet.ParquetFile(self.path)
 
-    def _check_type(self, kind: Any, position: int) -> None:
-        types = self._pyarrow.types
-        if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
-            label = self.columns.label(position)
-            raise DataError(f"{self.path}, {label}: expected numbers, got a column of {kind}")
+def _frames(path: Path, index: list[list[Any]]) -> Shaped[np.ndarray, "frames"]:
+    def numbers(entries: list[Any]) -> Shaped[np.ndarray, "frames"] | None:
+        return frame_numbers(entries, lambda row: f"{path}, row {row + 1}")
 
-    def _numbers_of_frames(self, batch: Any, start: int) -> Shaped[np.ndarray, "frames"] | None:
-        if len(self._index) != 1:
-            return None
-        return frame_numbers(
-            batch.column(self._index[0]).to_pylist(),
-            lambda row: f"{self.path}, row {start + row + 1}",
-        )
-
-    def _frames(self, batch: Any, start: int) -> Shaped[np.ndarray, "frames"]:
-        if not self._index:
-            return np.arange(start, start + batch.num_rows) * self._step + self._start
-        if not self.header.frames_are_numbers:
-            return image_paths([batch.column(name).to_pylist() for name in self._index])
-        frames = self._numbers_of_frames(batch, start)
-        if frames is None:
-            raise DataError(
-                f"{self.path}, rows {start + 1} to {start + batch.num_rows}: the index must hold "
-                "the numbers of frames, as it does in the first row"
-            )
-        return frames
+    if len(index) != 1 or numbers(index[0][:1]) is None:
+        return image_paths(index)
+    frames = numbers(index[0])
+    if frames is None:
+        raise not_a_number(path, 0, len(index[0]))
+    return frames
 
 
 def _index_columns(path: Path, schema: Any) -> list[Any]:
@@ -136,18 +111,20 @@ def _range(path: Path, index: dict[str, Any]) -> tuple[int, int]:
     return cast(int, start), cast(int, step)
 
 
-def _levels(path: Path, name: str) -> tuple[str, str, str]:
-    try:
-        # Parsing a text takes a hundred times its length in memory.
-        levels = ast.literal_eval(name) if len(name) < _LONGEST_NAME else name[:100]
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        levels = name
-    if isinstance(levels, tuple) and len(levels) == len(LEVELS) + 1:
-        raise several_animals(path)
-    if not isinstance(levels, tuple) or len(levels) != len(LEVELS):
-        raise DataError(
-            f"{path}: expected columns of three levels (scorer, bodyparts, coords) as pandas "
-            f"writes them, got the column {name[:100]!r}"
-        )
-    scorer, bodypart, coord = map(str, levels)
-    return scorer, bodypart, coord
+def _levels(path: Path, names: list[str]) -> list[tuple[str, ...]]:
+    """Return the levels of each column, of which all columns have the same number."""
+    found: list[tuple[str, ...]] = []
+    for name in names:
+        try:
+            # Parsing a text takes a hundred times its length in memory.
+            levels = ast.literal_eval(name) if len(name) < _LONGEST_NAME else name[:100]
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            levels = name
+        allowed = {len(found[0])} if found else {len(LEVELS), len(ALL_LEVELS)}
+        if not isinstance(levels, tuple) or len(levels) not in allowed:
+            raise DataError(
+                f"{path}: expected columns of three levels (scorer, bodyparts, coords) as pandas "
+                f"writes them, got the column {name[:100]!r}"
+            )
+        found.append(tuple(map(str, levels)))
+    return found

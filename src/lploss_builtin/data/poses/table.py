@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -58,15 +59,16 @@ class PoseNames:
 
 
 @dataclass(frozen=True, slots=True)
-class KeypointHeader:
-    """What a keypoint file says before its first frame.
+class PoseHeader:
+    """What is known of a pose file, or of the files of several views, before all of it is read.
 
     Attributes:
         path: the file; of several views one path that stands for all their files.
         keypoint_names: names of the keypoints, in order; of several views those of each.
         has_confidences: whether each keypoint has a likelihood.
         frames_are_numbers: whether frames are numbers; otherwise they are paths of images.
-        view_names: names of the views, where there are several files, one for each.
+        view_names: names of the views, if there are several files, one for each.
+        individuals: names of the individuals; a single one has no name.
     """
 
     path: Path
@@ -74,80 +76,93 @@ class KeypointHeader:
     has_confidences: bool
     frames_are_numbers: bool
     view_names: tuple[str, ...] = ()
+    individuals: tuple[str, ...] = ("",)
 
-    @property
-    def pose_names(self) -> PoseNames:
-        """Names of the keypoints and views."""
-        return PoseNames(self.keypoint_names, self.view_names)
 
-    def differences(self, keypoint_names: Sequence[str]) -> str:
-        """Return in words how the keypoints differ from these, in any order; else nothing.
+def name_differences(names: Sequence[str], expected: Sequence[str]) -> str:
+    """Return in words how names differ from the expected ones, in any order; else nothing.
 
-        Example:
-            >>> KeypointHeader(Path("a.csv"), ("nose", "tail"), True, True).differences(["nose"])
-            "it alone has 'tail'"
-        """
-        lacking = [name for name in keypoint_names if name not in self.keypoint_names]
-        more = [name for name in self.keypoint_names if name not in keypoint_names]
-        return "; ".join(
-            f"{what} {', '.join(map(repr, names))}"
-            for what, names in (("it lacks", lacking), ("it alone has", more))
-            if names
-        )
+    Example:
+        >>> name_differences(["nose", "tail"], ["nose"])
+        "it alone has 'tail'"
+    """
+    lacking = [name for name in expected if name not in names]
+    more = [name for name in names if name not in expected]
+    return "; ".join(
+        f"{what} {', '.join(map(repr, differing))}"
+        for what, differing in (("it lacks", lacking), ("it alone has", more))
+        if differing
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KeypointTable:
-    """Keypoints of consecutive rows of a file.
+class PoseTable:
+    """Poses of one or several individuals: predictions or labels.
 
     Attributes:
-        path: the file.
-        keypoint_names: names of the keypoints, in order; of several views `PoseNames.flat`.
+        points: px; NaN is missing.
+        confidences: likelihoods, 0 to 1; ``None`` if there are none.
+        visibility: 0 not labelled, 1 occluded, 2 visible, NaN where it is not stated; ``None`` if
+            it is stated nowhere.
         frames: frame of each row: whole numbers, or paths of images as text.
-        keypoints: ``x0 y0 x1 y1 ...``, px; NaN is missing.
-        confidences: likelihoods, 0 to 1; ``None`` where the file has none.
-        num_previous_frames: how many rows at the start repeat rows of the table before.
-        notes: what the reader has changed, in all rows of the file up to the last one here.
+        individuals: names of the individuals; a single one has no name: ``("",)``.
+        keypoints: names of the keypoints; of several joined views `PoseNames.flat`.
+        path: the file.
+        notes: what the reader has changed.
     """
 
-    path: Path
-    keypoint_names: tuple[str, ...]
+    points: Float64[np.ndarray, "frames individuals num_keypoints 2"]
+    confidences: Float64[np.ndarray, "frames individuals num_keypoints"] | None
+    visibility: Float64[np.ndarray, "frames individuals num_keypoints"] | None
     frames: Shaped[np.ndarray, "frames"]
-    keypoints: Float64[np.ndarray, "frames two_x_num_keypoints"]
-    confidences: Float64[np.ndarray, "frames num_keypoints"] | None
-    num_previous_frames: int = 0
+    individuals: tuple[str, ...]
+    keypoints: tuple[str, ...]
+    path: Path
     notes: tuple[str, ...] = ()
 
-    def rows(self, start: int, stop: int) -> KeypointTable:
-        """Return some of the rows; none of them counts as a repeated one."""
-        return KeypointTable(
-            self.path,
-            self.keypoint_names,
-            self.frames[start:stop],
-            self.keypoints[start:stop],
-            None if self.confidences is None else self.confidences[start:stop],
-        )
+    @property
+    def frames_are_numbers(self) -> bool:
+        """Whether frames are numbers; otherwise they are paths of images."""
+        return self.frames.dtype.kind == "i"
 
-    def select(self, keypoint_names: tuple[str, ...]) -> KeypointTable:
+    @property
+    def rows(self) -> Float64[np.ndarray, "frames_x_individuals two_x_num_keypoints"]:
+        """Coordinates ``x0 y0 x1 y1 ...``, px: a row for each frame and individual."""
+        return self.points.reshape(-1, 2 * len(self.keypoints))
+
+    def between(self, start: int, stop: int) -> PoseTable:
+        """Return the frames from one position to another."""
+        return self._changed(lambda values: values[start:stop], frames=self.frames[start:stop])
+
+    def select_individuals(self, individuals: tuple[str, ...]) -> PoseTable:
+        """Return the table with these of its individuals, in this order."""
+        if individuals == self.individuals:
+            return self
+        order = [self.individuals.index(name) for name in individuals]
+        return self._changed(lambda values: values[:, order], individuals=individuals)
+
+    def select(self, keypoints: tuple[str, ...]) -> PoseTable:
         """Return the table with these of its keypoints, in this order.
 
         Example:
-            >>> table = KeypointTable(
-            ...     Path("a.csv"), ("nose", "tail"), np.arange(1), np.array([[1.0, 2, 3, 4]]), None
+            >>> points = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+            >>> table = PoseTable(
+            ...     points, None, None, np.arange(1), ("",), ("nose", "tail"), Path("a.csv")
             ... )
-            >>> table.select(("tail",)).keypoints
+            >>> table.select(("tail",)).rows
             array([[3., 4.]])
         """
-        if keypoint_names == self.keypoint_names:
+        if keypoints == self.keypoints:
             return self
-        order = [self.keypoint_names.index(name) for name in keypoint_names]
-        coordinates = [2 * keypoint + axis for keypoint in order for axis in (0, 1)]
-        return KeypointTable(
-            self.path,
-            keypoint_names,
-            self.frames,
-            self.keypoints[:, coordinates],
-            None if self.confidences is None else self.confidences[:, order],
-            self.num_previous_frames,
-            self.notes,
+        order = [self.keypoints.index(name) for name in keypoints]
+        return self._changed(lambda values: values[:, :, order], keypoints=keypoints)
+
+    def _changed(self, change: Callable[[Any], Any], **fields: Any) -> PoseTable:
+        """Return a table all of whose values are changed in the same way."""
+        return replace(
+            self,
+            points=change(self.points),
+            confidences=None if self.confidences is None else change(self.confidences),
+            visibility=None if self.visibility is None else change(self.visibility),
+            **fields,
         )

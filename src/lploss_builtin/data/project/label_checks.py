@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from lploss.config import plain
 from lploss_builtin.data.findings import Findings, Kind
-from lploss_builtin.data.poses.table import KeypointHeader
+from lploss_builtin.data.poses.table import name_differences
 from lploss_builtin.data.project.label_files import LabelFile
 
 _OTHER_NUMBER = Kind(
@@ -63,7 +63,7 @@ def in_same_order(
     other_names = {
         own.path: differences
         for own in labels.values()
-        if (differences := _header(own).differences(expected))
+        if (differences := name_differences(own.keypoint_names, expected))
     }
     findings.add(
         _OTHER_NAMES,
@@ -128,7 +128,3 @@ def check_positions(
             f"x {x:g}, y {y:g}; the image has height {height}, width {width}"
         )
     findings.add(_FAR_OUTSIDE, cases)
-
-
-def _header(labels: LabelFile) -> KeypointHeader:
-    return KeypointHeader(labels.path, labels.keypoint_names, False, False)

@@ -10,8 +10,7 @@ from jaxtyping import Float64, UInt8
 
 from lploss.errors import DataError
 from lploss_builtin.data.findings import UNUSABLE_FILES, Findings, Kind
-from lploss_builtin.data.poses.csv_file import CsvSource
-from lploss_builtin.data.poses.reading import read_keypoints
+from lploss_builtin.data.poses.reading import read_poses
 
 _NO_IMAGES = Kind(
     "Label files whose frames are no images",
@@ -84,21 +83,24 @@ def read_labels(
         The labels, or ``None`` where the file cannot be used.
     """
     try:
-        table = read_keypoints(path)
-        visible = CsvSource(path).visible() if path.suffix.lower() == ".csv" else None
+        table = read_poses(path)
     except DataError as error:
         findings.add(UNUSABLE_FILES, [str(error)])
         return None
-    if table.frames.dtype != object:
+    if len(table.individuals) > 1:
+        several = f"{path} holds several animals: {', '.join(table.individuals)}"
+        findings.add(UNUSABLE_FILES, [f"{several}. Split it into one file for each individual."])
+        return None
+    if table.frames_are_numbers:
         findings.add(_NO_IMAGES, [f"{path}: its first frame is {table.frames[0]}"])
         return None
     findings.add(_LIKELIHOODS, table.notes)
     images = tuple(map(str, table.frames))
     findings.add(_TWICE, _repeated(path, images))
-    names = table.keypoint_names
-    keypoints = table.keypoints.reshape(len(images), len(names), 2)
-    if visible is None:
-        visible = np.full(keypoints.shape[:2], np.nan)
+    names, keypoints = table.keypoints, table.points[:, 0]
+    visible = np.full(keypoints.shape[:2], np.nan)
+    if table.visibility is not None:
+        visible = table.visibility[:, 0]
 
     def cases(chosen: np.ndarray, values: np.ndarray | None = None) -> list[str]:
         return [

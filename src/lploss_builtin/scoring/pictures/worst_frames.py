@@ -53,7 +53,7 @@ def worst_poses(
         height, width = next(iter(images.values())).shape[:2]
         low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
     else:
-        points = scores.table.keypoints.reshape(-1, 2)
+        points = scores.table.points.reshape(-1, 2)
         low, high = np.fmin.reduce(points), np.fmax.reduce(points)
         margin = 0.06 * max(float((high - low).max()), 1.0)
         low, high = low - margin, high + margin

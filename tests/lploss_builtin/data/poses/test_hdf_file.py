@@ -13,8 +13,8 @@ import pytest
 import tables
 
 from lploss.errors import DataError
-from lploss_builtin.data.poses.reading import read_keypoints
-from tests.lploss_builtin.data.keypoint_tables import frame_of
+from lploss_builtin.data.poses.reading import read_poses
+from tests.lploss_builtin.data.keypoint_tables import frame_of, read_keypoints
 from tests.lploss_builtin.real_data import CASES, needs_cases
 
 VALUES = np.arange(12.0).reshape(3, 2, 2)
@@ -92,16 +92,15 @@ def test_an_index_of_dates(tmp_path, layout):
 
 @needs_cases
 @pytest.mark.parametrize("name", ["one_individual.h5", "two_individuals.h5"])
-def test_several_animals(tmp_path, name):
-    with pytest.raises(DataError, match=r"holds several animals \(a level 'individuals'\)"):
-        read_keypoints(CASES / name)
-
-
-def test_several_animals_in_the_format_table(tmp_path):
-    columns = pd.MultiIndex.from_product([["rick"], ["m1", "m2"], NAMES, ["x", "y"]])
-    table = pd.DataFrame(np.ones((2, 8)), columns=columns)
-    with pytest.raises(DataError, match="holds several animals"):
-        read_keypoints(written(tmp_path / "a.h5", "table", table))
+def test_several_animals(name):
+    table = read_poses(CASES / name)
+    expected = pd.read_hdf(CASES / name)
+    assert table.individuals == tuple(expected.columns.unique("individuals"))
+    for number, individual in enumerate(table.individuals):
+        own = expected.xs(individual, level="individuals", axis=1)
+        for position, keypoint in enumerate(table.keypoints):
+            of_pandas = own.xs(keypoint, level="bodyparts", axis=1).to_numpy()[:, :2]
+            np.testing.assert_array_equal(table.points[:, number, position], of_pandas)
 
 
 # Attacks: each puts a pickle where pandas or PyTables unpickles it.

@@ -10,9 +10,15 @@ import pandas as pd
 import pytest
 import tables
 
-from lploss.errors import ArgumentValueError, DataError, MissingDependencyError
-from lploss_builtin.data.poses.reading import iter_keypoints, read_header, read_keypoints
-from tests.lploss_builtin.data.keypoint_tables import csv_text, frame_of, write_predictions
+from lploss.errors import DataError, MissingDependencyError
+from lploss_builtin.data.poses import csv_file
+from lploss_builtin.data.poses.reading import read_header, read_poses
+from tests.lploss_builtin.data.keypoint_tables import (
+    csv_text,
+    frame_of,
+    read_keypoints,
+    write_predictions,
+)
 from tests.lploss_builtin.real_data import CASES, FOLDER, needs_cases, needs_real_data
 
 
@@ -161,68 +167,40 @@ def test_fixed_hdf5_tables_and_range_indices(tmp_path):
     table.to_hdf(tmp_path / "a.h5", key="anything", mode="w")
     table.to_parquet(tmp_path / "a.parquet")
     for name in ("a.h5", "a.parquet"):
-        pieces = list(iter_keypoints(tmp_path / name, 4))
-        assert [piece.frames.tolist() for piece in pieces] == [[10, 12, 14, 16], [18, 20]]
-        assert pieces[1].keypoints.tolist() == [[8, 9], [10, 11]]
+        read = read_keypoints(tmp_path / name)
+        assert read.frames.tolist() == [10, 12, 14, 16, 18, 20]
+        assert read.keypoints[4:].tolist() == [[8, 9], [10, 11]]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".h5", ".parquet"])
-@pytest.mark.parametrize(("max_frames", "previous"), [(7, 0), (7, 2), (1, 3), (20, 1), (50, 1)])
-def test_pieces_repeat_the_frames_before_them(tmp_path, suffix, max_frames, previous):
-    values = values_of(20)
-    path = write_predictions(tmp_path / f"a{suffix}", values, NAMES)
+def test_the_header_is_that_of_the_first_frame(tmp_path, suffix):
+    path = write_predictions(tmp_path / f"a{suffix}", values_of(20), NAMES, likelihood=None)
+    header = read_header(path)
+    assert (header.path, header.keypoint_names) == (path, NAMES)
+    assert (header.individuals, header.view_names) == (("",), ())
+    assert not header.has_confidences
+
+
+def test_a_long_csv_is_read_in_chunks_of_lines(tmp_path, monkeypatch):
+    path = write_predictions(tmp_path / "a.csv", values_of(20), NAMES)
     whole = read_keypoints(path)
-    start = 0
-    for piece in iter_keypoints(path, max_frames, previous):
-        repeated = piece.num_previous_frames
-        assert repeated == min(previous, start)
-        stop = start + len(piece.frames) - repeated
-        assert stop - start == min(max_frames, 20 - start)
-        rows = slice(start - repeated, stop)
-        np.testing.assert_array_equal(piece.frames, whole.frames[rows])
-        np.testing.assert_array_equal(piece.keypoints, whole.keypoints[rows])
-        np.testing.assert_array_equal(piece.confidences, whole.confidences[rows])
-        start = stop
-    assert start == 20
-
-
-def test_pieces_without_likelihoods(tmp_path):
-    path = write_predictions(tmp_path / "a.csv", values_of(5), NAMES, likelihood=None)
-    pieces = list(iter_keypoints(path, 2, 1))
-    assert [len(piece.frames) for piece in pieces] == [2, 3, 2]
-    assert all(piece.confidences is None for piece in pieces)
-
-
-@pytest.mark.parametrize(("max_frames", "previous"), [(0, 0), (1, -1)])
-def test_piece_sizes_are_checked(max_frames, previous):
-    with pytest.raises(ArgumentValueError, match="max_frames must be at least 1"):
-        next(iter_keypoints("a.csv", max_frames, previous))
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
-    def peak(num_frames: int) -> int:
-        path = write_predictions(
-            tmp_path / f"{num_frames}{suffix}", np.ones((num_frames, 3, 2)), NAMES
-        )
-        list(iter_keypoints(path, 100, 1))[:0]
-        tracemalloc.start()
-        for _ in iter_keypoints(path, 100, 1):
-            pass
-        _, found = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return found
-
-    assert peak(6000) < 1.5 * peak(600)
+    monkeypatch.setattr(csv_file, "_LINES_AT_ONCE", 7)
+    table = read_keypoints(path)
+    np.testing.assert_array_equal(table.frames, whole.frames)
+    np.testing.assert_array_equal(table.keypoints, whole.keypoints)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], "x" + lines[-1][2:]]))
+    with pytest.raises(DataError, match=r"line 23, column 1: expected the number of a frame"):
+        read_keypoints(path)
 
 
 def test_select_takes_keypoints_in_an_order(tmp_path):
-    table = read_keypoints(write_predictions(tmp_path / "a.csv", values_of(4), NAMES))
+    table = read_poses(write_predictions(tmp_path / "a.csv", values_of(4), NAMES))
     chosen = table.select(("tail", "nose"))
-    np.testing.assert_array_equal(chosen.keypoints, table.keypoints[:, [4, 5, 0, 1]])
-    assert chosen.confidences.shape == (4, 2)
+    np.testing.assert_array_equal(chosen.points, table.points[:, :, [2, 0]])
+    assert chosen.confidences.shape == (4, 1, 2)
     assert table.select(NAMES) is table
-    no_confidences = read_keypoints(
+    no_confidences = read_poses(
         write_predictions(tmp_path / "b.csv", values_of(4), NAMES, likelihood=None)
     )
     assert no_confidences.select(("neck",)).confidences is None
@@ -243,9 +221,21 @@ BAD_CSV = {
         "scorer,a,a\nbodyparts,nose,nose\n",
         r"line 2: the file ends after this line",
     ),
-    "several animals": (
-        "scorer,a,a\nindividuals,m1,m1\nbodyparts,nose,nose\ncoords,x,y\n0,1,2\n",
-        r"holds several animals .* Split it into one file for each individual",
+    "x without y of one animal": (
+        "scorer,a,a,a\nindividuals,m1,m1,m2\nbodyparts,nose,nose,nose\ncoords,x,y,x\n0,1,2,3\n",
+        r"line 4: the keypoint 'nose' of 'm2' has x but no y\. Each keypoint needs both",
+    ),
+    "twice in one animal": (
+        "scorer,a,a,a\nindividuals,m1,m1,m1\nbodyparts,nose,nose,nose\ncoords,x,y,x\n0,1,2,3\n",
+        r"line 3, column 4: the keypoint 'nose' of 'm1' stands twice, its x also in column 2",
+    ),
+    "text in one animal": (
+        "scorer,a,a\nindividuals,m1,m1\nbodyparts,nose,nose\ncoords,x,y\n0,1,oops\n",
+        r"line 5, individual 'm1', keypoint 'nose', y: expected a number, .*, got 'oops'",
+    ),
+    "cut in a header of several animals": (
+        "scorer,a,a\nindividuals,m1,m1\nbodyparts,nose,nose\n",
+        r"line 3: the file ends after this line",
     ),
     "no frames": (HEADER_3, r"there are no frames after the 3 header rows"),
     "no keypoints": ("scorer\nbodyparts\ncoords\n0\n", r"line 2: there is no keypoint"),
@@ -422,14 +412,6 @@ def test_binary_files_without_frames(tmp_path, suffix):
 
 
 @BINARY
-def test_binary_files_of_several_animals(tmp_path, suffix):
-    columns = pd.MultiIndex.from_product([["a"], ["m1", "m2"], ["nose"], ["x", "y"]])
-    table = pd.DataFrame(np.ones((1, 4)), columns=columns)
-    with pytest.raises(DataError, match="holds several animals"):
-        read_keypoints(written(table, tmp_path, suffix))
-
-
-@BINARY
 def test_binary_files_of_other_columns(tmp_path, suffix):
     table = pd.DataFrame({"x": [1.0], "y": [2.0]})
     with pytest.raises(
@@ -468,7 +450,7 @@ def test_frame_numbers_of_binary_files_that_are_too_large(tmp_path, suffix, fram
 def test_parquet_with_a_column_of_frames(tmp_path):
     table = frame_of(np.ones((3, 1, 2)), ["nose"], index=[3, 7, 8])
     path = written(table, tmp_path, ".parquet")
-    assert [piece.frames.tolist() for piece in iter_keypoints(path, 2)] == [[3, 7], [8]]
+    assert read_keypoints(path).frames.tolist() == [3, 7, 8]
 
 
 def test_parquet_without_an_index(tmp_path):
@@ -509,19 +491,18 @@ def test_sleap_analysis_files(tmp_path):
     tracks[0, 1] = [[5, 6, 7], [15, 16, np.nan]]
     scores = np.array([[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]])
     path = sleap_analysis(tmp_path / "a.h5", tracks, scores)
-    first, second = iter_keypoints(path, 2)
-    assert first.keypoint_names == ("nose", "tail")
-    assert first.frames.tolist() == [0, 1]
-    assert first.keypoints.tolist() == [[0, 5, 10, 15], [1, 6, 11, 16]]
-    np.testing.assert_array_equal(second.keypoints, [[2, 7, 12, np.nan]])
-    assert second.confidences.tolist() == [[0.3, 0.6]]
+    table = read_keypoints(path)
+    assert table.keypoint_names == ("nose", "tail")
+    assert table.frames.tolist() == [0, 1, 2]
+    expected = [[0, 5, 10, 15], [1, 6, 11, 16], [2, 7, 12, np.nan]]
+    np.testing.assert_array_equal(table.keypoints, expected)
+    assert table.confidences.tolist() == [[0.1, 0.4], [0.2, 0.5], [0.3, 0.6]]
     assert read_keypoints(sleap_analysis(tmp_path / "b.h5", tracks)).confidences is None
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 2, 2, 3), "holds 2 tracks; losses look at one animal"),
         ((3, 1, 2, 2), r"expected tracks of axes .* got the shape \(3, 1, 2, 2\)"),
     ],
 )
@@ -619,9 +600,7 @@ def test_likelihoods_are_made_to_lie_from_0_to_1_and_a_note_says_how_often(tmp_p
         "'nose'. Points whose likelihood is further outside count as missing: 4 of 'nose'. "
         "Correct the file; divide likelihoods in percent by 100."
     )
-    *_, last = iter_keypoints(path, 3, 1)
-    assert last.notes == table.notes
-    assert last.select(("nose",)).notes == table.notes
+    assert read_poses(path).select(("nose",)).notes == table.notes
 
 
 def test_likelihoods_from_0_to_1_are_left_as_they_are(tmp_path):
@@ -711,6 +690,6 @@ def test_an_error_while_the_rows_are_read_names_the_file(tmp_path, monkeypatch):
     def fail(*args):
         raise MemoryError("cannot allocate")
 
-    monkeypatch.setattr("lploss_builtin.data.poses.columns.KeypointColumns.split", fail)
+    monkeypatch.setattr("lploss_builtin.data.poses.columns.PoseColumns.table", fail)
     with pytest.raises(DataError, match=r"a\.parquet cannot be read: MemoryError: cannot allocate"):
         read_keypoints(path)

@@ -5,7 +5,7 @@ import pytest
 
 from lploss.errors import DataError
 from lploss_builtin.data.findings import Findings
-from lploss_builtin.data.poses.csv_file import CsvSource
+from lploss_builtin.data.poses.reading import read_poses
 from lploss_builtin.data.project.label_files import read_labels
 from tests.lploss_builtin.data.keypoint_tables import csv_text, write_predictions
 from tests.lploss_builtin.data.small_projects import write_text
@@ -18,14 +18,14 @@ def test_visible_of_some_keypoints(tmp_path):
     )
     path = write_text(tmp_path / "labels.csv", text)
     expected = [[np.nan, 1], [np.nan, np.nan]]
-    np.testing.assert_array_equal(CsvSource(path).visible(), expected)
+    np.testing.assert_array_equal(read_poses(path).visibility[:, 0], expected)
     labels = read_labels(path, Findings())
     assert labels.visibility.tolist() == [[2, 1], [2, 2]]
 
 
 def test_no_visible(tmp_path):
     path = write_text(tmp_path / "labels.csv", csv_text(["a.png,1,2,3,4"]))
-    assert CsvSource(path).visible() is None
+    assert read_poses(path).visibility is None
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,20 @@ def test_no_visible(tmp_path):
 def test_visible_that_is_none(tmp_path, row, message):
     path = write_text(tmp_path / "labels.csv", csv_text(["a.png,1,2,2,3,4,1", row], coords="xyv"))
     with pytest.raises(DataError, match=message):
-        CsvSource(path).visible()
+        read_poses(path)
     findings = Findings()
     assert read_labels(path, findings) is None
     assert message in findings.problems()
+
+
+def test_labels_of_several_animals_cannot_be_trained_on(tmp_path):
+    text = (
+        "scorer,a,a,a,a\nindividuals,m1,m1,m2,m2\nbodyparts,nose,nose,nose,nose\n"
+        "coords,x,y,x,y\na.png,1,2,3,4\n"
+    )
+    findings = Findings()
+    assert read_labels(write_text(tmp_path / "labels.csv", text), findings) is None
+    assert "labels.csv holds several animals: m1, m2. Split it" in findings.problems()
 
 
 def test_labels_of_another_format(tmp_path):

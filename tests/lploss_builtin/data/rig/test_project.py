@@ -14,11 +14,11 @@ from lploss_builtin.data.cameras.calibration import find_calibration, read_calib
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import frame_source
 from lploss_builtin.data.frames.video_recordings import find_video_recordings
-from lploss_builtin.data.poses.reading import read_keypoints
 from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.rig.project import make_rig_project
 from lploss_builtin.data.rig.sequence import simulate
 from lploss_builtin.ops.geometry import project_points, triangulate_views
+from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 
 VIEWS = ("left", "right", "top")
 SMALL = {"num_frames": 7, "num_views": 3, "image_size": (48, 64), "num_test_frames": 4}

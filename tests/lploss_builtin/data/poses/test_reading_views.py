@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from lploss.errors import DataError
-from lploss_builtin.data.poses.reading import iter_keypoints, read_header, read_keypoints
-from tests.lploss_builtin.data.keypoint_tables import frame_of, write_predictions
+from lploss_builtin.data.poses.reading import read_header
+from tests.lploss_builtin.data.keypoint_tables import frame_of, read_keypoints, write_predictions
 
 NAMES = ("nose", "tail")
 
@@ -40,27 +40,15 @@ def test_views_stand_side_by_side(files, tmp_path):
     np.testing.assert_array_equal(table.confidences, np.tile([1, 1, 0.5, 0.5], (7, 1)))
 
 
-@pytest.mark.parametrize("max_frames", [1, 2, 3, 7, 100])
-def test_piece_by_piece(files, max_frames):
-    whole = read_keypoints(files)
-    pieces = list(iter_keypoints(files, max_frames, num_previous_frames=1))
-    assert all(len(piece.frames) <= max_frames + 1 for piece in pieces)
-    new = [piece.keypoints[piece.num_previous_frames :] for piece in pieces]
-    np.testing.assert_array_equal(np.concatenate(new), whole.keypoints)
-    assert [piece.num_previous_frames for piece in pieces] == [0, *[1] * (len(pieces) - 1)]
-
-
-def test_formats_that_cut_their_rows_differently(files, tmp_path):
+def test_a_view_without_likelihoods(files, tmp_path):
     table = frame_of(poses(7, 100), NAMES)
     table.index = pd.RangeIndex(3, 10)
     files["R"] = tmp_path / "right.parquet"
     table.to_parquet(files["R"], row_group_size=2)
-    pieces = list(iter_keypoints(files, 3))
-    assert [frame for piece in pieces for frame in piece.frames] == [3, 4, 5, 6, 7, 8, 9]
-    np.testing.assert_array_equal(
-        np.concatenate([piece.keypoints[:, 4:] for piece in pieces]), poses(7, 100).reshape(7, -1)
-    )
-    assert {piece.confidences for piece in pieces} == {None}, "one view has none"
+    read = read_keypoints(files)
+    assert read.frames.tolist() == [3, 4, 5, 6, 7, 8, 9]
+    np.testing.assert_array_equal(read.keypoints[:, 4:], poses(7, 100).reshape(7, -1))
+    assert read.confidences is None, "one view has none"
 
 
 def test_other_keypoints(files, tmp_path):
@@ -76,16 +64,15 @@ def test_other_keypoints(files, tmp_path):
 def test_other_frames(files, tmp_path):
     frames = [3, 4, 5, 7, 8, 9, 10]
     files["R"] = write_predictions(tmp_path / "r.csv", poses(7, 0), NAMES, frames)
-    for max_frames in (2, 100):
-        with pytest.raises(
-            DataError,
-            match=r"r\.csv: row 4 is frame 7, in .*left\.csv it is frame 6\. The files of",
-        ):
-            list(iter_keypoints(files, max_frames))
+    with pytest.raises(
+        DataError,
+        match=r"r\.csv: row 4 is frame 7, in .*left\.csv it is frame 6\. The files of",
+    ):
+        read_keypoints(files)
 
 
-@pytest.mark.parametrize(("num", "max_frames"), [(5, 2), (5, 5), (6, 100), (8, 3), (8, 7)])
-def test_another_number_of_frames(files, tmp_path, num, max_frames):
+@pytest.mark.parametrize("num", [5, 8])
+def test_another_number_of_frames(files, tmp_path, num):
     files["R"] = write_predictions(tmp_path / "r.csv", poses(num, 0), NAMES, range(3, 3 + num))
     shorter, longer = ("r", "left") if num < 7 else ("left", "r")
     shared = min(num, 7)
@@ -94,7 +81,7 @@ def test_another_number_of_frames(files, tmp_path, num, max_frames):
         rf"{3 + shared}\. The files of a recording's views must hold the same frames in the same"
     )
     with pytest.raises(DataError, match=message):
-        list(iter_keypoints(files, max_frames))
+        read_keypoints(files)
 
 
 def images(view, numbers=range(3)):
