@@ -24,7 +24,7 @@ from lploss_builtin.data.frames.video_nvidia import decoder_of
 from lploss_builtin.data.rig.project import RigProject, make_rig_project
 from lploss_builtin.predicting import PredictedRecording, predict_files
 from lploss_builtin.predicting.frame_batches import FrameReading, read_batches
-from lploss_builtin.predicting.model_predictor import ModelPredictor
+from lploss_builtin.predicting.frame_predictions import ModelPredictor
 from lploss_builtin.predicting.summary import Part
 from lploss_builtin.training.run import TrainingRun
 

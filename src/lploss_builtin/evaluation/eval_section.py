@@ -14,7 +14,7 @@ from lploss_builtin.data.frames.sources import FrameSource, frame_source
 from lploss_builtin.data.poses.reading import read_header
 from lploss_builtin.dependencies import require
 from lploss_builtin.predicting.find_recordings import inputs_by_kind
-from lploss_builtin.predicting.recording_plan import LabelledVideo
+from lploss_builtin.predicting.labelled_video import LabelledVideo
 
 # Keys of tools that lploss has no part in.
 _OF_OTHERS = ("hydra_paths", "fiftyone")

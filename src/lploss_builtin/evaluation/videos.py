@@ -19,9 +19,8 @@ from lploss_builtin.data.poses.table import PoseNames, PoseTable
 from lploss_builtin.evaluation.eval_section import EvalTasks, PredictionsToPlot
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
 from lploss_builtin.output import replaced_files
-from lploss_builtin.predicting.labelled_video import write_labelled_video
+from lploss_builtin.predicting.labelled_video import LabelledVideo, write_labelled_video
 from lploss_builtin.predicting.preparation import prepare_recordings
-from lploss_builtin.predicting.recording_plan import LabelledVideo
 from lploss_builtin.predicting.recording_plan import Recording as PredictedFrames
 from lploss_builtin.predicting.runner import Progress, predict_files
 from lploss_builtin.scoring.loss_choice import Material, choose_losses

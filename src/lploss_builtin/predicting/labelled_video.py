@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,29 @@ _SMALLEST = 2.0
 _RIM = 1.0
 
 
-def check_threshold(confidence_threshold: float) -> None:
-    """Check from which likelihood on keypoints are shown.
+@dataclass(frozen=True, slots=True)
+class LabelledVideo:
+    """How keypoints are drawn into videos.
 
-    Raises:
-        ArgumentValueError: it is no likelihood.
+    Attributes:
+        confidence_threshold: from which likelihood on a keypoint is shown, 0 to 1.
+        colormap: of matplotlib.
     """
-    if not 0.0 <= confidence_threshold <= 1.0:
-        raise ArgumentValueError(
-            f"confidence_threshold must be between 0 and 1, got {confidence_threshold}"
-        )
+
+    confidence_threshold: float = 0.9
+    colormap: str = "cool"
+
+    def check(self) -> None:
+        """Check that videos can be drawn like this.
+
+        Raises:
+            ArgumentValueError: there is no such colormap, or the threshold is no likelihood.
+        """
+        if not 0.0 <= self.confidence_threshold <= 1.0:
+            raise ArgumentValueError(
+                f"confidence_threshold must be between 0 and 1, got {self.confidence_threshold}"
+            )
+        keypoint_colours(1, self.colormap)
 
 
 def keypoint_colours(num_keypoints: int, colormap: str) -> UInt8[np.ndarray, "num_keypoints 3"]:
@@ -145,9 +158,12 @@ def write_labelled_video(
         ArgumentValueError: there is no such colormap, or the threshold is no likelihood.
         MissingDependencyError: av is not installed.
     """
-    check_threshold(confidence_threshold)
+    LabelledVideo(confidence_threshold, colormap).check()
     poses = read_poses(predictions)
-    colours = keypoint_colours(len(poses.keypoints), colormap) * len(poses.individuals)
+    # A colour per keypoint, the same for each individual.
+    colours = np.tile(
+        keypoint_colours(len(poses.keypoints), colormap), (len(poses.individuals), 1)
+    )
     drawn = MeanValue()
     source = replace(source, boxes=source.boxes if source.are_cut_out else None)
     size = source.shown_size()

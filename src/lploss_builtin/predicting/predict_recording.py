@@ -18,11 +18,10 @@ from torch import nn
 from lploss.errors import ArgumentValueError
 from lploss_builtin.data.frames.video_nvidia import decoder_of
 from lploss_builtin.ops import affine
+from lploss_builtin.predicting.cameras import points_in_space
 from lploss_builtin.predicting.frame_batches import FrameReading, read_batches
-from lploss_builtin.predicting.frame_predictions import FramePredictions
-from lploss_builtin.predicting.labelled_video import write_labelled_video
-from lploss_builtin.predicting.model_predictor import ModelPredictor, device_of
-from lploss_builtin.predicting.points_in_space import points_in_space
+from lploss_builtin.predicting.frame_predictions import FramePredictions, ModelPredictor, device_of
+from lploss_builtin.predicting.labelled_video import LabelledVideo, write_labelled_video
 from lploss_builtin.predicting.prediction_files import (
     PredictionFiles,
     UnreadFrames,
@@ -32,7 +31,6 @@ from lploss_builtin.predicting.prediction_files import (
     prediction_headers,
 )
 from lploss_builtin.predicting.recording_plan import (
-    LabelledVideo,
     RecordingPlan,
     name_of_labelled_video,
 )
@@ -49,7 +47,7 @@ def check_nothing_is_outdated(plans: Iterable[RecordingPlan]) -> None:
     lines = []
     for plan in plans:
         found = RecordingState(plan.out, plan.name).outdated(plan.recording.all_files)
-        if found is None or plan.overwrite:
+        if found is None or plan.options.overwrite:
             continue
         before, now = (
             ", ".join(filter(None, views)) for views in (found.views, plan.recording.views)
@@ -113,7 +111,7 @@ class _Work:
     @property
     def may_go_on(self) -> bool:
         """Whether what was begun can be a part of what is wanted."""
-        return self._plan.keep_going or not self._unread
+        return self._plan.options.keep_going or not self._unread
 
     def done(self, load_model: Callable[[], nn.Module], device: torch.device) -> PredictedRecording:
         """Write the rows that are missing, and return what was predicted."""
@@ -193,8 +191,8 @@ class _Work:
             self._image_size,
             plan.batch_size,
             predictor.num_context_frames,
-            keep_going=plan.keep_going,
-            decoder=plan.decoder,
+            keep_going=plan.options.keep_going,
+            decoder=plan.options.decoder,
         )
         batches = read_batches(recording.sources, range(start, recording.num_frames), how)
         for batch in self._stopwatch.waiting("decoding", batches):
@@ -230,7 +228,7 @@ def trained_model(plan: RecordingPlan) -> nn.Module:
     Raises:
         ConfigError: the folder is none of a training, or its model is not known here.
     """
-    return _trained_model(plan.run.absolute(), plan.checkpoint, plan.weights)
+    return _trained_model(plan.run.absolute(), plan.options.checkpoint, plan.weights)
 
 
 def predict_recording(
@@ -266,26 +264,30 @@ def predict_recording(
     from lploss_builtin.training.run import TrainingRun
 
     config = TrainingRun(plan.run).config
-    device = device_of(plan.device)
-    decoder = "cpu" if plan.recording.has_images else decoder_of(plan.decoder, device)
-    plan = replace(plan, decoder=decoder)
+    device = device_of(plan.options.device)
+    decoder = "cpu" if plan.recording.has_images else decoder_of(plan.options.decoder, device)
+    plan = replace(plan, options=replace(plan.options, decoder=decoder))
     inputs = plan.inputs(_settings(config), device.type)
     state = RecordingState(plan.out, plan.name)
     with state.alone():
         found = state.finished(inputs, partial(_as_noted, plan))
-        if plan.overwrite or found is None or (found.unreadable and not plan.keep_going):
+        if (
+            plan.options.overwrite
+            or found is None
+            or (found.unreadable and not plan.options.keep_going)
+        ):
             work = _Work(plan, config, state.unfinished, progress or (lambda num_done: None))
             check_nothing_is_outdated([plan])
-            state.begin(inputs, anew=plan.overwrite or not work.may_go_on)
+            state.begin(inputs, anew=plan.options.overwrite or not work.may_go_on)
             found = work.done(lambda: load_model(plan), device)
-            outdated = outdated_files(plan, state) if plan.overwrite else ()
+            outdated = outdated_files(plan, state) if plan.options.overwrite else ()
             state.finish(inputs, plan.recording.all_files, _note(found), outdated=outdated)
         elif progress is not None:
             progress(plan.recording.num_frames)
-    if plan.video is None:
+    if plan.options.video is None:
         return found
     start = time.perf_counter()
-    drawn_share = _draw(plan, plan.video, inputs)
+    drawn_share = _draw(plan, plan.options.video, inputs)
     return replace(
         found,
         files=(*found.files, *plan.video_files),
@@ -348,7 +350,7 @@ def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) 
         all_inputs = {"predictions": dict(inputs), **asdict(style)}
         with state.alone():
             shown = state.finished(all_inputs, lambda note: _number(note["drawn_share"]))
-            if shown is not None and not plan.overwrite:
+            if shown is not None and not plan.options.overwrite:
                 shares.add(torch.tensor([shown], dtype=torch.float64))
                 continue
             state.begin(all_inputs, anew=True)
@@ -358,7 +360,7 @@ def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) 
                 state.unfinished / video,
                 confidence_threshold=style.confidence_threshold,
                 colormap=style.colormap,
-                keep_going=plan.keep_going,
+                keep_going=plan.options.keep_going,
             )
             noted = None if math.isnan(share) else share
             state.finish(all_inputs, (video,), {"drawn_share": noted})
@@ -367,7 +369,7 @@ def _draw(plan: RecordingPlan, style: LabelledVideo, inputs: Mapping[str, Any]) 
 
 
 def _decoder(plan: RecordingPlan) -> str | None:
-    return None if plan.recording.has_images else plan.decoder
+    return None if plan.recording.has_images else plan.options.decoder
 
 
 def _number(noted: Any) -> float:

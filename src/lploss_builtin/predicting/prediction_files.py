@@ -19,8 +19,8 @@ from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.poses.columns import header_rows
 from lploss_builtin.output import write_text
+from lploss_builtin.predicting.cameras import PointsInSpace
 from lploss_builtin.predicting.frame_predictions import FramePredictions
-from lploss_builtin.predicting.points_in_space import PointsInSpace
 
 _COORDS = ("x", "y", "likelihood")
 _COORDS_3D = ("x", "y", "z", "error")

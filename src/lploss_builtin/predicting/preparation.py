@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float64
 from omegaconf import DictConfig
 
+from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.data.cameras.session_names import session_and_view
+from lploss_builtin.data.cameras.view_names import views_named_in
+from lploss_builtin.data.findings import Findings, Kind
+from lploss_builtin.data.frames.images import read_image_sizes
+from lploss_builtin.data.frames.sources import FrameSource
+from lploss_builtin.data.project.bounding_boxes import boxes_of, read_boxes
 from lploss_builtin.predicting.cameras import (
     CameraPlaces,
     note_on_cameras,
     with_cameras,
 )
-from lploss_builtin.predicting.crops import with_boxes, with_one_box
 from lploss_builtin.predicting.find_recordings import (
     FoundVideos,
     find_recordings,
@@ -22,6 +30,159 @@ from lploss_builtin.predicting.find_recordings import (
     inputs_by_kind,
 )
 from lploss_builtin.predicting.recording_plan import Recording
+
+_NO_IMAGES = Kind(
+    "Images that cannot be used", "Replace them, or predict the others with --keep-going."
+)
+
+
+def with_boxes(
+    recordings: Sequence[Recording], files: Sequence[Path], *, keep_going: bool = False
+) -> tuple[Recording, ...]:
+    """Return the recordings with the boxes of all their images.
+
+    A box is px in the image; where the images of a view have the very sizes of their boxes, it
+    says where they were cut out of larger frames, as in training.
+
+    Args:
+        recordings: what is predicted.
+        files: the file of boxes of each view, told by its name.
+        keep_going: whether images that are missing or cannot be used need no box; it is NaN.
+
+    Raises:
+        ArgumentValueError: it cannot be told which file is of which view, or one is missing.
+        DataError: an image has no box, or one that cannot be used; the message lists all.
+    """
+    of_views = _files_by_view(files, recordings)
+    findings = Findings()
+    cropped = tuple(
+        replace(
+            recording,
+            sources=tuple(
+                _cropped(source, of_views[view], findings, keep_going)
+                for view, source in zip(recording.views, recording.sources, strict=True)
+            ),
+        )
+        for recording in recordings
+    )
+    if problems := findings.problems():
+        raise DataError(f"the images cannot be cropped:\n{problems}")
+    return cropped
+
+
+def _files_by_view(files: Sequence[Path], recordings: Sequence[Recording]) -> dict[str, Path]:
+    """Return the file of boxes of each view, told by its name.
+
+    Raises:
+        ArgumentValueError: it cannot be told which file is of which view, or one is missing.
+    """
+    views = list(dict.fromkeys(view for recording in recordings for view in recording.views))
+    if len(views) == 1 and len(files) == 1:
+        return {views[0]: files[0]}
+    told = {file: views_named_in(file, views) for file in files}
+    found = {names[0]: file for file, names in told.items() if len(names) == 1}
+    if len(found) < len(views) or len(files) > len(views):
+        each = "; ".join(f"{f.name}: {' or '.join(v) or 'none'}" for f, v in told.items())
+        raise ArgumentValueError(
+            f"give one file of bounding boxes for {'each of the views ' if views[0] else ''}"
+            f"{', '.join(views) or 'all images'}, with the view in its name; got {each}"
+        )
+    return found
+
+
+def _cropped(source: FrameSource, file: Path, findings: Findings, keep_going: bool) -> FrameSource:
+    paths = [source.image(frame) for frame in range(source.num_frames)]
+    sizes = read_image_sizes(
+        path for frame, path in enumerate(paths) if frame not in source.unlisted
+    )
+    known = {path: size for path, size in sizes.items() if isinstance(size, tuple)}
+    if not keep_going:
+        findings.add(_NO_IMAGES, [str(e) for e in sizes.values() if isinstance(e, DataError)])
+    needed = [frame for frame, path in enumerate(paths) if path in known or not keep_going]
+    found = boxes_of(
+        file,
+        [source.row_name(frame) for frame in needed],
+        np.array([known.get(paths[frame], (0, 0)) for frame in needed], np.int64).reshape(-1, 2),
+        findings,
+    )
+    if found is None:
+        return source
+    boxes = np.full((len(paths), 4), np.nan)
+    boxes[needed], are_cut_out = found
+    return replace(source, boxes=boxes, are_cut_out=are_cut_out)
+
+
+def with_one_box(
+    recordings: Sequence[Recording], files: Sequence[Path]
+) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
+    """Return recordings of videos with the box that the model sees of all frames of a view.
+
+    A video of the very size of the box was cut out before: then the model sees all of it.
+
+    Args:
+        recordings: the recordings.
+        files: the file of the box of each view, told by its name.
+
+    Returns:
+        The recordings, and a line for each whose video the box is not within.
+
+    Raises:
+        ArgumentValueError: it cannot be told which file is of which view, or one is missing.
+        DataError: a file cannot be used, or its boxes differ.
+    """
+    if not recordings:
+        return (), ()
+    of_views = _files_by_view(files, recordings)
+    boxes = {view: _box_of_videos(file) for view, file in of_views.items()}
+    cropped, failed = [], []
+    for recording in recordings:
+        try:
+            sources = tuple(
+                _within(of_views[view], boxes[view], source)
+                for view, source in zip(recording.views, recording.sources, strict=True)
+            )
+            cropped.append(replace(recording, sources=sources))
+        except DataError as error:
+            failed.append(f"{recording.name}: {error}")
+    return tuple(cropped), tuple(failed)
+
+
+def _within(path: Path, box: Float64[np.ndarray, "4"], source: FrameSource) -> FrameSource:
+    x, y, height, width = box.tolist()
+    if (height, width) == (source.height, source.width):
+        return replace(source, boxes=box[None], are_cut_out=(x, y) != (0.0, 0.0))
+    if min(x, y) < 0 or x + width > source.width or y + height > source.height:
+        raise DataError(
+            f"{path}: the box x {x:g}, y {y:g}, h {height:g}, w {width:g} is not within "
+            f"{source.path}, which has height {source.height} and width {source.width}"
+        )
+    return replace(source, boxes=box[None])
+
+
+def _box_of_videos(path: Path) -> Float64[np.ndarray, "4"]:
+    """Read the box of a view: a CSV with the columns x, y, h, w after that of the frames.
+
+    It has one row, or rows that are all the same.
+
+    Raises:
+        DataError: the file cannot be used, or its boxes differ.
+    """
+    boxes = np.array(list(read_boxes(path).values())).reshape(-1, 4)
+    if not len(boxes) or not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
+        raise DataError(
+            f"{path}: expected a box with x, y, and h and w above 0, px; a number is missing, or "
+            "none"
+        )
+    if (boxes != boxes[0]).any():
+        row = int(np.flatnonzero((boxes != boxes[0]).any(axis=1))[0])
+        raise DataError(
+            f"{path}: row {row + 1} is another box than row 1. Of a video the model sees the same "
+            "box in all frames: give a file with one row. Where the box moves, cut the video out "
+            "along it, and predict it without --bbox."
+        )
+    box: Float64[np.ndarray, "4"] = boxes[0]
+    return box
+
 
 _TRAINED_ON_CROPS = (
     "the model was trained on crops (data.bbox_file): unless the images are such crops, name their "

@@ -7,35 +7,71 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from lploss.errors import DataError
+from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.data.frames.sources import FrameSource
+from lploss_builtin.data.frames.video_nvidia import check_decoder
 from lploss_builtin.ops.geometry import Cameras
-from lploss_builtin.predicting.labelled_video import check_threshold, keypoint_colours
+from lploss_builtin.predicting.labelled_video import LabelledVideo
+
+PathOrStr: TypeAlias = str | PathLike[str]
+
+_CHECKPOINTS = ("best", "last")
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledVideo:
-    """How keypoints are drawn into videos.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """How to predict.
 
     Attributes:
-        confidence_threshold: from which likelihood on a keypoint is shown, 0 to 1.
-        colormap: of matplotlib.
+        checkpoint: ``"best"`` in validation, or ``"last"``.
+        views: which views to use; all that are there unless given.
+        calibration: the cameras of all recordings; else they are looked for beside the images and
+            videos and in the project that the model was trained with.
+        bbox_files: a file of bounding boxes for each view, where the model sees crops.
+        batch_size: frames that are predicted at once; that of the config unless given.
+        device: of PyTorch; ``"auto"``: a GPU where there is one.
+        decoder: what decodes videos, ``"cpu"`` or ``"cuda"`` for NVIDIA's decoder; ``"auto"``:
+            that of NVIDIA where the model runs on a GPU and torchcodec is installed.
+        keep_going: leave the rows of images and frames empty that are missing or cannot be read;
+            the other views of the frame are predicted without them.
+        overwrite: whether to predict again what is there. Files of earlier predictions of the same
+            recordings that no longer match are removed then; else they are an error.
+        video: how to draw the keypoints into labelled videos; ``None``: not at all.
+        processes: how many recordings are predicted at once, each by a process of this machine;
+            see `lploss_builtin.spreading.spread`.
+        scheduler: scheduler of a Dask cluster, which predicts the recordings instead.
     """
 
-    confidence_threshold: float = 0.9
-    colormap: str = "cool"
+    checkpoint: str = "best"
+    views: Sequence[str] | None = None
+    calibration: PathOrStr | None = None
+    bbox_files: Sequence[PathOrStr] = ()
+    batch_size: int | None = None
+    device: str = "auto"
+    decoder: str = "auto"
+    keep_going: bool = False
+    overwrite: bool = False
+    video: LabelledVideo | None = None
+    processes: int = 1
+    scheduler: str | None = None
 
     def check(self) -> None:
-        """Check that videos can be drawn like this.
+        """Check the values that can be checked without the training.
 
         Raises:
-            ArgumentValueError: there is no such colormap, or the threshold is no likelihood.
+            ArgumentValueError: one cannot be used.
         """
-        check_threshold(self.confidence_threshold)
-        keypoint_colours(1, self.colormap)
+        if self.checkpoint not in _CHECKPOINTS:
+            raise ArgumentValueError(f"checkpoint must be best or last, got {self.checkpoint!r}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ArgumentValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        check_decoder(self.decoder)
+        if self.video is not None:
+            self.video.check()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,28 +127,18 @@ class RecordingPlan:
     Attributes:
         recording: what to predict.
         run: folder of the training.
-        checkpoint: ``"best"`` or ``"last"``.
         weights: SHA-256 of the checkpoint.
         out: the folder of the predictions.
         batch_size: frames that are predicted at once.
-        device: of PyTorch; ``"auto"``: a GPU where there is one.
-        keep_going: whether rows of frames that cannot be read stay empty.
-        overwrite: whether to predict what is there already once more.
-        decoder: what decodes videos, ``"cpu"``, ``"cuda"`` or ``"auto"``; see `decoder_of`.
-        video: how to draw labelled videos; ``None``: not at all.
+        options: how to predict.
     """
 
     recording: Recording
     run: Path
-    checkpoint: str
     weights: str
     out: Path
     batch_size: int
-    device: str
-    keep_going: bool = False
-    overwrite: bool = False
-    decoder: str = "auto"
-    video: LabelledVideo | None = None
+    options: PredictOptions
 
     @property
     def name(self) -> str:
@@ -122,7 +148,7 @@ class RecordingPlan:
     @property
     def video_files(self) -> tuple[str, ...]:
         """Names of the labelled videos."""
-        if self.video is None:
+        if self.options.video is None:
             return ()
         return tuple(name_of_labelled_video(file) for file in self.recording.files)
 
@@ -162,7 +188,7 @@ class RecordingPlan:
             "num_frames": recording.num_frames,
             "batch_size": self.batch_size,
             "device": device,
-            "decoder": self.decoder,
+            "decoder": self.options.decoder,
             "sessions": _joined_hash(recording.sessions),
             "cameras": cameras,
         }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from os import PathLike
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,15 +13,16 @@ from torch import nn
 
 from lploss.config import value_at
 from lploss.errors import ArgumentValueError, DataError, ProcessError
-from lploss_builtin.data.frames.video_nvidia import check_decoder, decoder_of
-from lploss_builtin.predicting.model_predictor import device_of
+from lploss_builtin.data.frames.video_nvidia import decoder_of
+from lploss_builtin.predicting.frame_predictions import device_of
 from lploss_builtin.predicting.predict_recording import (
     check_nothing_is_outdated,
     predict_recording,
 )
 from lploss_builtin.predicting.preparation import prepare_recordings
 from lploss_builtin.predicting.recording_plan import (
-    LabelledVideo,
+    PathOrStr,
+    PredictOptions,
     Recording,
     RecordingPlan,
     file_hash,
@@ -31,73 +31,18 @@ from lploss_builtin.predicting.recording_state import STATE_FOLDER
 from lploss_builtin.predicting.summary import PredictedRecording, PredictionSummary
 from lploss_builtin.spreading import Outcome, spread
 
-_Path: TypeAlias = str | PathLike[str]
-
 #: Called with the name of a recording, the number of frames that are done, and that of all.
 Progress: TypeAlias = Callable[[str, int, int], None]
 
-_CHECKPOINTS = ("best", "last")
 _BATCH_SIZE = 32
 _LITTLE_DRAWN = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictOptions:
-    """How to predict.
-
-    Attributes:
-        checkpoint: ``"best"`` in validation, or ``"last"``.
-        views: which views to use; all that are there unless given.
-        calibration: the cameras of all recordings; else they are looked for beside the images and
-            videos and in the project that the model was trained with.
-        bbox_files: a file of bounding boxes for each view, where the model sees crops.
-        batch_size: frames that are predicted at once; that of the config unless given.
-        device: of PyTorch; ``"auto"``: a GPU where there is one.
-        decoder: what decodes videos, ``"cpu"`` or ``"cuda"`` for NVIDIA's decoder; ``"auto"``:
-            that of NVIDIA where the model runs on a GPU and torchcodec is installed.
-        keep_going: leave the rows of images and frames empty that are missing or cannot be read;
-            the other views of the frame are predicted without them.
-        overwrite: whether to predict again what is there. Files of earlier predictions of the same
-            recordings that no longer match are removed then; else they are an error.
-        video: how to draw the keypoints into labelled videos; ``None``: not at all.
-        processes: how many recordings are predicted at once, each by a process of this machine;
-            see `lploss_builtin.spreading.spread`.
-        scheduler: scheduler of a Dask cluster, which predicts the recordings instead.
-    """
-
-    checkpoint: str = "best"
-    views: Sequence[str] | None = None
-    calibration: _Path | None = None
-    bbox_files: Sequence[_Path] = ()
-    batch_size: int | None = None
-    device: str = "auto"
-    decoder: str = "auto"
-    keep_going: bool = False
-    overwrite: bool = False
-    video: LabelledVideo | None = None
-    processes: int = 1
-    scheduler: str | None = None
-
-    def check(self) -> None:
-        """Check the values that can be checked without the training.
-
-        Raises:
-            ArgumentValueError: one cannot be used.
-        """
-        if self.checkpoint not in _CHECKPOINTS:
-            raise ArgumentValueError(f"checkpoint must be best or last, got {self.checkpoint!r}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ArgumentValueError(f"batch_size must be at least 1, got {self.batch_size}")
-        check_decoder(self.decoder)
-        if self.video is not None:
-            self.video.check()
-
-
 def predict_files(
-    run: _Path,
-    inputs: Sequence[_Path],
+    run: PathOrStr,
+    inputs: Sequence[PathOrStr],
     *,
-    out: _Path | None = None,
+    out: PathOrStr | None = None,
     options: PredictOptions | None = None,
     progress: Progress | None = None,
     **changes: Any,
@@ -141,7 +86,7 @@ def predict_files(
     options = replace(options or PredictOptions(), **changes)
     options.check()
     training = TrainingRun(Path(run))
-    weights = training.checkpoint(options.checkpoint)
+    weights = file_hash(training.checkpoint(options.checkpoint))
     config = training.config
     folder = Path(run) / "predictions" if out is None else Path(out)
     recordings, found_failed, found_notes = prepare_recordings(
@@ -158,17 +103,12 @@ def predict_files(
     model = training.model(options.checkpoint)
     plans = [
         RecordingPlan(
-            recording=recording,
-            run=Path(run),
-            checkpoint=options.checkpoint,
-            weights=file_hash(weights),
-            out=folder,
-            batch_size=options.batch_size or _frames_at_once(config, model, recording),
-            device=options.device,
-            keep_going=options.keep_going,
-            overwrite=options.overwrite,
-            decoder=options.decoder,
-            video=options.video,
+            recording,
+            Path(run),
+            weights,
+            folder,
+            options.batch_size or _frames_at_once(config, model, recording),
+            options,
         )
         for recording in recordings
     ]

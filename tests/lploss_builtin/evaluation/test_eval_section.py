@@ -7,7 +7,7 @@ import pytest
 from lploss import load_config
 from lploss.errors import ConfigError
 from lploss_builtin.evaluation import EvalTasks, eval_tasks
-from lploss_builtin.predicting.recording_plan import LabelledVideo
+from lploss_builtin.predicting.labelled_video import LabelledVideo
 from tests.lploss_builtin.data.keypoint_tables import csv_text
 from tests.lploss_builtin.data.tiny_video import write_video
 

@@ -257,7 +257,12 @@ def test_a_video_that_has_gone(begun, monkeypatch):
     source = recording_plan.FrameSource(begun.parents[2] / "walk.mp4", 10, 64, 96, 25.0, None)
     recording = recording_plan.Recording("walk", ("",), (source,), ("walk.csv",), 10)
     plan = recording_plan.RecordingPlan(
-        recording, begun.parents[2] / "run", "best", "", begun.parents[1], 2, "cpu"
+        recording,
+        begun.parents[2] / "run",
+        "",
+        begun.parents[1],
+        2,
+        recording_plan.PredictOptions(),
     )
     with pytest.raises(DataError, match=r"walk\.mp4 cannot be read: No such file or directory$"):
         predict_recording(plan)
@@ -274,15 +279,18 @@ def test_processes_predict_the_same(tmp_path, monkeypatch):
     data = bytearray(broken.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
     broken.write_bytes(data)
+    write_spots(tmp_path / "clip", wandering(5))
     calls = []
     # As many threads as a process has.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    summary = predict("videos", out="out", processes=2, progress=lambda *call: calls.append(call))
-    assert [own.name for own in summary.recordings] == ["a", "b", "d"]
+    summary = predict(
+        "videos", "clip", out="out", processes=2, progress=lambda *call: calls.append(call)
+    )
+    assert [own.name for own in summary.recordings] == ["clip", "a", "b", "d"]
     assert [line.partition(":")[0] for line in summary.failed] == ["c"]
-    assert sorted(name for name, _, _ in calls) == ["a", "b", "c", "d"]
-    assert calls[-1][1:] == (75, 75)
-    predict("videos", out="whole")
+    assert sorted(name for name, _, _ in calls) == ["a", "b", "c", "clip", "d"]
+    assert calls[-1][1:] == (80, 80)
+    predict("videos", "clip", out="whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
