@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,26 +24,19 @@ from lploss_builtin.ops.geometry import Cameras, project_points, triangulate_vie
 from lploss_builtin.predicting.recording_plan import Recording
 
 
-@dataclass(frozen=True, slots=True)
-class CameraPlaces:
-    """Where the cameras of recordings are.
-
-    Attributes:
-        given: the calibration of all recordings.
-        data_folder: folder of the project that the model was trained with; looked through after
-            the folders of the frames.
-        of_data: a calibration of all sessions that its config names.
-    """
-
-    given: Path | None = None
-    data_folder: Path | None = None
-    of_data: Path | None = None
-
-
-def with_cameras(recording: Recording, places: CameraPlaces) -> tuple[Recording, tuple[str, ...]]:
+def with_cameras(
+    recording: Recording,
+    given: Path | None = None,
+    data_folder: Path | None = None,
+    of_data: Path | None = None,
+) -> tuple[Recording, tuple[str, ...]]:
     """Return a recording of several views with the cameras of its sessions.
 
-    They are looked for beside the frames, then in the folder of the project.
+    Args:
+        recording: what is predicted.
+        given: the calibration of all recordings; else cameras are looked for beside the frames.
+        data_folder: folder of the project that the model was trained with; looked through next.
+        of_data: a calibration of all sessions that its config names.
 
     Returns:
         The recording, and notes on calibrations that cannot be used.
@@ -53,7 +46,7 @@ def with_cameras(recording: Recording, places: CameraPlaces) -> tuple[Recording,
         DataError: the given calibration cannot be used, or its cameras are not those of the views.
     """
     if len(recording.views) < 2:
-        if places.given is not None:
+        if given is not None:
             raise ArgumentValueError(
                 f"{recording.name}: a calibration is of use only where there are several views, "
                 f"got {recording.views[0] or 'one without a name'}. Leave out --calibration."
@@ -61,15 +54,15 @@ def with_cameras(recording: Recording, places: CameraPlaces) -> tuple[Recording,
         return recording, ()
     cameras: dict[str, Cameras] = {}
     notes = []
-    folders = _folders(recording) + ([places.data_folder] if places.data_folder else [])
+    folders = _folders(recording) + ([data_folder] if data_folder else [])
     for session in dict.fromkeys(recording.sessions or (recording.name,)):
-        path = places.given or _calibration_in(folders, session) or places.of_data
+        path = given or _calibration_in(folders, session) or of_data
         if path is None:
             continue
         try:
             cameras[session] = _cameras(recording, path, session)
         except DataError as error:
-            if places.given is not None:
+            if given is not None:
                 raise
             notes.append(f"{session}: no points in space: {error}")
     return replace(recording, cameras=cameras), tuple(notes)

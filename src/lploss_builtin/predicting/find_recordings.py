@@ -327,7 +327,7 @@ def find_recordings(
         recordings += [_of_lists(told, findings, keep_going)] if told else []
     else:
         alone = [_folder(path, names, "", f"{path.name}.csv") for path, names in folders.items()]
-        recordings = [_alone(own) for own in (*alone, *listed)]
+        recordings = [_recording(Path(own.file).stem, [own], ()) for own in (*alone, *listed)]
     _check_recordings(recordings, wanted if chosen else (), findings)
     if problems := findings.problems():
         raise DataError(f"these inputs cannot be predicted:\n{problems}")
@@ -377,10 +377,6 @@ def _check_files(listed: Iterable[_ViewImages], findings: Findings) -> None:
     for own in listed:
         paths = (own.folder / name for name in own.names)
         findings.add(_MISSING, [f"{own.source}: {path}" for path in paths if not path.is_file()])
-
-
-def _alone(own: _ViewImages) -> Recording:
-    return _recording(Path(own.file).stem, (own,), ())
 
 
 def _recording(name: str, views: Sequence[_ViewImages], sessions: tuple[str, ...]) -> Recording:
@@ -507,12 +503,12 @@ def _check_recordings(
 
 
 @dataclass(frozen=True, slots=True)
-class FoundVideos:
-    """Which videos are to be predicted.
+class FoundFrames:
+    """What is to be predicted.
 
     Attributes:
         recordings: those that can be predicted.
-        failed: a line for each file or recording that cannot.
+        failed: a line for each video or recording of videos that cannot.
         notes: what else to know.
     """
 
@@ -527,7 +523,7 @@ def find_videos(
     chosen: Sequence[str] | None = None,
     *,
     keep_going: bool = False,
-) -> FoundVideos:
+) -> FoundFrames:
     """Return the recordings in some videos.
 
     Args:
@@ -563,7 +559,7 @@ def find_videos(
             for view, source in zip(own.views, own.sources, strict=True)
         )
         recordings.append(Recording(own.name, own.views, own.sources, files, num_frames))
-    return FoundVideos(tuple(recordings), found.left_out, tuple(notes))
+    return FoundFrames(tuple(recordings), found.left_out, tuple(notes))
 
 
 def _file_of_video(name: str, view: str, video: Path) -> str:

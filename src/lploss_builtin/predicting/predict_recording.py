@@ -46,15 +46,14 @@ def check_nothing_is_outdated(plans: Iterable[RecordingPlan]) -> None:
     """
     lines = []
     for plan in plans:
-        found = RecordingState(plan.out, plan.name).outdated(plan.recording.all_files)
-        if found is None or plan.options.overwrite:
+        state = RecordingState(plan.out, plan.name)
+        files, views = state.outdated(plan.recording.all_files)
+        if not files or plan.options.overwrite:
             continue
-        before, now = (
-            ", ".join(filter(None, views)) for views in (found.views, plan.recording.views)
-        )
+        before, now = (", ".join(filter(None, own)) for own in (views, plan.recording.views))
         told = f" from {before}, and is now to be from {now}" if before != now else ""
         lines.append(
-            f"{plan.name} was predicted before{told}: {', '.join(found.files)} would stay there "
+            f"{plan.name} was predicted before{told}: {', '.join(files)} would stay there "
             "and no longer fit"
         )
     if lines:
@@ -70,8 +69,7 @@ def outdated_files(plan: RecordingPlan, state: RecordingState) -> tuple[str, ...
     These are the files of its earlier predictions that are not replaced, and the labelled videos
     of all of them that are not drawn anew.
     """
-    found = state.outdated(plan.recording.all_files)
-    files = () if found is None else found.files
+    files, _ = state.outdated(plan.recording.all_files)
     videos = dict.fromkeys(name_of_labelled_video(file) for file in (*plan.recording.files, *files))
     drawn = [
         name
@@ -219,7 +217,6 @@ class _Work:
         self._likelihood.add(found.confidences)
         names = [[source.row_name(number) for number in numbers] for source in recording.sources]
         files.write(names, found, in_space)
-        files.flush()
 
 
 def trained_model(plan: RecordingPlan) -> nn.Module:

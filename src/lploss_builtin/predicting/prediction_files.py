@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64
-from torch import Tensor
 
 from lploss.errors import DataError, first_line
 from lploss_builtin.data.frames.reader import FrameReader
@@ -53,16 +52,20 @@ class PredictionFiles:
         append: bool = False,
     ) -> None:
         headers = prediction_headers(len(files), scorer, keypoint_names)
-        self._views = [
-            _Table(folder / file, header, append)
-            for file, header in zip(files, headers, strict=False)
-        ]
-        self._in_space = _Table(folder / file_3d, headers[-1], append) if file_3d else None
+        self._tables = []
+        for name, header in zip((*files, file_3d), headers, strict=True):
+            if name is None:
+                continue
+            file = (folder / name).open("a" if append else "w", newline="", encoding="utf-8")
+            writer = csv.writer(file, lineterminator="\n")
+            if not append:
+                writer.writerows(header)
+            self._tables.append((file, writer))
 
     def close(self) -> None:
         """Finish the files."""
-        for table in (*self._views, *([self._in_space] if self._in_space else [])):
-            table.close()
+        for file, _ in self._tables:
+            file.close()
 
     def write(
         self,
@@ -70,26 +73,22 @@ class PredictionFiles:
         found: FramePredictions,
         in_space: PointsInSpace | None,
     ) -> None:
-        """Write the rows of some frames.
+        """Write the rows of some frames; they stay when this process is killed.
 
         Args:
             names: for each view what the frames are called there.
             found: where the keypoints are.
             in_space: where they are in space.
         """
-        for number, (table, of_view) in enumerate(zip(self._views, names, strict=True)):
-            rows = torch.cat(
-                [found.keypoints[:, number], found.confidences[:, number, :, None]], dim=-1
-            )
-            table.write(of_view, rows)
-        if self._in_space is not None and in_space is not None:
-            rows = torch.cat([in_space.points, in_space.errors[..., None]], dim=-1)
-            self._in_space.write(names[0], rows)
-
-    def flush(self) -> None:
-        """Hand all rows to the system, so that they stay when this process is killed."""
-        for table in (*self._views, *([self._in_space] if self._in_space else [])):
-            table.flush()
+        tables = list(torch.cat([found.keypoints, found.confidences[..., None]], dim=-1).unbind(1))
+        if in_space is not None:
+            tables.append(torch.cat([in_space.points, in_space.errors[..., None]], dim=-1))
+        for (file, writer), of_table, table in zip(
+            self._tables, (*names, names[0]), tables, strict=False
+        ):
+            for name, values in zip(of_table, table.flatten(1).tolist(), strict=True):
+                writer.writerow([name, *map(_text, values)])
+            file.flush()
 
 
 def prediction_headers(
@@ -99,28 +98,6 @@ def prediction_headers(
     return [header_rows(scorer, keypoint_names, _COORDS)] * num_views + [
         header_rows(scorer, keypoint_names, _COORDS_3D)
     ]
-
-
-class _Table:
-    """A file of keypoints that is being written."""
-
-    def __init__(self, path: Path, header: Sequence[Sequence[str]], append: bool) -> None:
-        self._file = path.open("a" if append else "w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        if not append:
-            self._writer.writerows(header)
-
-    def write(
-        self, names: Sequence[str], rows: Float64[Tensor, "frames num_keypoints coords"]
-    ) -> None:
-        for name, values in zip(names, rows.flatten(1).tolist(), strict=True):
-            self._writer.writerow([name, *map(_text, values)])
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def _text(value: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -19,12 +18,11 @@ from lploss_builtin.data.frames.images import read_image_sizes
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.project.bounding_boxes import boxes_of, read_boxes
 from lploss_builtin.predicting.cameras import (
-    CameraPlaces,
     note_on_cameras,
     with_cameras,
 )
 from lploss_builtin.predicting.find_recordings import (
-    FoundVideos,
+    FoundFrames,
     find_recordings,
     find_videos,
     inputs_by_kind,
@@ -190,20 +188,6 @@ _TRAINED_ON_CROPS = (
 )
 
 
-class Prepared(NamedTuple):
-    """What is to be predicted.
-
-    Attributes:
-        recordings: those of images, then those of videos.
-        failed: a line for each video or recording of videos that cannot be predicted.
-        notes: what else to know.
-    """
-
-    recordings: tuple[Recording, ...]
-    failed: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
 def prepare_recordings(
     config: DictConfig,
     inputs: Sequence[Path],
@@ -212,7 +196,7 @@ def prepare_recordings(
     calibration: Path | None = None,
     bbox_files: Sequence[Path] = (),
     keep_going: bool = False,
-) -> Prepared:
+) -> FoundFrames:
     """Find what there is to predict, with its boxes and cameras.
 
     Args:
@@ -238,18 +222,18 @@ def prepare_recordings(
         )
         if bbox_files:
             recordings = with_boxes(recordings, bbox_files, keep_going=keep_going)
-    found = FoundVideos((), (), ())
+    found = FoundFrames((), (), ())
     if given.videos:
         found = find_videos(given.videos, view_names, views, keep_going=keep_going)
     of_videos, failed = found.recordings, found.failed
     if bbox_files:
         of_videos, more_failed = with_one_box(of_videos, bbox_files)
         failed += more_failed
-    places = CameraPlaces(calibration, data_folder, _calibration_of_data(config, data_folder))
+    of_data = _calibration_of_data(config, data_folder)
     notes = [*given.notes, *found.notes]
     placed, calibrated = [], []
     for recording in (*recordings, *of_videos):
-        recording, more_notes = with_cameras(recording, places)
+        recording, more_notes = with_cameras(recording, calibration, data_folder, of_data)
         placed.append(recording)
         notes += more_notes
         if more_notes or recording.cameras:
@@ -260,7 +244,7 @@ def prepare_recordings(
         notes.append(note)
     if config.data.bbox_file and not bbox_files:
         notes.append(_TRAINED_ON_CROPS)
-    return Prepared(tuple(placed), failed, tuple(notes))
+    return FoundFrames(tuple(placed), failed, tuple(notes))
 
 
 def _calibration_of_data(config: DictConfig, data_folder: Path | None) -> Path | None:

@@ -8,7 +8,6 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,19 +23,6 @@ STATE_FOLDER = ".lploss-predictions"
 _INPUTS = "inputs.json"
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Outdated:
-    """Files of earlier predictions that no longer match the new ones.
-
-    Attributes:
-        views: the views that they were predicted from.
-        files: the names of the files.
-    """
-
-    views: tuple[str, ...]
-    files: tuple[str, ...]
 
 
 class RecordingState:
@@ -138,18 +124,19 @@ class RecordingState:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._damaged(self._record, f"its note: {first_line(error)}") from error
 
-    def outdated(self, files: Iterable[str]) -> Outdated | None:
+    def outdated(self, files: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the files that would be left if finished predictions were replaced.
 
         Args:
             files: names of the new files.
 
         Returns:
-            The files that would be left and no longer match; ``None`` if there are none.
+            The files that would be left and no longer match, and the views that they were
+            predicted from; both are empty if there are no such files.
         """
         record = self._read_record()
         if record is None:
-            return None
+            return (), ()
         new_files = set(files)
         left = [
             file
@@ -157,7 +144,7 @@ class RecordingState:
             if file not in new_files and (self._out / file).is_file()
         ]
         views = record["inputs"].get("views", ())
-        return Outdated(tuple(map(str, views)), tuple(left)) if left else None
+        return (tuple(left), tuple(map(str, views))) if left else ((), ())
 
     def begin(self, inputs: Mapping[str, Any], *, anew: bool = False) -> None:
         """Create the folder for the files, or empty it if it belongs to other inputs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -89,7 +90,7 @@ def predict_files(
     weights = file_hash(training.checkpoint(options.checkpoint))
     config = training.config
     folder = Path(run) / "predictions" if out is None else Path(out)
-    recordings, found_failed, found_notes = prepare_recordings(
+    given = prepare_recordings(
         config,
         [Path(path) for path in inputs],
         views=options.views,
@@ -98,7 +99,7 @@ def predict_files(
         keep_going=options.keep_going,
     )
     device = device_of(options.device)
-    if options.scheduler is None and any(not own.has_images for own in recordings):
+    if options.scheduler is None and any(not own.has_images for own in given.recordings):
         decoder_of(options.decoder, device)  # which may be missing
     model = training.model(options.checkpoint)
     plans = [
@@ -110,17 +111,13 @@ def predict_files(
             options.batch_size or _frames_at_once(config, model, recording),
             options,
         )
-        for recording in recordings
+        for recording in given.recordings
     ]
     _check_no_file_is_lost(plans, folder)
     check_nothing_is_outdated(plans)
-    count = _Count(
-        sum(own.num_frames for own in recordings),
-        progress or (lambda name, num_done, num_frames: None),
-    )
     predicted: list[PredictedRecording] = []
-    failed = list(found_failed)
-    with closing(_predict_all(plans, model, count, options)) as outcomes:
+    failed = list(given.failed)
+    with closing(_predict_all(plans, model, options, progress)) as outcomes:
         for plan, outcome in zip(plans, outcomes, strict=True):
             try:
                 predicted.append(outcome.result)
@@ -128,7 +125,7 @@ def predict_files(
                 failed.append(f"{plan.name}: {error}")
     if not predicted:
         raise _cannot_be_predicted(failed)
-    notes = list(found_notes)
+    notes = list(given.notes)
     if (video := options.video) is not None:
         notes += [
             f"{own.name}: {100 * own.drawn_share:.2g} % of its keypoints are drawn: the others "
@@ -181,52 +178,39 @@ def _check_no_file_is_lost(plans: Iterable[RecordingPlan], out: Path) -> None:
                 )
 
 
-class _Count:
-    """How many frames of all recordings are done."""
-
-    def __init__(self, num_frames: int, progress: Progress) -> None:
-        self._num_frames, self._num_done, self._progress = num_frames, 0, progress
-
-    def of(self, name: str) -> Callable[[int], None]:
-        """Return what to call with the number of frames that are done of a recording."""
-
-        def progress(num_done: int) -> None:
-            self._progress(name, self._num_done + num_done, self._num_frames)
-
-        return progress
-
-    def finish(self, num_frames: int) -> None:
-        """Count all frames of a recording as done, even if it failed."""
-        self._num_done += num_frames
-
-
 def _predict_all(
-    plans: Sequence[RecordingPlan], model: nn.Module, count: _Count, options: PredictOptions
+    plans: Sequence[RecordingPlan],
+    model: nn.Module,
+    options: PredictOptions,
+    progress: Progress | None,
 ) -> Generator[Outcome[PredictedRecording]]:
     """Follow the plans, here or spread; yield how each ended, in their order."""
     names = [plan.name for plan in plans]
+    lengths = [plan.recording.num_frames for plan in plans]
     processes, scheduler = options.processes, options.scheduler
+    num_done = 0
 
-    def num_frames(outcome: Outcome[PredictedRecording]) -> int:
-        return plans[outcome.number].recording.num_frames
+    def tell(name: str, num_more: int) -> None:
+        if progress is not None:
+            progress(name, num_done + num_more, sum(lengths))
+
+    def finish(outcome: Outcome[PredictedRecording]) -> None:
+        """Count all frames of a recording as done, even if it failed."""
+        nonlocal num_done
+        num_done += lengths[outcome.number]
 
     if scheduler is None and min(processes, len(plans)) <= 1:
 
         def predict_here(plan: RecordingPlan) -> PredictedRecording:
-            progress = count.of(plan.name)
-            return predict_recording(plan, load_model=lambda _: model, progress=progress)
+            return predict_recording(
+                plan, load_model=lambda _: model, progress=partial(tell, plan.name)
+            )
 
-        return spread(
-            predict_here,
-            plans,
-            names=names,
-            processes=processes,
-            progress=lambda outcome: count.finish(num_frames(outcome)),
-        )
+        return spread(predict_here, plans, names=names, processes=processes, progress=finish)
 
-    def note(outcome: Outcome[PredictedRecording]) -> None:
-        count.of(names[outcome.number])(num_frames(outcome))
-        count.finish(num_frames(outcome))
+    def tell_finished(outcome: Outcome[PredictedRecording]) -> None:
+        tell(names[outcome.number], lengths[outcome.number])
+        finish(outcome)
 
     if scheduler is not None and plans:
         plans[0].out.mkdir(parents=True, exist_ok=True)  # which all workers must see
@@ -238,5 +222,5 @@ def _predict_all(
         processes=processes,
         scheduler=scheduler,
         folder=plans[0].out if plans else None,
-        progress=note,
+        progress=tell_finished,
     )

@@ -106,13 +106,15 @@ def test_views_with_points_in_space(folder, finds_spots):
         assert (folder / "chosen" / name).read_bytes() == (folder / "there" / name).read_bytes()
 
 
-def test_the_model_that_was_trained(folder):
+@pytest.mark.parametrize("write", [write_spots, write_spot_video])
+def test_the_model_that_was_trained(folder, write):
     """No stand-in: the weights of the checkpoint, in batches, with a view less."""
     model = write_run(folder / "run", ("left", "top", "back"))
     shown = wandering(7)
     for view in ("left", "back"):
-        write_spot_video(folder / f"videos/mo/{view}.mkv", shown)
-    predict("videos", batch_size=3)
+        suffix = "" if write is write_spots else ".mkv"
+        write(folder / f"frames/mo/{view}{suffix}", shown)
+    predict("frames/mo", batch_size=3)
     assert visible(folder / "out") == ["mo_back.csv", "mo_left.csv"]
     pixels = torch.from_numpy(np.stack([spots(own) for own in shown])).movedim(-1, 1)
     with torch.no_grad():

@@ -191,27 +191,6 @@ def test_one_view_has_no_points_in_space(folder, rig):
     )
 
 
-def test_the_model_that_was_trained(folder):
-    """No stand-in: the weights of the checkpoint, in batches, with a view less."""
-    model = write_run(folder / "run", ("left", "top", "back"))
-    images = {view: np.stack([spots(own) for own in KEYPOINTS]) for view in ("left", "back")}
-    for view in images:
-        write_spots(folder / f"mo_{view}", KEYPOINTS)
-    predict("mo_back", "mo_left", out="out", batch_size=2)
-    pixels = torch.from_numpy(np.stack(list(images.values()), axis=1)).movedim(-1, 2)
-    with torch.no_grad():
-        expected = model.predict(pixels, views=[0, 2])
-    keypoints = expected.keypoints.view(3, 2, 3, 2)
-    for number, view in enumerate(images):
-        table = read_keypoints(folder / f"out/mo_{view}.csv")
-        np.testing.assert_allclose(
-            table.keypoints.reshape(3, 3, 2), keypoints[:, number], atol=2e-3
-        )
-        np.testing.assert_allclose(
-            table.confidences, expected.confidences.view(3, 2, 3)[:, number], atol=1e-5
-        )
-
-
 def test_predictions_can_be_scored(folder, rig):
     """By the losses between the views, and against the labels of the very images."""
     for view, keypoints in project(rig).items():
