@@ -161,9 +161,7 @@ def write_labelled_video(
     LabelledVideo(confidence_threshold, colormap).check()
     poses = read_poses(predictions)
     # A colour per keypoint, the same for each individual.
-    colours = np.tile(
-        keypoint_colours(len(poses.keypoints), colormap), (len(poses.individuals), 1)
-    )
+    colours = np.tile(keypoint_colours(len(poses.keypoints), colormap), (len(poses.individuals), 1))
     drawn = MeanValue()
     source = replace(source, boxes=source.boxes if source.are_cut_out else None)
     size = source.shown_size()

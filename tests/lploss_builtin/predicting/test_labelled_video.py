@@ -104,6 +104,29 @@ def test_without_likelihoods_all_are_drawn(grey_video, tmp_path):
     assert is_drawn.tolist() == [True, True, True, False, False, True, True, True]
 
 
+def test_the_keypoints_of_each_individual_are_drawn(grey_video, tmp_path):
+    """A colour per keypoint, the same for all individuals."""
+    places = {("a", "nose"): (20, 20), ("a", "tail"): (40, 20), ("b", "nose"): (60, 40)}
+    places["b", "tail"] = (80, 40)
+    header = [
+        ("scorer", *["dlc"] * 12),
+        ("individuals", *(animal for animal, _ in places for _ in range(3))),
+        ("bodyparts", *(name for _, name in places for _ in range(3))),
+        ("coords", *["x", "y", "likelihood"] * 4),
+    ]
+    row = [value for x, y in places.values() for value in (x, y, 1.0)]
+    lines = [*header, *((frame, *row) for frame in range(20))]
+    predictions = tmp_path / "found.csv"
+    predictions.write_text("\n".join(",".join(map(str, line)) for line in lines) + "\n")
+    out = tmp_path / "drawn.mp4"
+    write_labelled_video(frame_source(grey_video), predictions, out, colormap="cool")
+    frames, _ = decoded(out)
+    ends = (255 * matplotlib.colormaps["cool"]([0.0, 1.0])[:, :3]).round()
+    for (_, name), (x, y) in places.items():
+        colour = ends[("nose", "tail").index(name)]
+        np.testing.assert_allclose(frames[9, y, x].astype(float), colour, atol=90)
+
+
 def test_a_folder_of_images(tmp_path):
     for number in range(3):
         write_image(tmp_path / f"clip/img{number}.png", np.full((20, 30, 3), 100, np.uint8))
