@@ -16,7 +16,7 @@ from lploss.errors import ArgumentValueError
 from lploss_builtin.data.cameras.calibration import read_calibration
 from lploss_builtin.data.cameras.view_names import side_by_side, views_named_in
 from lploss_builtin.data.poses.columns import LEVELS
-from lploss_builtin.data.poses.reading import PoseFiles, read_poses
+from lploss_builtin.data.poses.reading import PoseFiles
 from lploss_builtin.data.poses.table import PoseTable
 from lploss_builtin.ops.geometry import Cameras
 
@@ -54,14 +54,9 @@ class Recording:
             return [self]
         return [replace(self, name=f"{self.name}[{name}]", individual=name) for name in individuals]
 
-    def read(self) -> PoseTable:
-        """Return the poses of the individual.
-
-        Raises:
-            DataError: a file of it cannot be used.
-        """
-        table = read_poses(self.files)
-        return table.select_individuals((self.individual,)) if self.individual else table
+    def of_individual(self, poses: PoseTable) -> PoseTable:
+        """Return what is scored of the poses in the files."""
+        return poses.select_individuals((self.individual,)) if self.individual else poses
 
     def from_anywhere(self) -> Recording:
         """Return the recording with absolute paths, which lead to its files from any folder."""

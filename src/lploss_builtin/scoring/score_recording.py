@@ -152,7 +152,12 @@ def score_recording(
     recording, target = task.recording, plan.folder / str(task.number)
     if progress is not None:
         progress(recording.name, 0)
-    table = recording.read().select(plan.names.flat)
+    poses = read_poses(recording.files).select(plan.names.flat)
+    table = recording.of_individual(poses)
+    # The cameras see all individuals; the first of these reports on them.
+    views: tuple[ViewRow, ...] = ()
+    if plan.cameras is not None and recording.individual in ("", poses.individuals[0]):
+        views = view_agreement(poses, plan.names, plan.cameras)
     values, metrics, notes = evaluate(plan, recording.name, table, progress)
     scores = [LossScores(loss, recording.name, table, values[loss.name]) for loss in plan.losses]
     with whole_folder(target) as folder:
@@ -183,7 +188,7 @@ def score_recording(
         len(table.frames),
         tuple(own.row for own in scores),
         notes,
-        view_agreement(table, plan.names, plan.cameras) if plan.cameras else (),
+        views,
         tuple(
             replace(file, written=file.written and target / _METRICS / file.written.name)
             for file in written

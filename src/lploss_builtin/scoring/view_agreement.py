@@ -27,18 +27,18 @@ def view_agreement(table: PoseTable, names: PoseNames, cameras: Cameras) -> tupl
     """Return the median reprojection errors of each view, to judge a calibration or predictions.
 
     Args:
-        table: the poses of one individual in all views.
+        table: the poses of all individuals in all views.
         names: names of the keypoints and views.
         cameras: the cameras of the views.
     """
     num_views = len(names.views)
     points = rearrange(
-        torch.from_numpy(table.points), "b 1 (view k) xy -> b view k xy", view=num_views
+        torch.from_numpy(table.points), "b i (view k) xy -> (b i) view k xy", view=num_views
     )
     weights = None
     if table.confidences is not None:
         weights = rearrange(
-            torch.from_numpy(table.confidences), "b 1 (view k) -> b view k", view=num_views
+            torch.from_numpy(table.confidences), "b i (view k) -> (b i) view k", view=num_views
         )
     pairs = list(combinations(names.views, 2))
     num_frames = max(1, _AT_ONCE // (len(names.keypoints) * len(pairs)))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lploss_builtin.scoring import ScoreOptions, score_files
+from tests.lploss_builtin.commands import rig
 from tests.lploss_builtin.data.keypoint_tables import write_predictions
 
 NAMES = ("nose", "tail")
@@ -85,6 +86,29 @@ def test_labels_of_an_animal_without_a_name_are_of_none_of_several(tmp_path, poi
     path = write_animals(tmp_path / "walk.csv", points, images)
     options = ScoreOptions(losses=["rmse"], labels=labels, out=tmp_path / "out", pictures=False)
     assert score_files([path], options).row("rmse").valid == 0
+
+
+def test_views_of_several_individuals(tmp_path):
+    animals = [rig.project(rig.points_in_space(12) + shift) for shift in (0.0, 0.1)]
+    animals[1]["Top"] += 9.0
+    files = []
+    for view in rig.VIEWS:
+        points = np.stack([seen[view][:, :2] for seen in animals], axis=1)
+        files.append(write_animals(tmp_path / f"walk_{view}.csv", points))
+    options = ScoreOptions(
+        calibration=rig.write_calibration(tmp_path / "calibration.toml"),
+        losses=["multiview_reprojection"],
+        out=tmp_path / "out",
+        pictures=False,
+    )
+    summary = score_files(files, options)
+    first, second, of_all = summary.rows
+    assert (first.file[-4:], second.file[-4:], of_all.file) == ("[m1]", "[m2]", None)
+    assert first.maximum < 1e-2
+    assert second.median > 1
+    # One row per view, of both animals: half of the points agree.
+    assert [row.view for row in summary.views] == list(rig.VIEWS)
+    assert [row.valid for row in summary.views] == [48, 48, 48]
 
 
 def test_one_individual_is_called_as_its_file(tmp_path, points):

@@ -61,23 +61,21 @@ class PoseColumns:
             frames: the frame of each row.
             numbers: what the `used` columns hold, in their order.
         """
-        x, y = self._values(numbers, "x"), self._values(numbers, "y")
-        if x is None or y is None:
-            raise DataError(f"{path}: there are no coordinates")
-        visibility = self._values(numbers, "visible")
-        points = np.stack([x, y], axis=-1)
+        points = np.stack([self._values(numbers, "x"), self._values(numbers, "y")], axis=-1)
         points[~np.isfinite(points)] = np.nan
+        held = {coord for _, _, coord in self.positions}
+        visibility = self._values(numbers, "visible") if "visible" in held else None
         if visibility is not None:
             points[visibility == 0] = np.nan
-        confidences = self._values(numbers, "likelihood")
+        confidences = self._values(numbers, "likelihood") if "likelihood" in held else None
         return PoseTable(
             points, confidences, visibility, frames, self.individuals, self.keypoints, path
         )
 
     def _values(
         self, numbers: Float64[np.ndarray, "frames columns"], coord: str
-    ) -> Float64[np.ndarray, "frames individuals num_keypoints"] | None:
-        """Return one coordinate of all keypoints, NaN without a column; ``None`` without any."""
+    ) -> Float64[np.ndarray, "frames individuals num_keypoints"]:
+        """Return one coordinate of all keypoints, NaN for those without a column."""
         places = {name: place for place, name in enumerate(self.positions)}
         chosen = np.array(
             [
@@ -85,8 +83,6 @@ class PoseColumns:
                 for individual in self.individuals
             ]
         )
-        if (chosen < 0).all():
-            return None
         values: Float64[np.ndarray, "frames individuals num_keypoints"] = numbers[:, chosen]
         values[:, chosen < 0] = np.nan
         return values
