@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -12,6 +13,7 @@ from lploss_builtin.scoring.scored_loss import ScoredLoss
 from lploss_builtin.scoring.summary import ScoreRow, WorstEntry
 
 NUM_WORST_FRAMES = 5
+_SHARES = (0.5, 0.95, 0.99)
 
 
 class LossScores:
@@ -46,7 +48,7 @@ class LossScores:
             keypoint = loss.element_names[int(np.nanargmax(values[row]))]
             frame = frame if isinstance(frame, str) else int(frame)
             worst.append(WorstEntry(file, frame, keypoint, float(greatest[row])))
-        self.row = score_row(loss, file, values, worst)
+        self.row = _row(loss, file, values, worst)
 
     def poses(self, row: int) -> Float64[np.ndarray, "frames num_keypoints 2"]:
         """Return the pose of a frame, after those of the frames that the loss looks back at."""
@@ -57,23 +59,16 @@ class LossScores:
         return None if self.table.confidences is None else self.table.confidences[row, 0]
 
 
-def score_row(
+def _row(
     loss: ScoredLoss,
-    file: str | None,
+    file: str,
     values: Float[np.ndarray, "frames elements"],
     worst: Sequence[WorstEntry],
 ) -> ScoreRow:
-    """Return the statistics of values.
-
-    Args:
-        loss: the loss.
-        file: the recording; ``None`` for all.
-        values: a row per frame; NaN does not count.
-        worst: the frames with the greatest values.
-    """
     valid = values[~np.isnan(values)]
-    median, percentile_95, percentile_99 = quantiles(valid, (0.5, 0.95, 0.99)).tolist()
     num_above = int((values > loss.epsilon).sum())
+    maximum = float(valid.max()) if valid.size else np.nan
+    median, percentile_95, percentile_99 = quantiles(valid, _SHARES).tolist()
     return ScoreRow(
         file=file,
         loss=loss.name,
@@ -83,10 +78,41 @@ def score_row(
         median=median,
         percentile_95=percentile_95,
         percentile_99=percentile_99,
-        maximum=float(valid.max()) if valid.size else np.nan,
+        maximum=maximum,
         epsilon=loss.one_epsilon if loss.one_epsilon is not None else tuple(loss.epsilon.tolist()),
         share_above_epsilon=num_above / valid.size if valid.size else np.nan,
         worst_frames=tuple(worst),
+    )
+
+
+def row_of_all(
+    rows: Sequence[ScoreRow], values: Iterable[Float[np.ndarray, "frames elements"]]
+) -> ScoreRow:
+    """Return the statistics of one loss over several recordings.
+
+    Args:
+        rows: those of each recording.
+        values: the values in each recording, which are needed one after the other.
+    """
+    num_valid = sum(row.valid for row in rows)
+    all_valid, start = np.empty(num_valid, dtype=np.float32), 0
+    for row, own in zip(rows, values, strict=True):
+        all_valid[start : start + row.valid] = own[~np.isnan(own)]
+        start += row.valid
+    median, percentile_95, percentile_99 = quantiles(all_valid, _SHARES).tolist()
+    num_above = sum(row.share_above_epsilon * row.valid for row in rows if row.valid)
+    worst = sorted((entry for row in rows for entry in row.worst_frames), key=lambda w: -w.value)
+    return replace(
+        rows[0],
+        file=None,
+        count=sum(row.count for row in rows),
+        valid=num_valid,
+        median=median,
+        percentile_95=percentile_95,
+        percentile_99=percentile_99,
+        maximum=float(np.fmax.reduce([row.maximum for row in rows])),
+        share_above_epsilon=num_above / num_valid if num_valid else np.nan,
+        worst_frames=tuple(worst[:NUM_WORST_FRAMES]),
     )
 
 
@@ -95,7 +121,8 @@ def quantiles(
 ) -> Float64[np.ndarray, "shares"]:
     """Return quantiles, linear between neighbouring values; NaN if there are no values.
 
-    Unlike those of NumPy, they are defined between infinite values.
+    Unlike those of NumPy, they are defined between infinite values. The values are put into
+    another order, which needs no more memory.
 
     Example:
         >>> quantiles(np.array([3.0, 1.0, 2.0, np.inf]), (0.0, 0.5, 1.0))
@@ -106,8 +133,8 @@ def quantiles(
     ranks = np.array(shares) * (values.size - 1)
     below: Int64[np.ndarray, "shares"] = np.floor(ranks).astype(np.int64)
     above = np.ceil(ranks).astype(np.int64)
-    ordered = np.partition(values, np.union1d(below, above))
-    lower, upper = ordered[below].astype(np.float64), ordered[above].astype(np.float64)
+    values.partition(np.union1d(below, above))
+    lower, upper = values[below].astype(np.float64), values[above].astype(np.float64)
     with np.errstate(invalid="ignore"):
         between = lower + (upper - lower) * (ranks - below)
     return np.where(upper == lower, lower, between)

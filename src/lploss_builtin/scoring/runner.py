@@ -13,7 +13,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
 from omegaconf import DictConfig
 
 from lploss.config import load_config
@@ -37,7 +36,7 @@ from lploss_builtin.scoring.keypoint_order import (
     with_indices_of,
 )
 from lploss_builtin.scoring.loss_choice import Material, choose_losses, choose_metrics
-from lploss_builtin.scoring.loss_scores import NUM_WORST_FRAMES, score_row
+from lploss_builtin.scoring.loss_scores import row_of_all
 from lploss_builtin.scoring.metric_files import (
     METRIC_FOLDER,
     called_after,
@@ -60,7 +59,6 @@ from lploss_builtin.scoring.score_recording import (
     score_recording,
 )
 from lploss_builtin.scoring.score_tables import join_tables
-from lploss_builtin.scoring.scored_loss import ScoredLoss
 from lploss_builtin.scoring.summary import (
     ScoreRow,
     ScoreSummary,
@@ -142,10 +140,11 @@ def score_files(
 ) -> ScoreSummary:
     """Evaluate losses on each frame and keypoint of files of predictions.
 
-    The files are read and scored one after the other; memory does not grow with their number.
-    Values are those before epsilon is taken off. They go
-    to ``scores.parquet`` and ``scores.csv`` (columns file, frame, keypoint, loss, value, valid),
-    their summary to ``summary.json``, pictures to the folder ``pictures``, and metric files, one
+    The files are read and scored one after the other. Memory hardly grows with their number: the
+    percentiles over all files need the values of one loss at once, 4 bytes each. Values are those
+    before epsilon is taken off. They go to ``scores.parquet`` and ``scores.csv`` (columns file,
+    frame, keypoint, loss, value, valid), their summary to ``summary.json``, pictures to the folder
+    ``pictures``, and metric files, one
     for each loss and file of predictions, to the folder ``metric_files``: see
     `lploss_builtin.scoring.metric_files`. All are in ``out``, where nothing appears before
     everything is finished; no other folder is written to unless ``beside`` asks for it. Metric
@@ -235,7 +234,7 @@ def score_files(
             raise _cannot_be_scored(failed)
         notes += [note for part in parts for note in part.notes]
         rows = [row for part in parts for row in part.rows]
-        rows += [_total(parts, number, loss) for number, loss in enumerate(plan.losses)]
+        rows += [_total(parts, number) for number in range(len(plan.losses))]
         join_tables([part.tables for part in parts], folder)
         written = [file for part in parts for file in part.metric_files]
         if options.beside:
@@ -339,14 +338,12 @@ def _score_all(
     )
 
 
-def _total(parts: Sequence[RecordingScores], number: int, loss: ScoredLoss) -> ScoreRow:
-    """Return the statistics of a loss over all recordings."""
+def _total(parts: Sequence[RecordingScores], number: int) -> ScoreRow:
+    """Return the statistics of a loss, by its number, over all recordings."""
     rows = [part.rows[number] for part in parts]
     if len(rows) == 1:
         return replace(rows[0], file=None)
-    values = np.concatenate([part.values(number) for part in parts])
-    worst = sorted((entry for row in rows for entry in row.worst_frames), key=lambda w: -w.value)
-    return score_row(loss, None, values, worst[:NUM_WORST_FRAMES])
+    return row_of_all(rows, (part.values(number) for part in parts))
 
 
 def _check_arguments(files: Sequence[str], options: ScoreOptions) -> None:

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from lploss import create_loss
 from lploss.inputs import InputResolver
 from lploss_builtin.data.poses.table import PoseNames
-from lploss_builtin.scoring.loss_scores import LossScores, quantiles
+from lploss_builtin.scoring.loss_scores import LossScores, quantiles, row_of_all
 from lploss_builtin.scoring.scored_loss import ScoredLoss
 from tests.lploss_builtin.data.keypoint_tables import pose_table
 
@@ -82,6 +82,21 @@ def test_statistics_of_valid_values():
     nothing = scores([[np.nan, np.nan]]).row
     assert nothing.valid == 0
     assert np.isnan([nothing.median, nothing.maximum, nothing.share_above_epsilon]).all()
+
+
+def test_statistics_of_all_recordings_are_those_of_their_values_together():
+    rng = np.random.default_rng(0)
+    parts = [rng.exponential(5, (number, 2)).astype(np.float32) for number in (30, 7, 12)]
+    parts[0][:9] = parts[1][:] = np.nan
+    one_by_one = [scores(part, epsilon=4.0) for part in parts]
+    together = scores(np.concatenate(parts), epsilon=4.0).row
+    found = row_of_all([own.row for own in one_by_one], (own.values for own in one_by_one))
+    assert found.file is None
+    for name in ("count", "valid", "median", "percentile_95", "percentile_99", "maximum"):
+        assert getattr(found, name) == getattr(together, name)
+    assert found.share_above_epsilon == pytest.approx(together.share_above_epsilon)
+    values = [entry.value for entry in together.worst_frames]
+    assert [entry.value for entry in found.worst_frames] == values
 
 
 @given(VALUES, st.lists(st.floats(0, 1), min_size=1, max_size=5))
