@@ -86,7 +86,7 @@ def _row(
 
 
 def row_of_all(
-    rows: Sequence[ScoreRow], values: Iterable[Float[np.ndarray, "frames elements"]]
+    rows: Sequence[ScoreRow], values: Iterable[Float[np.ndarray, "_ elements"]]
 ) -> ScoreRow:
     """Return the statistics of one loss over several recordings.
 

@@ -130,7 +130,7 @@ def write_metric_files(
     names: PoseNames,
     predictions: Mapping[str, Path],
     frames: Mapping[str, Sequence[object]],
-    values: Mapping[str, Float[np.ndarray, "frames elements"]],
+    values: Mapping[str, Float[np.ndarray, "frames _"]],
     sets: Sequence[str] | None = None,
 ) -> tuple[MetricFile, ...]:
     """Write the metric files of one recording.

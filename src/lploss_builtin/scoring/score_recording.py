@@ -28,7 +28,7 @@ from lploss_builtin.scoring.view_agreement import view_agreement
 _FILES, _TABLES, _METRICS = "files", "tables", "metrics"
 
 #: For each loss its values, a row per frame; NaN does not count.
-Values = Mapping[str, Float[np.ndarray, "frames elements"]]
+Values = Mapping[str, Float[np.ndarray, "frames _"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,8 +233,8 @@ def evaluate(
     scored = {loss.name for loss in plan.losses}
     others = [m for m in plan.metric_losses if m.metric_without or m.name not in scored]
     num_before = max((loss.num_previous_frames for loss in (*plan.losses, *others)), default=0)
-    values: dict[str, Float[np.ndarray, "frames elements"]] = {}
-    metrics: dict[str, Float[np.ndarray, "frames elements"]] = {}
+    values: dict[str, Float[np.ndarray, "frames _"]] = {}
+    metrics: dict[str, Float[np.ndarray, "frames _"]] = {}
     cut_short: dict[str, str] = {}
     for start in range(0, num_frames, plan.max_frames):
         first, stop = max(0, start - num_before), min(start + plan.max_frames, num_frames)
@@ -262,7 +262,7 @@ def evaluate(
 
 
 def _put(
-    values: dict[str, Float[np.ndarray, "frames elements"]],
+    values: dict[str, Float[np.ndarray, "frames _"]],
     loss: ScoredLoss,
     found: Float[np.ndarray, "new_frames elements"],
     rows: slice,

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lploss_builtin.data.poses.table import PoseNames, PoseTable
@@ -70,8 +70,8 @@ def view_agreement(table: PoseTable, names: PoseNames, cameras: Cameras) -> tupl
 
 
 def _medians(
-    pieces: list[Float[Tensor, "frames *groups num_keypoints"]],
-) -> tuple[Float[np.ndarray, "*groups"], Float[np.ndarray, "*groups"]]:
+    pieces: list[Float[Tensor, "_ *groups num_keypoints"]],
+) -> tuple[Float[np.ndarray, "*groups"], Int[np.ndarray, "*groups"]]:
     """Return the median of each group, NaN where nothing is known, and how many are known."""
     errors = rearrange(torch.cat(pieces).numpy(), "f ... k -> ... (f k)")
     medians = np.full(errors.shape[:-1], np.nan)

@@ -63,9 +63,9 @@ def over_time(scores: LossScores, file: str, pose_names: PoseNames) -> Figure:
     are_consecutive = frames.dtype.kind == "i" and bool((np.diff(frames) == 1).all())
     start = int(frames[0]) if are_consecutive else 0
     x = start + np.arange(len(points)) * frames_per_point
-    top = np.nanmax(points, initial=0.0)
+    top = float(np.nanmax(points, initial=0.0))
     visible = loss.epsilon[(loss.epsilon > 0) & (loss.epsilon <= 2 * top)]
-    top = max(top, visible.max(initial=0.0)) or 1.0
+    top = max(top, float(visible.max(initial=0.0))) or 1.0
     for number, (axes, name) in enumerate(zip(all_axes, names, strict=True)):
         style.plain(axes)
         values, epsilon = points[:, number], loss.epsilon[number]
