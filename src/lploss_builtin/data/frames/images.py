@@ -88,6 +88,8 @@ def read_image_sizes(paths: Iterable[Path]) -> dict[Path, ImageSize | DataError 
         where there is no file.
     """
     unique = list(dict.fromkeys(paths))
+    if len(unique) <= NUM_THREADS:
+        return {path: _size_or_error(path) for path in unique}
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         return dict(zip(unique, pool.map(_size_or_error, unique), strict=True))
 
