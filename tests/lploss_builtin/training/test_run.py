@@ -156,15 +156,28 @@ def test_checkpoints_of_single_epochs_are_kept(tmp_path, every):
     }
 
 
-@pytest.mark.parametrize("num_workers", [2])
-def test_the_number_of_workers_changes_nothing(tmp_path, num_workers, monkeypatch):
-    path = write_training(tmp_path, training={"imgaug": "dlc", "max_epochs": 1})
-    alone = weights(trained(path, tmp_path / "alone"))
+@pytest.mark.parametrize(
+    ("model_type", "imgaug"),
+    [
+        ("heatmap_multiview_transformer", "dlc"),
+        ("heatmap_multiview_transformer", "none"),
+        ("heatmap_mhcrnn", "none"),
+    ],
+)
+def test_neither_memory_nor_the_number_of_workers_changes_anything(
+    tmp_path, model_type, imgaug, monkeypatch
+):
+    path = write_training(
+        tmp_path, model={"model_type": model_type}, training={"imgaug": imgaug, "max_epochs": 1}
+    )
+    in_memory = weights(trained(path, tmp_path / "in_memory"))
     monkeypatch.setattr(
         "lploss_builtin.data.project.labelled_frames.LabelledFrames.load", lambda *_: False
     )
-    shared = weights(trained(path, tmp_path / "shared", f"training.num_workers={num_workers}"))
-    assert all(torch.equal(alone[name], shared[name]) for name in alone)
+    for num_workers in (0, 2):
+        out = tmp_path / f"workers_{num_workers}"
+        read = weights(trained(path, out, f"training.num_workers={num_workers}"))
+        assert all(torch.equal(in_memory[name], read[name]) for name in in_memory)
 
 
 def command(*args: str, **options: Any) -> subprocess.Popen[str]:

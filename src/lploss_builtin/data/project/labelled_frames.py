@@ -131,7 +131,8 @@ class LabelledFrames(Dataset[Batch]):
         element["images"] = window[middle]
         if middle:
             around = torch.cat([window[:middle], window[middle + 1 :]])
-            element["context_images"] = rearrange(around, "frame v c h w -> v frame c h w")
+            in_views = rearrange(around, "frame v c h w -> v frame c h w")
+            element["context_images"] = in_views.contiguous()
         if self._keeps_going:
             element["is_readable"] = torch.tensor(is_readable)
         if self._cameras:
@@ -230,7 +231,10 @@ class LabelledFrames(Dataset[Batch]):
             except DataError as error:
                 raise DataError(f"frame {self.project.frames[index]}: {error}") from error
             views.append(np.stack([pixels[own] for own in window]))
-        return torch.from_numpy(rearrange(np.stack(views), "v frame h w rgb -> frame v rgb h w"))
+        frames = rearrange(np.stack(views), "v frame h w rgb -> frame v rgb h w")
+        # A network rounds differently on another layout, such as that which batches of processes
+        # that read ahead have.
+        return torch.from_numpy(np.ascontiguousarray(frames))
 
 
 def collate(elements: Sequence[Batch]) -> Batch:
