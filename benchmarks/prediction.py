@@ -21,7 +21,7 @@ from benchmarks.report import Figure, Options
 from benchmarks.timing import Quartiles
 from lploss_builtin.data.frames.sources import frame_source
 from lploss_builtin.data.frames.video_nvidia import decoder_of
-from lploss_builtin.data.rig.project import RigProject, make_rig_project
+from lploss_builtin.data.rig.project import RigOptions, RigProject, make_rig_project
 from lploss_builtin.predicting import PredictedRecording, predict_files
 from lploss_builtin.predicting.frame_batches import FrameReading, read_batches
 from lploss_builtin.predicting.frame_predictions import ModelPredictor
@@ -84,12 +84,14 @@ def run(options: Options) -> None:
         folder = Path(temporary)
         project = make_rig_project(
             folder / "rig",
-            num_frames=4,
-            num_views=2,
-            image_size=(_HEIGHT, _WIDTH),
-            num_sessions=1,
-            num_test_frames=1,
-            num_video_frames=_NUM_FRAMES,
+            RigOptions(
+                num_frames=4,
+                num_views=2,
+                image_size=(_HEIGHT, _WIDTH),
+                num_sessions=1,
+                num_test_frames=1,
+                num_video_frames=_NUM_FRAMES,
+            ),
         )
         rows = [
             _measured(name, _trained(project, folder / str(number), num_views, model), options)

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from lploss import load_config
-from lploss_builtin.data.rig.project import RigProject, make_rig_project
+from lploss_builtin.data.rig.project import RigOptions, RigProject, make_rig_project
 from lploss_builtin.training.run import TrainingRun, train
 
 
@@ -23,7 +23,7 @@ def made(folder: Path, **settings: Any) -> RigProject:
     kept = folder / "project.pickle"
     if kept.exists():
         return pickle.loads(kept.read_bytes())
-    project = make_rig_project(folder, **settings)
+    project = make_rig_project(folder, RigOptions(**settings))
     kept.write_bytes(pickle.dumps(project))
     return project
 

@@ -28,7 +28,7 @@ from benchmarks.report import Figure, Options
 from benchmarks.timing import Quartiles
 from lploss import LossFactory, load_config
 from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
-from lploss_builtin.data.rig.project import make_rig_project
+from lploss_builtin.data.rig.project import RigOptions, make_rig_project
 from lploss_builtin.models.building import build_model
 from lploss_builtin.ops import affine
 from lploss_builtin.ops.gaussians import gaussian_heatmaps
@@ -283,12 +283,14 @@ def _make_project(folder: Path) -> None:
     """Write as many frames and views as the largest case needs."""
     make_rig_project(
         folder,
-        # One more, to validate with.
-        num_frames=max(case.batch for case in _CASES) + 1,
-        num_views=max(case.views for case in _CASES),
-        image_size=(_FILES_SIDE, _FILES_SIDE),
-        num_sessions=1,
-        num_test_frames=1,
+        RigOptions(
+            # One more, to validate with.
+            num_frames=max(case.batch for case in _CASES) + 1,
+            num_views=max(case.views for case in _CASES),
+            image_size=(_FILES_SIDE, _FILES_SIDE),
+            num_sessions=1,
+            num_test_frames=1,
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from lploss import load_config
 from lploss.errors import ArgumentValueError
-from lploss_builtin.data.rig.project import RigProject, make_rig_project
+from lploss_builtin.data.rig.project import RigOptions, RigProject, make_rig_project
 from lploss_builtin.demo.curves import draw_curves, read_curves, read_weights
 from lploss_builtin.demo.measuring import (
     Error,
@@ -180,10 +180,12 @@ def _make_project(out: Path, settings: DemoSettings, stages: Stages) -> RigProje
     with stages.stage("make", f"making {num} frames of an animal that four cameras film") as done:
         return make_rig_project(
             out / "project",
-            num_frames=settings.num_frames,
-            num_sessions=settings.num_sessions,
-            num_test_frames=settings.num_test_frames,
-            seed=settings.seed,
+            RigOptions(
+                num_frames=settings.num_frames,
+                num_sessions=settings.num_sessions,
+                num_test_frames=settings.num_test_frames,
+                seed=settings.seed,
+            ),
             config=settings.config(),
             progress=lambda num_done: done(num_done, num),
         )

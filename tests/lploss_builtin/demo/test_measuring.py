@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lploss_builtin.data.rig.project import RigOptions, make_rig_project
 from lploss_builtin.demo.measuring import (
     Error,
     Predicted,
@@ -16,15 +17,17 @@ from lploss_builtin.demo.measuring import (
     failed_camera,
     mean_pose,
     predicted_by,
+    read_held_out,
     write_errors,
     write_errors_in_space,
 )
-from tests.lploss_builtin.demo.small_rig import small_rig
 
 
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory):
-    return small_rig(tmp_path_factory.mktemp("rig") / "project")
+    """3 held-out frames of 3 views, 12 keypoints each."""
+    options = RigOptions(num_frames=4, num_views=3, image_size=(32, 32), num_test_frames=3)
+    return read_held_out(make_rig_project(tmp_path_factory.mktemp("rig") / "project", options))
 
 
 def test_truth_in_space_is_where_the_labels_are(held_out):
@@ -94,16 +97,17 @@ def test_the_mean_pose_is_the_same_in_all_frames(held_out):
     assert np.ptp(found.points, axis=0).max() < 1e-9
 
 
-@pytest.fixture(scope="module")
-def by_hand(tmp_path_factory):
+@pytest.fixture
+def by_hand(held_out):
     """Truth at 0; in view 1 all is occluded, in view 2 nothing is labelled but the nose."""
-    rig = small_rig(tmp_path_factory.mktemp("rig") / "project")
     visibility = np.full((3, 3, 12), 2, dtype=np.uint8)
     visibility[:, 1] = 1
     visibility[:, 2, 1:] = 0
     keypoints = np.zeros((3, 3, 12, 2))
     keypoints[:, 2, 1:] = np.nan
-    return replace(rig, keypoints=keypoints, visibility=visibility, points=np.zeros((3, 12, 3)))
+    return replace(
+        held_out, keypoints=keypoints, visibility=visibility, points=np.zeros((3, 12, 3))
+    )
 
 
 @pytest.fixture

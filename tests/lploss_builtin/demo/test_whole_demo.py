@@ -10,7 +10,7 @@ from rich.console import Console
 from lploss import load_config
 from lploss_builtin.data.project.labelled_frames import LabelledFrames
 from lploss_builtin.data.project.labelled_project import read_project
-from lploss_builtin.data.rig.project import make_rig_project
+from lploss_builtin.data.rig.project import RigOptions, make_rig_project
 from lploss_builtin.demo.settings import DemoSettings
 from lploss_builtin.demo.training import NUM_STAGES, Stages, make_training_demo
 
@@ -28,7 +28,7 @@ def test_the_network_is_three_times_as_good_as_what_has_learned_nothing(tmp_path
 
 @pytest.mark.slow
 def test_a_thousand_frames_are_written_and_read_back(tmp_path):
-    made = make_rig_project(tmp_path / "rig", num_frames=900, num_test_frames=100)
+    made = make_rig_project(tmp_path / "rig", RigOptions(num_frames=900))
     assert len(list((made.folder / "labeled-data").rglob("*.png"))) == 4000
     config = load_config(made.config)
     held_out = [str(path.relative_to(made.folder)) for path in made.test_labels.values()]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from lploss.errors import DataError, did_you_mean
 from lploss_builtin.data.poses.table import PoseTable
+from lploss_builtin.dependencies import require
 
 LEVELS = ("scorer", "bodyparts", "coords")
 #: The levels of files that name individuals.
@@ -180,6 +183,32 @@ def header_rows(
     """
     columns = [*product([scorer], keypoint_names, coords)]
     return [[name, *(column[level] for column in columns)] for level, name in enumerate(LEVELS)]
+
+
+def write_rows(
+    file: TextIO,
+    frames: Sequence[str],
+    values: Float64[np.ndarray, "frames num_keypoints coords"],
+    *,
+    header: Iterable[Sequence[str]] = (),
+    last: Sequence[str] | None = None,
+) -> None:
+    """Write rows of a CSV: a frame, its numbers with nine digits, and cells that are empty for NaN.
+
+    Args:
+        file: opened with ``newline=""``.
+        frames: what the frames are called.
+        values: their numbers; what is not finite is missing.
+        header: rows to write before them.
+        last: what stands in one more column at the end.
+    """
+    pandas = require("pandas", "score", "to write CSV")
+    csv.writer(file, lineterminator="\n").writerows(header)
+    flat = np.where(np.isfinite(values), values, np.nan).reshape(len(values), -1)
+    table = pandas.DataFrame(flat, index=frames)
+    if last is not None:
+        table["last"] = last
+    table.to_csv(file, header=False, float_format="%.9g", lineterminator="\n")
 
 
 # Above, a number that was once a float may not be the one that was meant.

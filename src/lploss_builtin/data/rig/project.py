@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from einops import rearrange
 from jaxtyping import Float64
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.data.poses.columns import header_rows
+from lploss_builtin.data.poses.columns import header_rows, write_rows
 from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
 from lploss_builtin.data.rig.cameras import VIEW_NAMES
 from lploss_builtin.data.rig.sequence import RigSequence, simulate
@@ -25,6 +24,7 @@ from lploss_builtin.dependencies import require
 FRAME_RATE = 30
 _SCORER = "synthetic_rig"
 _VIDEOS = "videos"
+_IMAGE = "img{:05d}.png"
 _PNG_COMPRESSION = 3
 # Edges stay sharp; a keyframe every two seconds, as cameras have it.
 _VIDEO_OPTIONS = {"crf": "17", "g": "60"}
@@ -54,23 +54,33 @@ class RigProject:
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
-    name: str
-    sequence: RigSequence
-    is_held_out: bool
-    is_video: bool
+class RigOptions:
+    """How large a project is.
+
+    Attributes:
+        num_frames: labelled frames of all sessions together; those of a session are consecutive.
+        num_views: number of cameras, 2 to 6.
+        image_size: height and width, px.
+        num_sessions: number of sessions, each with its own calibration.
+        num_test_frames: labelled frames of one more session, which is held out.
+        num_video_frames: frames of another session, which has a video per view and no labels;
+            0: there is no such session.
+        seed: seed of everything that is random.
+    """
+
+    num_frames: int = 400
+    num_views: int = 4
+    image_size: tuple[int, int] = (128, 128)
+    num_sessions: int = 2
+    num_test_frames: int = 100
+    num_video_frames: int = 0
+    seed: int = 0
 
 
 def make_rig_project(
     folder: Path,
+    options: RigOptions = RigOptions(),
     *,
-    num_frames: int = 400,
-    num_views: int = 4,
-    image_size: tuple[int, int] = (128, 128),
-    num_sessions: int = 2,
-    num_test_frames: int = 100,
-    num_video_frames: int = 0,
-    seed: int = 0,
     progress: Callable[[int], None] | None = None,
     config: Mapping[str, Any] = MappingProxyType({}),
 ) -> RigProject:
@@ -82,14 +92,7 @@ def make_rig_project(
 
     Args:
         folder: folder of the project; must be empty or not exist yet.
-        num_frames: labelled frames of all sessions together; those of a session are consecutive.
-        num_views: number of cameras, 2 to 6.
-        image_size: height and width, px.
-        num_sessions: number of sessions, each with its own calibration.
-        num_test_frames: labelled frames of one more session, which is held out.
-        num_video_frames: frames of another session, which has a video per view and no labels;
-            0: there is no such session.
-        seed: seed of everything that is random.
+        options: how large it is.
         progress: called with the number of frames written so far, out of
             ``num_frames + num_test_frames + num_video_frames``.
         config: sections to add to the config beside ``data``; keys of a section ``data``
@@ -103,7 +106,7 @@ def make_rig_project(
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> project = make_rig_project(
-        ...     folder, num_frames=2, num_views=2, image_size=(32, 32), num_test_frames=1
+        ...     folder, RigOptions(2, num_views=2, image_size=(32, 32), num_test_frames=1)
         ... )
         >>> sorted(path.name for path in folder.iterdir())  # doctest: +NORMALIZE_WHITESPACE
         ['CollectedData_left.csv', 'CollectedData_left_new.csv', 'CollectedData_right.csv',
@@ -112,107 +115,98 @@ def make_rig_project(
         >>> project.labels["left"].read_text().splitlines()[-1].split(",")[0]
         'labeled-data/session1_left/img00000.png'
     """
-    _check(folder, num_frames, num_sessions, num_test_frames)
-    _check_video(num_video_frames, image_size)
-    require("PIL.Image", "train", "to write images")
-    lengths = [
-        num_frames // num_sessions + (number < num_frames % num_sessions)
-        for number in range(num_sessions)
-    ]
-    sessions = [
-        _Session(
-            f"session{number}",
-            simulate(length, num_views=num_views, image_size=image_size, seed=seed, session=number),
-            number == num_sessions,
-            number > num_sessions,
-        )
-        for number, length in enumerate([*lengths, num_test_frames, num_video_frames])
-        if length
-    ]
-    labelled = [session for session in sessions if not session.is_video]
-    views = VIEW_NAMES[:num_views]
+    _check(folder, options)
+    sessions = _sessions(options)
+    views = VIEW_NAMES[: options.num_views]
     (folder / "calibrations").mkdir(parents=True)
-    for session in sessions:
-        _write_calibration(folder / "calibrations" / f"{session.name}.toml", session.sequence)
+    for name, sequence in sessions.items():
+        _write_calibration(folder / "calibrations" / f"{name}.toml", sequence)
+    held_out, video_session = (f"session{options.num_sessions + more}" for more in (0, 1))
     labels = {view: folder / f"CollectedData_{view}.csv" for view in views}
     test_labels = {view: folder / f"CollectedData_{view}_new.csv" for view in views}
-    for number, view in enumerate(views):
-        for paths, is_held_out in ((labels, False), (test_labels, True)):
-            chosen = [session for session in labelled if session.is_held_out == is_held_out]
-            _write_table(paths[view], ("x", "y", "visible"), _labels(chosen, view, number))
+    for view in views:
+        for name, sequence in sessions.items():
+            if name != video_session:
+                path = (test_labels if name == held_out else labels)[view]
+                _add_labels(path, f"labeled-data/{name}_{view}", sequence, views.index(view))
     truth = folder / "truth_3d.csv"
-    _write_table(truth, ("x", "y", "z"), _truth(sessions))
+    for name, sequence in sessions.items():
+        _add_rows(truth, name, sequence.keypoints_3d, ("x", "y", "z"))
     videos: dict[str, Path] = {}
     num_written = 0
-    for session in sessions:
-        if session.is_video:
+    for name, sequence in sessions.items():
+        if name == video_session:
             (folder / _VIDEOS).mkdir()
-            videos = {view: folder / _VIDEOS / f"{session.name}_{view}.mp4" for view in views}
-            written = _write_videos(list(videos.values()), session.sequence)
+            videos = {view: folder / _VIDEOS / f"{name}_{view}.mp4" for view in views}
+            written = _write_videos([*videos.values()], sequence)
         else:
-            written = _write_images([folder / _image_folder(session, v) for v in views], session)
+            written = _write_images([folder / f"labeled-data/{name}_{v}" for v in views], sequence)
         for _ in written:
             num_written += 1
             if progress is not None:
                 progress(num_written)
     path = folder / "config.yaml"
-    data = _data(folder, views, image_size) | ({"video_dir": _VIDEOS} if videos else {})
+    data = _data(folder, views, options.image_size) | ({"video_dir": _VIDEOS} if videos else {})
     content = {**config, "data": {**data, **config.get("data", {})}}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return RigProject(folder, path, labels, test_labels, truth, videos, num_sessions + 1)
+    number = options.num_sessions + 1
+    return RigProject(folder, path, labels, test_labels, truth, videos, number)
 
 
-def frame_name(number: int) -> str:
-    """Return the name of the image file of a frame.
-
-    Example:
-        >>> frame_name(7)
-        'img00007.png'
-    """
-    return f"img{number:05d}.png"
-
-
-def _check(folder: Path, num_frames: int, num_sessions: int, num_test_frames: int) -> None:
-    if num_sessions < 1 or num_frames < num_sessions:
+def _check(folder: Path, options: RigOptions) -> None:
+    if options.num_sessions < 1 or options.num_frames < options.num_sessions:
         raise ArgumentValueError(
             "num_sessions must be at least 1, and num_frames at least num_sessions, got "
-            f"{num_sessions} sessions of {num_frames} frames"
+            f"{options.num_sessions} sessions of {options.num_frames} frames"
         )
-    if num_test_frames < 1:
-        raise ArgumentValueError(f"num_test_frames must be at least 1, got {num_test_frames}")
+    for name, least in (("num_test_frames", 1), ("num_video_frames", 0)):
+        if getattr(options, name) < least:
+            raise ArgumentValueError(
+                f"{name} must be at least {least}, got {getattr(options, name)}"
+            )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArgumentValueError(
             f"{folder} must be an empty folder or not exist yet. Choose another one, or delete its "
             "content."
         )
+    require("PIL.Image", "train", "to write images")
+    if options.num_video_frames:
+        require("av", "train", "to write videos")
+        if any(side % 2 for side in options.image_size):
+            raise ArgumentValueError(
+                "image_size must be even for videos, which store colours at half the size, got "
+                f"{options.image_size}"
+            )
 
 
-def _check_video(num_video_frames: int, image_size: tuple[int, int]) -> None:
-    if num_video_frames < 0:
-        raise ArgumentValueError(f"num_video_frames must be at least 0, got {num_video_frames}")
-    if not num_video_frames:
-        return
-    require("av", "train", "to write videos")
-    if any(side % 2 for side in image_size):
-        raise ArgumentValueError(
-            "image_size must be even for videos, which store colours at half the size, got "
-            f"{image_size}"
+def _sessions(options: RigOptions) -> dict[str, RigSequence]:
+    """Return the sessions with labels, then the one that is held out, then that of the videos."""
+    shorter, num_longer = divmod(options.num_frames, options.num_sessions)
+    lengths = [shorter + (number < num_longer) for number in range(options.num_sessions)]
+    return {
+        f"session{number}": simulate(
+            length,
+            num_views=options.num_views,
+            image_size=options.image_size,
+            seed=options.seed,
+            session=number,
         )
+        for number, length in enumerate(
+            [*lengths, options.num_test_frames, options.num_video_frames]
+        )
+        if length
+    }
 
 
-def _image_folder(session: _Session, view: str) -> str:
-    return f"labeled-data/{session.name}_{view}"
-
-
-def _write_images(folders: list[Path], session: _Session) -> Iterator[None]:
+def _write_images(folders: list[Path], sequence: RigSequence) -> Iterator[None]:
     """Write the images of all views; yield after each frame."""
     image = require("PIL.Image", "train", "to write images")
     for folder in folders:
         folder.mkdir(parents=True)
-    for number, views in enumerate(session.sequence.images()):
+    for number, views in enumerate(sequence.images()):
         for folder, pixels in zip(folders, views, strict=True):
             image.fromarray(pixels).save(
-                folder / frame_name(number), compress_level=_PNG_COMPRESSION
+                folder / _IMAGE.format(number), compress_level=_PNG_COMPRESSION
             )
         yield
 
@@ -261,41 +255,22 @@ def _write_calibration(path: Path, sequence: RigSequence) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-_Row = tuple[str, list[float]]
+def _add_labels(path: Path, folder: str, sequence: RigSequence, view: int) -> None:
+    visible = sequence.visibility[:, view, :, None].astype(np.float64)
+    values = np.concatenate([sequence.keypoints[:, view], visible], axis=-1)
+    _add_rows(path, folder, values, ("x", "y", "visible"))
 
 
-def _labels(sessions: list[_Session], view: str, number: int) -> Iterator[_Row]:
-    for session in sessions:
-        keypoints = session.sequence.keypoints[:, number]
-        visible = session.sequence.visibility[:, number, :, None].astype(np.float64)
-        yield from _rows(
-            np.concatenate([keypoints, visible], axis=-1), _image_folder(session, view)
-        )
-
-
-def _truth(sessions: list[_Session]) -> Iterator[_Row]:
-    for session in sessions:
-        yield from _rows(session.sequence.keypoints_3d, session.name)
-
-
-def _rows(
-    values: Float64[np.ndarray, "frames num_keypoints coords"], folder: str
-) -> Iterator[_Row]:
-    flat = rearrange(values, "frames num_keypoints coords -> frames (num_keypoints coords)")
-    for number, row in enumerate(flat.tolist()):
-        yield f"{folder}/{frame_name(number)}", row
-
-
-def _write_table(path: Path, coords: tuple[str, ...], rows: Iterator[_Row]) -> None:
-    lines = header_rows(_SCORER, KEYPOINT_NAMES, coords)
-    lines += [[frame, *map(_number, row)] for frame, row in rows]
-    path.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
-
-
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return ""
-    return str(int(value)) if value.is_integer() else f"{value:.6f}"
+def _add_rows(
+    path: Path,
+    folder: str,
+    values: Float64[np.ndarray, "frames num_keypoints coords"],
+    coords: tuple[str, ...],
+) -> None:
+    header = [] if path.exists() else header_rows(_SCORER, KEYPOINT_NAMES, coords)
+    frames = [f"{folder}/{_IMAGE.format(number)}" for number in range(len(values))]
+    with path.open("a", newline="", encoding="utf-8") as file:
+        write_rows(file, frames, values, header=header)
 
 
 def _data(folder: Path, views: tuple[str, ...], image_size: tuple[int, int]) -> dict[str, Any]:

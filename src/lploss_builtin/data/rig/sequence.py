@@ -1,4 +1,4 @@
-"""Consecutive frames of the animal in memory, with their ground truth."""
+"""Consecutive frames of the animal in memory: their ground truth, and their images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,52 @@ import torch
 from jaxtyping import Float64, UInt8
 
 from lploss.errors import ArgumentValueError
-from lploss_builtin.data.rig.animal import Poses, walk
+from lploss_builtin.data.rig.animal import PARTS, Poses, walk
 from lploss_builtin.data.rig.cameras import VIEW_NAMES, camera_centres, pixel_rays, rig_cameras
-from lploss_builtin.data.rig.capsules import Capsules, in_sight, pillars
-from lploss_builtin.data.rig.renderer import build_scene, render
+from lploss_builtin.data.rig.capsules import Capsules, first_hits, in_sight, normals, pillars
 from lploss_builtin.ops.geometry import Cameras, project_points
 
 #: How deep below the surface of the body a visible keypoint may lie, mm.
 TOLERANCE = 8.0
 _MIN_SIDE = 16
+
+
+_SUN = np.array([0.38, 0.26, 0.887])
+_AMBIENT = 0.45
+_SKY = np.array([0.76, 0.80, 0.82])
+_SOIL = np.array([0.48, 0.42, 0.33])
+_PILLAR = np.array([0.55, 0.36, 0.28])
+_NOISE = 0.014
+
+_FUR, _CREAM, _DARK = (0.80, 0.55, 0.30), (0.94, 0.88, 0.76), (0.10, 0.07, 0.06)
+_COLOURS = {
+    "head": (0.84, 0.62, 0.38),
+    "snout": _CREAM,
+    "nose": _DARK,
+    "ear": (0.85, 0.50, 0.48),
+    "tail": (0.45, 0.28, 0.18),
+    "paw": _CREAM,
+}
+_PART_COLOURS = np.array([_COLOURS.get(part.split("_")[0], _FUR) for part in PARTS])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """The scene without the animal, as the cameras of a session see it.
+
+    Attributes:
+        centres: the camera centres, mm.
+        rays: the viewing directions of the pixels, of unit length.
+        depths: distance along the ray to the ground or to a pillar, mm; infinity at the sky.
+        colours: colours of the ground, the pillars and the sky, RGB, 0 to 1.
+        tints: exposure and white balance of each camera, as factors of RGB.
+    """
+
+    centres: Float64[np.ndarray, "views 3"]
+    rays: Float64[np.ndarray, "views height width 3"]
+    depths: Float64[np.ndarray, "views height width"]
+    colours: Float64[np.ndarray, "views height width 3"]
+    tints: Float64[np.ndarray, "views 1 1 3"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,23 +89,38 @@ class RigSequence:
 
     def images(self) -> Iterator[UInt8[np.ndarray, "views height width 3"]]:
         """Yield the images of all views, RGB, frame by frame."""
-        scene = build_scene(
-            camera_centres(self.cameras),
-            pixel_rays(self.cameras, self.image_size),
-            self.obstacles,
-            self.seed,
-        )
+        scene = self.scene()
         body = self.poses.body
-        starts, ends = (_seen(points, self.cameras) for points in (body.starts, body.ends))
-        focal_lengths = self.cameras.intrinsics[:, 0, 0].numpy()
-        for frame in range(len(starts)):
-            yield render(
-                scene,
-                Capsules(body.starts[frame], body.ends[frame], body.radii),
-                (starts[frame], ends[frame]),
-                focal_lengths,
-                np.random.default_rng((self.seed, 6, self.session, frame)),
-            )
+        for frame in range(len(body.starts)):
+            capsules = Capsules(body.starts[frame], body.ends[frame], body.radii)
+            depths, colours = scene.depths.copy(), scene.colours.copy()
+            for view in zip(scene.centres, scene.rays, depths, colours, strict=True):
+                _draw(*view, capsules, _PART_COLOURS)
+            rng = np.random.default_rng((self.seed, 6, self.session, frame))
+            light = colours * scene.tints
+            light += _NOISE * rng.standard_normal(light.shape, dtype=np.float32)
+            yield (np.clip(light, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+    def scene(self) -> Scene:
+        """Return what the cameras see without the animal: the ground, the pillars and the sky."""
+        rng = np.random.default_rng((self.seed, 4))
+        frequencies = rng.normal(0.0, 1 / 12.0, (2, 24))
+        phases = rng.uniform(0.0, 2 * np.pi, 24)
+        centres = camera_centres(self.cameras)
+        rays = pixel_rays(self.cameras, self.image_size)
+        tints = rng.uniform(0.9, 1.08, (len(rays), 1)) * rng.uniform(0.96, 1.04, (len(rays), 3))
+        depths = np.full(rays.shape[:3], np.inf)
+        colours = np.broadcast_to(_SKY, rays.shape).copy()
+        is_ground = rays[..., 2] < -1e-3
+        views = np.nonzero(is_ground)[0]
+        depths[is_ground] = -centres[views, 2] / rays[is_ground][:, 2]
+        spots = (centres[views] + depths[is_ground][:, None] * rays[is_ground])[:, :2]
+        texture = np.cos(spots @ frequencies + phases).mean(axis=1)
+        colours[is_ground] = _SOIL * (1.0 + 1.2 * texture[:, None])
+        pillar_colours = np.tile(_PILLAR, (len(self.obstacles.radii), 1))
+        for view in zip(centres, rays, depths, colours, strict=True):
+            _draw(*view, self.obstacles, pillar_colours)
+        return Scene(centres, rays, depths, colours, tints[:, None, None])
 
 
 def simulate(
@@ -134,3 +186,31 @@ def _seen(
     points: Float64[np.ndarray, "frames num_points 3"], cameras: Cameras
 ) -> Float64[np.ndarray, "frames views num_points 2"]:
     return project_points(torch.from_numpy(points), cameras).numpy()
+
+
+def _draw(
+    centre: Float64[np.ndarray, "3"],
+    rays: Float64[np.ndarray, "height width 3"],
+    depths: Float64[np.ndarray, "height width"],
+    colours: Float64[np.ndarray, "height width 3"],
+    capsules: Capsules,
+    albedos: Float64[np.ndarray, "capsules 3"],
+) -> None:
+    """Draw capsules into ``depths`` and ``colours``, a z-buffer: the nearest surface wins."""
+    rays, depths, colours = rays.reshape(-1, 3), depths.reshape(-1), colours.reshape(-1, 3)
+    middles = 0.5 * (capsules.starts + capsules.ends) - centre
+    distances = np.linalg.norm(middles, axis=1)
+    reaches = 0.5 * np.linalg.norm(capsules.ends - capsules.starts, axis=1) + capsules.radii
+    # Only rays into the ball around a capsule can hit it.
+    cosines = np.sqrt(1.0 - (reaches / distances) ** 2)
+    is_near = (middles / distances[:, None]) @ rays.T >= cosines[:, None]
+    for number, albedo in enumerate(albedos):
+        pixels = np.flatnonzero(is_near[number])
+        start, end = capsules.starts[number], capsules.ends[number]
+        hits = first_hits(centre, rays[pixels], start, end, capsules.radii[number])
+        is_nearer = hits < depths[pixels]
+        pixels, hits = pixels[is_nearer], hits[is_nearer]
+        outwards = normals(centre + hits[:, None] * rays[pixels], start, end)
+        light = _AMBIENT + (1.0 - _AMBIENT) * np.maximum(outwards @ _SUN, 0.0)
+        depths[pixels] = hits
+        colours[pixels] = light[:, None] * albedo

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,18 +16,19 @@ from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import frame_source
 from lploss_builtin.data.frames.video_recordings import find_video_recordings
 from lploss_builtin.data.rig.animal import KEYPOINT_NAMES
-from lploss_builtin.data.rig.project import make_rig_project
+from lploss_builtin.data.rig.project import RigOptions, make_rig_project
 from lploss_builtin.data.rig.sequence import simulate
 from lploss_builtin.ops.geometry import project_points, triangulate_views
 from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 
 VIEWS = ("left", "right", "top")
-SMALL = {"num_frames": 7, "num_views": 3, "image_size": (48, 64), "num_test_frames": 4}
+SMALL = RigOptions(num_frames=7, num_views=3, image_size=(48, 64), num_test_frames=4)
+FILMED = replace(SMALL, num_video_frames=9)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return make_rig_project(tmp_path_factory.mktemp("rig"), **SMALL)
+    return make_rig_project(tmp_path_factory.mktemp("rig"), SMALL)
 
 
 def digests(folder):
@@ -73,7 +75,7 @@ def test_the_config_is_a_valid_one(project):
 
 def test_sections_are_put_into_the_config(tmp_path):
     more = {"training": {"max_epochs": 3}, "data": {"image_resize_dims": {"height": 32}}}
-    project = make_rig_project(tmp_path, **SMALL, config=more)
+    project = make_rig_project(tmp_path, SMALL, config=more)
     config = load_config(project.config)
     assert config.training.max_epochs == 3
     assert config.data.image_resize_dims.height == 32
@@ -147,13 +149,13 @@ def test_calibrations_are_exact_and_differ_between_sessions(project):
 
 def test_the_same_arguments_give_the_same_files(project, tmp_path):
     seen = []
-    again = make_rig_project(tmp_path / "again", **SMALL, progress=seen.append)
+    again = make_rig_project(tmp_path / "again", SMALL, progress=seen.append)
     assert digests(again.folder) == digests(project.folder)
     assert seen == list(range(1, 12))
 
 
 def test_another_seed_gives_other_files(project, tmp_path):
-    other = make_rig_project(tmp_path / "other", **SMALL, seed=1)
+    other = make_rig_project(tmp_path / "other", replace(SMALL, seed=1))
     one, two = digests(project.folder), digests(other.folder)
     assert one.keys() == two.keys()
     assert not any(one[name] == two[name] for name in one)
@@ -168,26 +170,31 @@ def test_another_seed_gives_other_files(project, tmp_path):
             "of 1 frames",
         ),
         ({"num_test_frames": 0}, "num_test_frames must be at least 1, got 0"),
+        ({"num_video_frames": -1}, "num_video_frames must be at least 0, got -1"),
+        (
+            {"image_size": (48, 63), "num_video_frames": 2},
+            "image_size must be even for videos, which store colours at half the size",
+        ),
         ({"num_views": 9}, "num_views must be from 2 to 6, got 9"),
     ],
 )
 def test_arguments_out_of_range(tmp_path, arguments, message):
     with pytest.raises(ArgumentValueError, match=message):
-        make_rig_project(tmp_path, **arguments)
+        make_rig_project(tmp_path, RigOptions(**arguments))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ArgumentValueError, match="must be an empty folder or not exist yet"):
-        make_rig_project(tmp_path, **SMALL)
+        make_rig_project(tmp_path, SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("filmed")
-    return make_rig_project(folder, **SMALL, num_video_frames=9)
+    return make_rig_project(folder, FILMED)
 
 
 def test_videos_of_a_session_without_labels(project, filmed):
@@ -226,12 +233,5 @@ def test_what_is_true_of_the_videos(project, filmed):
 
 
 def test_the_same_arguments_give_the_same_videos(filmed, tmp_path):
-    again = make_rig_project(tmp_path, **SMALL, num_video_frames=9)
+    again = make_rig_project(tmp_path, FILMED)
     assert digests(again.folder) == digests(filmed.folder)
-
-
-def test_videos_of_odd_size(tmp_path):
-    with pytest.raises(ArgumentValueError, match="image_size must be even for videos"):
-        make_rig_project(tmp_path, image_size=(48, 63), num_video_frames=2)
-    with pytest.raises(ArgumentValueError, match="num_video_frames must be at least 0, got -1"):
-        make_rig_project(tmp_path, num_video_frames=-1)
