@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lploss.loss import LogEntry as LogEntry
     from lploss.loss import Loss as Loss
     from lploss.loss import LossResult as LossResult
+    from lploss.properties import Metric as Metric
     from lploss.properties import Properties as Properties
     from lploss.registry import Registry as Registry
     from lploss.specs import CommandSpec as CommandSpec
@@ -44,7 +45,7 @@ _PUBLIC = {
     "factory": ("LossFactory",),
     "hookspecs": ("hookimpl",),
     "loss": ("LogEntry", "Loss", "LossResult"),
-    "properties": ("Properties",),
+    "properties": ("Metric", "Properties"),
     "registry": ("Registry",),
     "lookup": (
         "create_loss",

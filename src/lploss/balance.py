@@ -202,7 +202,7 @@ def balance_of(
     for factory, batch in parts:
         inputs = factory.resolve(**batch)
         for loss in factory.losses.values():
-            weighted = loss.evaluate(inputs).weighted
+            weighted = loss.weigh(loss.evaluate(inputs).scalar).loss
             if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
             losses.append((loss, weighted))

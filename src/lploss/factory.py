@@ -222,19 +222,17 @@ class LossFactory(nn.Module):
         inputs = self._inputs.resolve(batch)
         prefix = f"{stage}_" if stage else ""
         spoilt = self._spoilt(batch)
-        shared = self._evaluated_together(inputs, stage, spoilt) if self._shares() else None
+        evaluations = {n: loss.evaluate(inputs, spoilt.get(n)) for n, loss in self.losses.items()}
+        if self._shares():
+            evaluations = self._across_processes(evaluations)
         total: Tensor | None = None
         logged_total: Tensor | None = None
         logs: list[LogEntry] = []
         for name, loss in self.losses.items():
-            if shared is None:
-                evaluation = loss.evaluate(inputs, stage, spoilt.get(name))
-            else:
-                evaluation = shared[name]
-            weighted = evaluation.weighted
+            weighted, entries = loss.weigh(evaluations[name].scalar, stage)
             if loss.annealed and anneal_weight is not None:
                 weighted = weighted * anneal_weight
-            logs += evaluation.logs
+            logs += entries
             logged = weighted.detach()
             if weights:
                 logged_total = logged if logged_total is None else logged_total + logged
@@ -246,7 +244,7 @@ class LossFactory(nn.Module):
             logs.append({"name": f"{prefix}{name}_loss_weighted", "value": logged})
             if self.recorder is not None:
                 applied = 1.0 if anneal_weight is None or not loss.annealed else anneal_weight
-                self.recorder.add(stage, name, evaluation, logged, applied)
+                self.recorder.add(stage, name, evaluations[name], logged, applied)
         if total is None:
             total = torch.zeros(())
         logged_total = total.detach() if logged_total is None else logged_total
@@ -395,24 +393,19 @@ class LossFactory(nn.Module):
                 spoilt[behind] = functools.reduce(torch.logical_or, masks)
         return {name: spoilt[behind] for name, behind in self._behind.items() if behind in spoilt}
 
-    def _evaluated_together(
-        self, inputs: Mapping[str, Any], stage: Stage | None, spoilt: Mapping[str, Tensor]
-    ) -> dict[str, Evaluation]:
-        """Evaluate all losses on the elements of all processes."""
-        measured = {
-            name: loss.measure(inputs, spoilt.get(name)) for name, loss in self.losses.items()
-        }
+    def _across_processes(self, evaluations: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+        """Return the evaluations with the scalars over the elements of all processes."""
         scalars = reduction.across_processes(
-            [own.scalar for own in measured.values()],
+            [own.scalar for own in evaluations.values()],
             [
                 reduction.count(own.elementwise, own.valid, self.losses[name].denominator)
-                for name, own in measured.items()
+                for name, own in evaluations.items()
             ],
-            [own.factor for own in measured.values()],
+            [own.factor for own in evaluations.values()],
         )
         return {
-            name: self.losses[name].conclude(own._replace(scalar=scalar), stage)
-            for (name, own), scalar in zip(measured.items(), scalars, strict=True)
+            name: own._replace(scalar=scalar)
+            for (name, own), scalar in zip(evaluations.items(), scalars, strict=True)
         }
 
     def records(self) -> list[LossRecord]:

@@ -34,7 +34,7 @@ from lploss.errors import (
     did_you_mean,
 )
 from lploss.inputs import is_prediction, missing_input
-from lploss.properties import Properties
+from lploss.properties import Metric, Properties
 from lploss.reduction import Denominator, Method, NanPredictions
 from lploss.specs import NAME
 from lploss.validity import Reason, Validity, left_out_and_valid, masks_of
@@ -66,16 +66,17 @@ class LossResult(NamedTuple):
     logs: list[LogEntry]
 
 
-class Measurement(NamedTuple):
-    """What steps 1 to 4 of a loss yield.
+class Evaluation(NamedTuple):
+    """Steps 1 to 4 of a loss on one batch.
 
     Attributes:
         elementwise: the element-wise loss after steps 1 to 3.
         valid: mask of the elements that count; ``None``: all do.
         left_out: for each reason a mask of the elements left out; where several apply to one,
             the first counts.
-        scalar: the unweighted scalar, over the elements of this process; NaN where a prediction
-            is not finite, unless the loss leaves these out.
+        scalar: the unweighted scalar, over the elements of this process, or of all processes where
+            a factory has synchronised it; NaN where a prediction is not finite, unless the loss
+            leaves these out.
         factor: by what the scalar was multiplied for that: NaN or 1; ``None``: by nothing.
     """
 
@@ -84,27 +85,6 @@ class Measurement(NamedTuple):
     left_out: Mapping[str, Tensor]
     scalar: Tensor
     factor: Tensor | None = None
-
-
-class Evaluation(NamedTuple):
-    """All that one evaluation of a loss yields.
-
-    Attributes:
-        elementwise: the element-wise loss after steps 1 to 3.
-        valid: mask of the elements that count; ``None``: all do.
-        left_out: for each reason a mask of the elements left out; where several apply to one,
-            the first counts.
-        scalar: the unweighted scalar; over all processes where a factory has synchronised it.
-        weighted: the weighted scalar.
-        logs: the log entries.
-    """
-
-    elementwise: Tensor
-    valid: Tensor | None
-    left_out: Mapping[str, Tensor]
-    scalar: Tensor
-    weighted: Tensor
-    logs: list[LogEntry]
 
 
 class Loss(nn.Module, ABC):
@@ -135,13 +115,8 @@ class Loss(nn.Module, ABC):
         kind: ``"supervised"`` or ``"unsupervised"``.
         denominator: whether a mean divides by the number of ``"valid"`` or of ``"all"`` elements.
         unit: unit of the element-wise loss, and so of epsilon; for people to read.
-        metric_name: what the element-wise loss is called where it is written as a metric, before
-            epsilon: part of a file's name. ``None``: as the loss; ``""``: no metric is written. A
-            class that serves several names may set it in its constructor.
-        metric_scale: the element-wise loss times this is the metric; above 0.
-        metric_without: optional inputs that the metric is evaluated without: those that only say
-            which elements are to be trained on. A metric is of all keypoints, whatever the
-            training does with them.
+        metric: how the element-wise loss is written as a metric, before epsilon; ``None``: not at
+            all. A class that serves several names may set it in its constructor.
         annealed: whether a trainer's anneal weight applies; unsupervised losses are annealed
             unless they say otherwise, supervised ones are not.
         num_previous_frames: how many frames before its own an element looks at; the
@@ -173,9 +148,7 @@ class Loss(nn.Module, ABC):
     kind: ClassVar[Kind]
     denominator: ClassVar[Denominator] = "valid"
     unit: ClassVar[str] = ""
-    metric_name: str | None = None
-    metric_scale: ClassVar[float] = 1.0
-    metric_without: ClassVar[tuple[str, ...]] = ()
+    metric: Metric | None = Metric()
     annealed: ClassVar[bool] = False
     num_previous_frames: ClassVar[int] = 0
     config_paths: ClassVar[Mapping[str, str]] = {}
@@ -231,7 +204,7 @@ class Loss(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "annealed" in vars(cls):
             cls._says_annealed = True
-        for name in ("forward", "evaluate", "measure", "conclude", "elementwise"):
+        for name in ("forward", "evaluate", "weigh", "elementwise"):
             if getattr(cls, name) is not getattr(Loss, name):
                 raise LossDefinitionError(
                     f"{cls.__qualname__}.{name} must not be overridden: the order of the steps "
@@ -242,10 +215,8 @@ class Loss(nn.Module, ABC):
             return
         cls.inputs = _inputs_of(cls)
         if {"loss_name", "loss_names"} & vars(cls).keys():
-            # Another loss: what the base calls its metric is that of the base.
-            cls.metric_name = vars(cls).get("metric_name")
-            cls.metric_scale = vars(cls).get("metric_scale", 1.0)
-            cls.metric_without = vars(cls).get("metric_without", ())
+            # Another loss: the metric of the base is not its metric.
+            cls.metric = vars(cls).get("metric", Metric())
         if "loss_names" not in vars(cls) and hasattr(cls, "loss_name"):
             cls.loss_names = (cls.loss_name,)
         _check_names(cls)
@@ -258,22 +229,7 @@ class Loss(nn.Module, ABC):
             raise LossDefinitionError(
                 f'{cls.__qualname__}.denominator must be "valid" or "all", got {cls.denominator!r}'
             )
-        if cls.metric_name and not re.fullmatch(NAME, str(cls.metric_name)):
-            raise LossDefinitionError(
-                f"{cls.__qualname__}.metric_name must be a plain name such as 'bone_length', for "
-                f'it is part of a file\'s name, or "" for no metric; got {cls.metric_name!r}'
-            )
-        if not 0 < cls.metric_scale < math.inf:
-            raise LossDefinitionError(
-                f"{cls.__qualname__}.metric_scale must be a number above 0, got "
-                f"{cls.metric_scale!r}"
-            )
-        for name in cls.metric_without:
-            if cls.inputs.get(name, True):
-                raise LossDefinitionError(
-                    f"{cls.__qualname__}.metric_without must hold names of optional inputs of the "
-                    f"loss, got {name!r}"
-                )
+        _check_metric(cls)
         for parameter in cls.config_paths:
             if parameter not in parameters_of(cls):
                 raise LossDefinitionError(
@@ -417,12 +373,11 @@ class Loss(nn.Module, ABC):
             InputTypeError: an input is not a tensor of a dtype that its annotation accepts.
             ShapeError: an input has other axes than declared.
         """
-        evaluation = self.evaluate(inputs, stage)
-        weighted = evaluation.weighted
+        weighted, logs = self.weigh(self.evaluate(inputs).scalar, stage)
         if self.nan_predictions == "propagate":
             predictions = [inputs.get(name) for name in self.inputs if is_prediction(name)]
             weighted = reduction.with_nan_gradients(weighted, predictions)
-        return LossResult(weighted, evaluation.logs)
+        return LossResult(weighted, logs)
 
     @final
     def elementwise(self, **inputs: Any) -> Tensor:
@@ -431,7 +386,7 @@ class Loss(nn.Module, ABC):
         Args:
             **inputs: the batch; what the loss does not declare is ignored.
         """
-        loss, valid, _ = self._steps_1_to_3(inputs)
+        loss, valid, *_ = self.evaluate(inputs)
         return loss if valid is None else torch.where(valid, loss, math.nan)
 
     @final
@@ -460,7 +415,7 @@ class Loss(nn.Module, ABC):
         with torch.no_grad():
             absent = [n for n, required in cls.inputs.items() if required and batch.get(n) is None]
             if not absent:
-                loss, valid, _ = self._steps_1_to_3(batch)
+                loss, valid, *_ = self.evaluate(batch)
                 return reduction.count(loss, valid, self.denominator)
             stand_ins = self._stand_ins(batch, absent)
             if stand_ins is None or not cls._cleaned:
@@ -473,20 +428,7 @@ class Loss(nn.Module, ABC):
             return reduction.count(is_labelled, is_labelled, self.denominator)
 
     @final
-    def evaluate(
-        self, batch: Mapping[str, Any], stage: Stage | None = None, spoilt: Tensor | None = None
-    ) -> Evaluation:
-        """Run all steps and return everything that they yield; `forward` is thin over this.
-
-        Args:
-            batch: the inputs, by name.
-            stage: as in `forward`.
-            spoilt: as in `measure`.
-        """
-        return self.conclude(self.measure(batch, spoilt), stage)
-
-    @final
-    def measure(self, batch: Mapping[str, Any], spoilt: Tensor | None = None) -> Measurement:
+    def evaluate(self, batch: Mapping[str, Any], spoilt: Tensor | None = None) -> Evaluation:
         """Run steps 1 to 4: what can be done without the other processes of a training.
 
         Args:
@@ -494,10 +436,11 @@ class Loss(nn.Module, ABC):
             spoilt: a scalar that says whether an input was derived from predictions that are not
                 finite: all elements are then left out as NaN predictions.
         """
-        loss, valid, left_out = self._steps_1_to_3(batch)
+        loss, validity = self._steps_1_to_3(batch)
+        left_out, valid = left_out_and_valid(validity)
         scalar = self.reduce_loss(loss, valid)
         if self.nan_predictions == "leave_out":
-            return Measurement(loss, valid, left_out, scalar)
+            return Evaluation(loss, valid, left_out, scalar)
         nan_prediction = left_out.get(Reason.NAN_PREDICTION)
         if spoilt is not None:
             spoilt = spoilt.to(loss.device).expand(loss.shape)
@@ -505,16 +448,14 @@ class Loss(nn.Module, ABC):
             left_out = {**left_out, Reason.NAN_PREDICTION: nan_prediction}
             valid = ~spoilt if valid is None else valid & ~spoilt
         if nan_prediction is None:
-            return Measurement(loss, valid, left_out, scalar)
+            return Evaluation(loss, valid, left_out, scalar)
         factor = reduction.nan_or_one(nan_prediction)
-        return Measurement(loss, valid, left_out, scalar * factor, factor)
+        return Evaluation(loss, valid, left_out, scalar * factor, factor)
 
     @final
-    def conclude(self, measured: Measurement, stage: Stage | None = None) -> Evaluation:
+    def weigh(self, scalar: Tensor, stage: Stage | None = None) -> LossResult:
         """Run what follows step 4, on the scalar of this process or of all: log and weigh."""
-        loss, valid, left_out, scalar, _ = measured
-        logs = self.log_loss(scalar, stage)
-        return Evaluation(loss, valid, left_out, scalar, self.weight * scalar, logs)
+        return LossResult(self.weight * scalar, self.log_loss(scalar, stage))
 
     def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
         """Return a name for each entry of the element-wise loss's last axis.
@@ -542,9 +483,7 @@ class Loss(nn.Module, ABC):
         super()._apply(keep, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _steps_1_to_3(
-        self, batch: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor | None, Mapping[str, Tensor]]:
+    def _steps_1_to_3(self, batch: Mapping[str, Any]) -> tuple[Tensor, Validity]:
         given = self._declared_inputs(batch)
         cls = type(self)
         cleaned, validity = self.remove_nans(**{n: given[n] for n in cls._cleaned if n in given})
@@ -570,8 +509,7 @@ class Loss(nn.Module, ABC):
                     f"shape of what compute_loss returns, {tuple(loss.shape)}, got {mask.dtype} of "
                     f"shape {tuple(mask.shape)}"
                 )
-        left_out, valid = left_out_and_valid(validity)
-        return self.rectify_epsilon(loss), valid, left_out
+        return self.rectify_epsilon(loss), validity
 
     def _declared_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         given: dict[str, Any] = {}
@@ -716,6 +654,38 @@ def missing_arguments(cls: type[Loss], params: Mapping[str, Any]) -> list[str]:
         for name, parameter in parameters_of(cls).items()
         if parameter.default is parameter.empty and name not in params
     ]
+
+
+def _check_metric(cls: type[Loss]) -> None:
+    for old in ("name", "scale", "without"):
+        if hasattr(cls, f"metric_{old}"):
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.metric_{old} is not known; give it as metric = "
+                f"lploss.Metric({old}=...)"
+            )
+    metric = cls.metric
+    if metric is None:
+        return
+    if not isinstance(metric, Metric):
+        raise LossDefinitionError(
+            f"{cls.__qualname__}.metric must be a lploss.Metric, or None for no metric; got "
+            f"{metric!r}"
+        )
+    if metric.name is not None and not re.fullmatch(NAME, str(metric.name)):
+        raise LossDefinitionError(
+            f"{cls.__qualname__}.metric.name must be a plain name such as 'bone_length', for it "
+            f"is part of a file's name; got {metric.name!r}. Give metric = None for no metric."
+        )
+    if not 0 < metric.scale < math.inf:
+        raise LossDefinitionError(
+            f"{cls.__qualname__}.metric.scale must be a number above 0, got {metric.scale!r}"
+        )
+    for name in metric.without:
+        if cls.inputs.get(name, True):
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.metric.without must hold names of optional inputs of the "
+                f"loss, got {name!r}"
+            )
 
 
 def _check_names(cls: type[Loss]) -> None:

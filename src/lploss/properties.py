@@ -1,4 +1,4 @@
-"""What a loss says of itself, for others to rely on and the conformance kit to check."""
+"""What a loss declares about itself, for others to rely on and the conformance kit to check."""
 
 from __future__ import annotations
 
@@ -33,3 +33,24 @@ class Properties:
     rotation: bool = False
     scaling: int | None = None
     zero_at_target: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """How the element-wise loss, before epsilon, is written as a metric.
+
+    Args:
+        name: name of the metric, and part of a file's name; ``None``: that of the loss.
+        scale: the element-wise loss times this is the metric; above 0.
+        without: optional inputs that the metric is evaluated without: those that only say which
+            elements are to be trained on. A metric is of all keypoints, whatever the training does
+            with them.
+
+    Example:
+        >>> Metric(name="pixel_error", scale=2**0.5).without
+        ()
+    """
+
+    name: str | None = None
+    scale: float = 1.0
+    without: tuple[str, ...] = ()

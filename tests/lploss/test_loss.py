@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lploss import Loss, MissingInputError, Reason
+from lploss import Loss, Metric, MissingInputError, Reason
 from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
@@ -348,7 +348,7 @@ def test_reduce_loss_can_sum():
 def test_everything_an_evaluation_yields():
     confidences = torch.tensor([[1.0, 0.0], [0.2, 1.0]])
     loss = Distance(threshold=0.5, epsilon=0.5)
-    evaluation = loss.evaluate({**BATCH, "confidences": confidences}, "val")
+    evaluation = loss.evaluate({**BATCH, "confidences": confidences})
     assert evaluation.elementwise[0, 0].item() == 0.5
     assert evaluation.valid.tolist() == [[True, False], [False, True]]
     assert {str(reason): mask.tolist() for reason, mask in evaluation.left_out.items()} == {
@@ -356,8 +356,9 @@ def test_everything_an_evaluation_yields():
         "low confidence": [[False, True], [True, False]],
     }
     assert evaluation.scalar.item() == 3.0
-    assert evaluation.weighted.item() == 1.5
-    assert evaluation.logs[0]["name"] == "val_distance_loss"
+    weighted, logs = loss.weigh(evaluation.scalar, "val")
+    assert weighted.item() == 1.5
+    assert logs[0]["name"] == "val_distance_loss"
 
 
 @pytest.mark.parametrize(
@@ -588,16 +589,14 @@ def test_what_a_class_says_of_its_metric_is_not_said_of_another_loss():
     def compute_loss(self, keypoints_pred, confidences=None):
         return keypoints_pred
 
-    said = {"metric_name": "offset", "metric_scale": 2.0, "metric_without": ("confidences",)}
-    cls = define(compute_loss, loss_name="one", kind="supervised", **said)
+    metric = Metric(name="offset", scale=2.0, without=("confidences",))
+    cls = define(compute_loss, loss_name="one", kind="supervised", metric=metric)
     same, other = type("Same", (cls,), {}), type("Other", (cls,), {"loss_name": "other"})
-    assert (same.metric_name, same.metric_scale) == ("offset", 2.0)
-    assert same.metric_without == ("confidences",)
-    assert (other.metric_name, other.metric_scale, other.metric_without) == (None, 1.0, ())
-    assert (Distance.metric_name, Distance.metric_scale) == (None, 1.0)
+    assert same.metric == metric
+    assert other.metric == Distance.metric == Metric(name=None, scale=1.0, without=())
 
 
-@pytest.mark.parametrize("step", ["forward", "evaluate", "measure", "conclude", "elementwise"])
+@pytest.mark.parametrize("step", ["forward", "evaluate", "weigh", "elementwise"])
 @pytest.mark.parametrize("mixed_in", [False, True])
 def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
     method = {step: lambda self, **inputs: None}
@@ -667,19 +666,30 @@ def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
         ),
         ({"denominator": "some"}, 'Broken.denominator must be "valid" or "all", got \'some\''),
         (
-            {"metric_name": "a/b"},
-            "Broken.metric_name must be a plain name such as 'bone_length', for it is part of a "
-            "file's name, or \"\" for no metric; got 'a/b'",
+            {"metric": "bone_error"},
+            "Broken.metric must be a lploss.Metric, or None for no metric; got 'bone_error'",
         ),
-        ({"metric_scale": 0.0}, "Broken.metric_scale must be a number above 0, got 0.0"),
         (
-            {"metric_without": ("keypoints_pred",)},
-            "Broken.metric_without must hold names of optional inputs of the loss, got "
+            {"metric_name": "bone_error"},
+            "Broken.metric_name is not known; give it as metric = lploss.Metric(name=...)",
+        ),
+        (
+            {"metric": Metric(name="a/b")},
+            "Broken.metric.name must be a plain name such as 'bone_length', for it is part of a "
+            "file's name; got 'a/b'. Give metric = None for no metric.",
+        ),
+        (
+            {"metric": Metric(scale=0.0)},
+            "Broken.metric.scale must be a number above 0, got 0.0",
+        ),
+        (
+            {"metric": Metric(without=("keypoints_pred",))},
+            "Broken.metric.without must hold names of optional inputs of the loss, got "
             "'keypoints_pred'",
         ),
         (
-            {"metric_without": ("confidence",)},
-            "Broken.metric_without must hold names of optional inputs of the loss, got "
+            {"metric": Metric(without=("confidence",))},
+            "Broken.metric.without must hold names of optional inputs of the loss, got "
             "'confidence'",
         ),
     ],

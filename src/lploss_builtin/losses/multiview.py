@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss import Loss, Properties, Reason
+from lploss import Loss, Metric, Properties, Reason
 from lploss.errors import ArgumentValueError
 from lploss.reduction import NanPredictions
 from lploss.validity import Validity
@@ -266,8 +266,7 @@ class MultiviewReprojectionLoss(Loss):
     loss_name = "multiview_reprojection"
     kind = "unsupervised"
     unit = "px"
-    metric_name = "reprojection_error"
-    metric_without = ("confidences",)
+    metric = Metric(name="reprojection_error", without=("confidences",))
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def __init__(

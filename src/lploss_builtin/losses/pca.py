@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss import Loss, Reason
+from lploss import Loss, Metric, Reason
 from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
 from lploss.reduction import NanPredictions, Sync, checked_sync
 from lploss.validity import Validity
@@ -213,7 +213,7 @@ class PCALoss(Loss):
                 f"loss_name must be {' or '.join(map(repr, self.loss_names))}, got {loss_name!r}"
             )
         self.loss_name = loss_name
-        self.metric_name = f"{loss_name}_error"
+        self.metric = Metric(name=f"{loss_name}_error")
         if self.epsilon.ndim:
             raise self._error("epsilon must be one number or None", epsilon)
         if centering_method not in _CENTERING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from lploss import Loss, Properties, Reason
+from lploss import Loss, Metric, Properties, Reason
 from lploss.validity import Validity
 from lploss_builtin.ops import keypoints
 
@@ -104,8 +104,7 @@ class RMSELoss(RegressionLoss):
     loss_name = "rmse"
     unit = "px"
     # The distance in the image, as everybody reports it.
-    metric_name = "pixel_error"
-    metric_scale = math.sqrt(2.0)
+    metric = Metric(name="pixel_error", scale=math.sqrt(2.0))
     properties = Properties(
         keypoint_order=True, translation=True, rotation=True, scaling=1, zero_at_target=True
     )

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lploss import Loss, Properties, Reason
+from lploss import Loss, Metric, Properties, Reason
 from lploss.reduction import NanPredictions
 from lploss.validity import Validity
 from lploss_builtin.ops import heatmaps, keypoints
@@ -88,8 +88,7 @@ class TemporalLoss(_TemporalLoss):
 
     loss_name = "temporal"
     unit = "px"
-    metric_name = "temporal_norm"
-    metric_without = ("confidences",)
+    metric = Metric(name="temporal_norm", without=("confidences",))
     properties = Properties(keypoint_order=True, translation=True, rotation=True, scaling=1)
 
     def remove_nans(

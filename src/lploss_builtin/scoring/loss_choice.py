@@ -163,7 +163,7 @@ def choose_metrics(
     others = [loss for loss in every if loss.name not in scored]
     for loss in others:
         reasons[loss.name] = left_out.get(loss.name, "the config does not ask for it (--losses)")
-        if written and loss.metric_name != "":
+        if written and loss.metric is not None:
             reasons[loss.name] += "; there is only its metric file"
     return [*chosen, *(others if written else ())], {**left_out, **reasons}
 

@@ -57,9 +57,13 @@ def metric_tables(losses: Sequence[ScoredLoss], names: PoseNames) -> tuple[Metri
         losses: the losses; those without a metric have no table.
         names: names of the keypoints and views.
     """
-    called = metric_names({loss.name: loss.metric_name for loss in losses})
+    metrics = {loss.name: loss.metric for loss in losses if loss.metric is not None}
+    called = metric_names({name: metric.name for name, metric in metrics.items()})
     return tuple(
-        table for loss in losses if loss.name in called for table in _tables(loss, called, names)
+        table
+        for loss in losses
+        if loss.metric is not None
+        for table in _tables(loss, called[loss.name], loss.metric.scale, names)
     )
 
 
@@ -67,15 +71,15 @@ def metric_names(own: dict[str, str | None]) -> dict[str, str]:
     """Return what the metric of each loss is called; where two share a name, each as its loss.
 
     Args:
-        own: for each loss its ``metric_name``; ``None``: the name of the loss, ``""``: no metric.
+        own: for each loss the name of its metric; ``None``: that of the loss.
 
     Example:
-        >>> metric_names({"rmse": "pixel_error", "bone_length": None, "regression": ""})
+        >>> metric_names({"rmse": "pixel_error", "bone_length": None})
         {'rmse': 'pixel_error', 'bone_length': 'bone_length'}
         >>> metric_names({"rmse": "pixel_error", "distance": "pixel_error"})
         {'rmse': 'rmse', 'distance': 'distance'}
     """
-    called = {loss: metric or loss for loss, metric in own.items() if metric != ""}
+    called = {loss: metric or loss for loss, metric in own.items()}
     while True:
         # A loss may be called as the metric of another one: names of losses differ in the end.
         counts = Counter(called.values())
@@ -85,7 +89,7 @@ def metric_names(own: dict[str, str | None]) -> dict[str, str]:
         called |= {loss: loss for loss in shared}
 
 
-def _tables(loss: ScoredLoss, called: dict[str, str], names: PoseNames) -> list[MetricTable]:
+def _tables(loss: ScoredLoss, called: str, scale: float, names: PoseNames) -> list[MetricTable]:
     found: dict[str, dict[str, int]] = {}
     for number, element in enumerate(loss.element_names):
         group, keypoint = names.split(element)
@@ -93,7 +97,7 @@ def _tables(loss: ScoredLoss, called: dict[str, str], names: PoseNames) -> list[
         columns = found.setdefault(group if is_of_view else "", {})
         columns[keypoint if is_of_view else element] = number
     return [
-        MetricTable(loss.name, called[loss.name], loss.unit, loss.metric_scale, view, *columns)
+        MetricTable(loss.name, called, loss.unit, scale, view, *columns)
         for view, of_view in found.items()
         for columns in [_columns(of_view, names)]
     ]

@@ -231,7 +231,9 @@ def evaluate(
     labelled = np.array([label_rows.get(frame, -1) for frame in table.frames.tolist()])
     # Metrics that are the very values of a loss are not evaluated again.
     scored = {loss.name for loss in plan.losses}
-    others = [m for m in plan.metric_losses if m.metric_without or m.name not in scored]
+    others = [
+        m for m in plan.metric_losses if (m.metric and m.metric.without) or m.name not in scored
+    ]
     num_before = max((loss.num_previous_frames for loss in (*plan.losses, *others)), default=0)
     values: dict[str, Float[np.ndarray, "frames _"]] = {}
     metrics: dict[str, Float[np.ndarray, "frames _"]] = {}

@@ -34,10 +34,7 @@ class ScoredLoss:
         name: name of the loss.
         loss_class: class of the loss.
         unit: of its values.
-        metric_name: what the values are called as a metric; ``None``: as the loss; ``""``: they
-            are none.
-        metric_scale: a value times this is the metric.
-        metric_without: inputs that the metric is evaluated without.
+        metric: how the values are written as a metric; ``None``: not at all.
         element_names: a name for each value of a frame.
         epsilon: of each value.
         num_previous_frames: how many frames before its own a value looks at.
@@ -58,8 +55,7 @@ class ScoredLoss:
         self.name = loss.loss_name
         self.loss_class = type(loss)
         self.unit = loss.unit
-        self.metric_name, self.metric_scale = loss.metric_name, loss.metric_scale
-        self.metric_without = loss.metric_without
+        self.metric = loss.metric
         self.num_previous_frames = loss.num_previous_frames
         self._resolver = resolver
         self._loss = copy.deepcopy(loss)
@@ -116,7 +112,7 @@ class ScoredLoss:
             return np.full(shape, np.nan, dtype=np.float32)
         with torch.no_grad():
             rows = {name: value[start:] for name, value in batch.items()}
-            part = self._elementwise(rows, self.metric_without if as_metric else ())
+            part = self._elementwise(rows, self.metric.without if as_metric and self.metric else ())
         found = part.reshape(len(part), -1).to(torch.promote_types(part.dtype, torch.float32))
         values = np.full(shape, np.nan, dtype=found.cpu().numpy().dtype)
         rows_with_value = values[start + before - num_repeated :]

@@ -54,11 +54,11 @@ def one_distribution(site):
         "acme",
         {"left_of": "LeftOf", "spread": "Spread", "silent": "Silent"},
         """
-            from lploss import Loss
+            from lploss import Loss, Metric
 
             class LeftOf(Loss):
                 loss_name, kind = "left_of", "unsupervised"
-                metric_name, metric_scale = "beyond", 10.0
+                metric = Metric(name="beyond", scale=10.0)
 
                 def compute_loss(self, keypoints_pred):
                     return (keypoints_pred[:, ::2] - 200).relu()
@@ -70,7 +70,7 @@ def one_distribution(site):
                     return keypoints_pred.amax(dim=1) - keypoints_pred.amin(dim=1)
 
             class Silent(LeftOf):
-                loss_name, metric_name = "silent", ""
+                loss_name, metric = "silent", None
         """,
     )
     return site.registry()
