@@ -30,7 +30,7 @@ from benchmarks.mirror_views import View, write_views
 from benchmarks.report import Figure, Options
 from lploss import load_config
 from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
-from lploss_builtin.demo.curves import Curve, read_curves
+from lploss_builtin.demo.pictures import Curve, read_curves
 from lploss_builtin.models.building import build_model
 from lploss_builtin.predicting import predict_frames
 from lploss_builtin.training.data_module import LabelledDataModule

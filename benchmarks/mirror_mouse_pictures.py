@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from lploss_builtin.data.project.labelled_project import LabelledProject
-from lploss_builtin.demo.curves import Curve
+from lploss_builtin.demo.pictures import Curve
 
 _STAGES = {"train": "training, augmented and masked", "val": "held out, as they are"}
 

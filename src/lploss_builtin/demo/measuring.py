@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +14,11 @@ from jaxtyping import Bool, Float64, UInt8
 from torch import nn
 
 from lploss import load_config
-from lploss_builtin.data.poses.columns import LEVELS
 from lploss_builtin.data.project.label_files import OCCLUDED, VISIBLE
-from lploss_builtin.data.project.labelled_frames import Batch, LabelledFrames
+from lploss_builtin.data.project.labelled_frames import LabelledFrames
 from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.data.rig.project import RigProject
+from lploss_builtin.dependencies import require
 from lploss_builtin.ops.geometry import Cameras, project_points, triangulate_views
 from lploss_builtin.predicting import predict_frames
 
@@ -78,9 +77,8 @@ def read_held_out(made: RigProject) -> HeldOut:
 def _read_truth(
     path: Path, frames: tuple[str, ...]
 ) -> Float64[np.ndarray, "frames num_keypoints 3"]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = {row[0]: row[1:] for row in list(csv.reader(file))[len(LEVELS) :]}
-    values = np.array([rows[frame] for frame in frames], dtype=np.float64)
+    pandas = require("pandas", "train", "to read CSV")
+    values = pandas.read_csv(path, header=[0, 1, 2], index_col=0).loc[list(frames)].to_numpy()
     return rearrange(values, "frames (num_keypoints xyz) -> frames num_keypoints xyz", xyz=3)
 
 
@@ -113,7 +111,11 @@ def predicted_by(
         views: numbers of the cameras that have not failed; all unless given.
     """
     chosen = list(range(held_out.project.num_views)) if views is None else list(views)
-    found = list(predict_frames(model, _Views(held_out, chosen), views=chosen))
+    frames = [
+        {**frame, "images": frame["images"][chosen], "affine": frame["affine"][chosen]}
+        for frame in map(held_out.frames.__getitem__, range(len(held_out.frames)))
+    ]
+    found = list(predict_frames(model, frames, views=chosen))
     keypoints = torch.cat([batch.keypoints for batch in found])
     confidences = torch.cat([batch.confidences for batch in found])
     return _in_space(name, keypoints, confidences, held_out.cameras, chosen)
@@ -137,25 +139,6 @@ def _in_space(
     points = triangulate_views(keypoints, cameras.select(views), confidences)
     reprojected = project_points(points, cameras)
     return Predicted(name, keypoints.numpy(), points.numpy(), reprojected.numpy())
-
-
-class _Views:
-    """The held-out frames as some of the cameras see them."""
-
-    def __init__(self, held_out: HeldOut, views: list[int]) -> None:
-        self._frames, self._views = held_out.frames, views
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> Batch:
-        frame = self._frames[index]
-        return {
-            "images": frame["images"][self._views],
-            "affine": frame["affine"][self._views],
-            "image_size": frame["image_size"],
-            "index": frame["index"],
-        }
 
 
 _ALL = "all"
@@ -192,23 +175,6 @@ class Errors:
     all: Error
     visible: Error
     occluded: Error
-    in_space: Error
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCamera:
-    """How far off the network is where a camera is missing.
-
-    Attributes:
-        view: the camera; empty where none is missing.
-        others: px, in the views that are left.
-        unseen: px, where the others say that the missing camera would see the keypoints.
-        in_space: mm, where the views that are left together put the keypoints.
-    """
-
-    view: str
-    others: Error
-    unseen: Error
     in_space: Error
 
 
@@ -268,19 +234,23 @@ def errors_of(predicted: Predicted, held_out: HeldOut) -> Errors:
     return Errors(predicted.name, **of_pixels, in_space=in_space)
 
 
-def failed_camera(predicted: Predicted, held_out: HeldOut, view: int | None) -> FailedCamera:
+def failed_camera(
+    predicted: Predicted, held_out: HeldOut, view: int | None
+) -> tuple[Error, Error, Error]:
     """Return how far off predictions without a camera are.
 
     Args:
         predicted: made without the camera.
         held_out: the truth.
         view: number of the camera; ``None``: none is missing.
+
+    Returns:
+        The errors in the views that are left, px; where the others say that the missing camera
+        would see the keypoints, px; and in space, mm.
     """
-    names = held_out.project.view_names
-    left = [number for number in range(len(names)) if number != view]
+    left = [number for number in range(held_out.project.num_views) if number != view]
     unseen = distances_between(predicted.reprojected, held_out.keypoints)
-    return FailedCamera(
-        "" if view is None else names[view],
+    return (
         error_of(distances_between(predicted.keypoints, held_out.keypoints[:, left])),
         error_of(unseen if view is None else unseen[:, view]),
         error_of(distances_between(predicted.points, held_out.points)),
@@ -293,13 +263,12 @@ def write_errors(path: Path, predictors: Sequence[Predicted], held_out: HeldOut)
     The columns are ``predictor, view, keypoint, visibility, num, mean_px, median_px``; see
     `errors_by_part`.
     """
-    rows = (
-        (predicted.name, *part, *_cells(error))
+    errors = {
+        (predicted.name, *part): error
         for predicted in predictors
         for part, error in errors_by_part(predicted, held_out).items()
-    )
-    head = ("predictor", "view", "keypoint", "visibility", "num", "mean_px", "median_px")
-    _write(path, head, rows)
+    }
+    _write(path, errors, ("predictor", "view", "keypoint", "visibility"), "px")
 
 
 def write_errors_in_space(path: Path, predictors: Sequence[Predicted], held_out: HeldOut) -> None:
@@ -307,18 +276,21 @@ def write_errors_in_space(path: Path, predictors: Sequence[Predicted], held_out:
 
     The columns are ``predictor, keypoint, num, mean_mm, median_mm``.
     """
-    rows = (
-        (predicted.name, keypoint, *_cells(error_of(distances[:, columns])))
+    errors = {
+        (predicted.name, keypoint): error_of(
+            distances_between(predicted.points, held_out.points)[:, columns]
+        )
         for predicted in predictors
-        for distances in [distances_between(predicted.points, held_out.points)]
         for keypoint, columns in _parts(held_out.project.keypoint_names)
-    )
-    _write(path, ("predictor", "keypoint", "num", "mean_mm", "median_mm"), rows)
+    }
+    _write(path, errors, ("predictor", "keypoint"), "mm")
 
 
-def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *rows])
+def _write(path: Path, errors: Mapping[Any, Error], names: Sequence[str], unit: str) -> None:
+    pandas = require("pandas", "train", "to write CSV")
+    columns = [*names, "num", f"mean_{unit}", f"median_{unit}"]
+    table = pandas.DataFrame([(*key, *error) for key, error in errors.items()], columns=columns)
+    table.to_csv(path, index=False, float_format="%.4f")
 
 
 def _parts(names: Sequence[str]) -> Iterator[tuple[str, slice]]:
@@ -326,10 +298,3 @@ def _parts(names: Sequence[str]) -> Iterator[tuple[str, slice]]:
     yield _ALL, slice(None)
     for number, name in enumerate(names):
         yield name, slice(number, number + 1)
-
-
-def _cells(error: Error) -> tuple[int, str, str]:
-    """Return the cells of a row; empty where there is nothing to take a mean of."""
-    if not error.num:
-        return 0, "", ""
-    return error.num, f"{error.mean:.4f}", f"{error.median:.4f}"

@@ -1,24 +1,117 @@
-"""Pictures of predicted poses, in the images and in 3D."""
+"""Pictures of a training and of what it predicts: its curves, and poses in images and in 3D."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
 
 from lploss_builtin.data.project.label_files import OCCLUDED, VISIBLE
 from lploss_builtin.demo.measuring import HeldOut, Predicted, distances_between, error_of
+from lploss_builtin.dependencies import require
 from lploss_builtin.scoring.pictures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Of an epoch, counted from 1, the value at its end.
+Curve: TypeAlias = dict[int, float]
+
+# The sums of supervised and of unsupervised losses are left out.
+_CURVE = re.compile(r"(train|val)_((?!(?:un)?supervised_loss)(?:.+_)?loss|pixel_error)(_epoch)?")
+
+
+def read_curves(metrics: Path) -> dict[str, dict[str, Curve]]:
+    """Return what a training has logged at the ends of its epochs.
+
+    Args:
+        metrics: ``metrics.csv`` of the training.
+
+    Returns:
+        For each quantity the curves ``train`` and ``val``: ``pixel_error``, ``loss`` (the sum of
+        all), and each loss before its weight.
+    """
+    table = require("pandas", "train", "to read metrics").read_csv(metrics)
+    curves: dict[str, dict[str, Curve]] = {}
+    for column in table:
+        match = _CURVE.fullmatch(column)
+        # Training values of single steps have no suffix.
+        if match and (match[1] == "train") == bool(match[3]):
+            known = table[["epoch", column]].dropna()
+            if len(known):
+                epochs = (known["epoch"].astype(int) + 1).tolist()
+                stages = curves.setdefault(match[2].removesuffix("_loss"), {})
+                stages[match[1]] = dict(zip(epochs, known[column].tolist(), strict=True))
+    return curves
+
+
+def read_weights(metrics: Path) -> dict[str, float]:
+    """Return the last weight of each loss.
+
+    Args:
+        metrics: ``metrics.csv`` of the training.
+    """
+    table = require("pandas", "train", "to read metrics").read_csv(metrics)
+    return {
+        column.removesuffix("_weight_epoch"): float(table[column].dropna().iloc[-1])
+        for column in table
+        if column.endswith("_weight_epoch") and table[column].notna().any()
+    }
+
+
+def draw_curves(
+    curves: Mapping[str, Mapping[str, Curve]], yardsticks: Mapping[str, float]
+) -> Figure:
+    """Draw the error large, and each loss below it.
+
+    Args:
+        curves: those of `read_curves`.
+        yardsticks: errors of others, px, that the error is compared with.
+    """
+    names = sorted(curves.keys() - {"pixel_error"}, key=lambda name: name != "loss")
+    figure = style.new_figure(
+        10.0, 7.1, left=0.75, right=0.25, top=0.55, bottom=0.6, between=(0.25, 0.42)
+    )
+    grid = figure.add_gridspec(2, max(1, len(names)))
+    axes = figure.add_subplot(grid[0, :])
+    _draw_curve(axes, curves.get("pixel_error", {}), "mean distance to the labels, px")
+    for (name, value), dashes in zip(yardsticks.items(), ("--", ":", "-.") * 3, strict=False):
+        label = f"held-out frames: {name}, {value:.1f} px"
+        axes.axhline(value, color=style.INK, linewidth=1.2, linestyle=dashes, label=label)
+    axes.set_ylim(0.0, 1.5 * max(axes.get_ylim()[1], *yardsticks.values()))
+    axes.legend(fontsize=9, frameon=False, labelcolor=style.INK, loc="upper right", ncols=2)
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(grid[1, number])
+        _draw_curve(axes, curves[name], "sum of all losses, weighted" if name == "loss" else name)
+        axes.set_xlabel("epoch", fontsize=10, color=style.INK)
+    return figure
+
+
+def _draw_curve(axes: Axes, stages: Mapping[str, Curve], title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    style.plain(axes)
+    for stage, label, line, colour in (
+        ("train", "training frames, augmented", "o-", style.colour(0)),
+        ("val", "validation frames, as they are", "s-", style.colour(5)),
+    ):
+        curve = stages.get(stage, {})
+        axes.plot([*curve], [*curve.values()], line, color=colour, markersize=4, label=label)
+    axes.set_title(title, loc="left", fontsize=10 if len(title) < 34 else 8, color=style.INK)
+    highest = max((value for curve in stages.values() for value in curve.values()), default=1.0)
+    axes.set_ylim(0.0, 1.08 * highest)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color="#e8ecef", linewidth=0.7)
+
+
 # Colours on images and on white; they differ in lightness, too.
 _TRUTH, _PREDICTED, _JOINED, _EDGE = "#ffffff", "#36b5ff", "#ffe14d", "#10181f"
-_TRUTH_ON_WHITE, _PREDICTED_ON_WHITE = "#26323b", "#0080c8"
+_TRUTH_ON_WHITE, _PREDICTED_ON_WHITE = "#9aa5ad", "#0080c8"
 
 # The frames that are shown, and the share of all frames that have a smaller error.
 _SHARES = {"a good frame": 0.1, "a usual frame": 0.5, "a bad frame": 0.9, "the worst frame": 1.0}
@@ -39,17 +132,15 @@ _LIMBS = (
 )
 
 
-def limbs(keypoint_names: Sequence[str]) -> list[tuple[int, int]]:
+def limbs(keypoint_names: Sequence[str]) -> list[list[int]]:
     """Return the numbers of the keypoints that a line joins.
 
     Example:
         >>> limbs(["hip", "nose", "neck", "tail_base"])
-        [(2, 0), (0, 3)]
+        [[2, 0], [0, 3]]
     """
-    number = {name: n for n, name in enumerate(keypoint_names)}
-    return [
-        (number[one], number[other]) for one, other in _LIMBS if one in number and other in number
-    ]
+    known = set(keypoint_names)
+    return [[*map(keypoint_names.index, pair)] for pair in _LIMBS if known.issuperset(pair)]
 
 
 def chosen_frames(distances: Float64[np.ndarray, "frames ..."]) -> dict[str, int]:
@@ -64,26 +155,70 @@ def chosen_frames(distances: Float64[np.ndarray, "frames ..."]) -> dict[str, int
     """
     means = np.array([error_of(own).mean for own in distances])
     order = np.argsort(np.nan_to_num(means), kind="stable")
-    frames: dict[int, str] = {}
-    for name, share in _SHARES.items():
-        # Of few frames, one may stand for several ranks: it gets the last name.
-        frames[int(order[round(share * (len(order) - 1))])] = name
+    # Of few frames, one may stand for several ranks: it gets the last name.
+    frames = {int(order[round(share * (len(order) - 1))]): name for name, share in _SHARES.items()}
     return {name: frame for frame, name in frames.items()}
 
 
-_PANEL_3D = 3.7
-_TOP, _ROW_GAP_3D = 0.6, 0.45
-# Elevation and azimuth of who looks at the animal, degrees, and how large it is then; it looks
-# along the x axis.
+def draw_views(predicted: Predicted, held_out: HeldOut) -> Figure:
+    """Draw a row for each frame, from good to worst, and a column for each view.
+
+    Args:
+        predicted: the predictions of all views.
+        held_out: the frames, with the truth.
+    """
+    distances = distances_between(predicted.keypoints, held_out.keypoints)
+    frames = chosen_frames(distances)
+    views = held_out.project.view_names
+    panels = _panels(len(frames), len(views), between=(0.02, 0.13))
+    for row, (rank, frame) in zip(panels, frames.items(), strict=True):
+        row[0].set_title(
+            rank.capitalize(), loc="left", fontsize=14, fontweight="bold", color=style.INK
+        )
+        for view, axes in enumerate(row):
+            _draw_view(axes, predicted, held_out, frame, view)
+            text = f"{views[view]}   {error_of(distances[frame, view]).mean:.1f} px"
+            axes.set_title(text, loc="right", fontsize=11, color=style.INK)
+    # On a grey as dark as the images.
+    _add_legend(panels[0, 0], facecolor="#59646d", framealpha=1.0, labelcolor="white")
+    return panels[0, 0].figure
+
+
+def _draw_view(axes: Axes, predicted: Predicted, held_out: HeldOut, frame: int, view: int) -> None:
+    from matplotlib.patheffects import Normal, Stroke
+
+    image = held_out.image(frame, view)
+    height, width = image.shape[:2]
+    axes.imshow(image, interpolation="bicubic")
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.set_axis_off()
+    found, true = predicted.keypoints[frame, view], held_out.keypoints[frame, view]
+    look: dict[str, Any] = {
+        "path_effects": [Stroke(linewidth=3.6, foreground=_EDGE, alpha=0.75), Normal()]
+    }
+    for pair in limbs(held_out.project.keypoint_names):
+        axes.plot(*found[pair].T, color=_PREDICTED, linewidth=1.8, **look)
+    for miss in np.stack([found, true], axis=1):
+        axes.plot(*miss.T, color=_TRUTH, linewidth=1.0)
+    look |= {"linestyle": "", "markeredgewidth": 1.8}
+    joined = predicted.reprojected[frame, view]
+    visibility = held_out.visibility[frame, view]
+    ring: dict[str, Any] = {"color": _TRUTH, "markersize": 11, "fillstyle": "none", **look}
+    label = "predicted in this view"
+    axes.plot(*found.T, "o", color=_PREDICTED, markersize=5, label=label, **look)
+    axes.plot(*true[visibility == VISIBLE].T, "o", label="truth, visible", **ring)
+    axes.plot(*true[visibility == OCCLUDED].T, "s", label="truth, occluded", **ring)
+    label = "all views joined in 3D, seen from here"
+    axes.plot(*joined.T, "x", color=_JOINED, markersize=7, label=label, **look)
+
+
+# Elevation and azimuth of who looks at the animal, degrees; it looks along the x axis.
 _SIDES = {
-    "from its right": (6.0, -90.0, 1.0),
-    "from above": (90.0, -90.0, 1.0),
-    "from its right and ahead": (26.0, -42.0, 0.88),
+    "from its right": (6.0, -90.0),
+    "from above": (90.0, -90.0),
+    "from its right and ahead": (26.0, -42.0),
 }
-_PANEL_HEIGHT = 2.7
-# What is drawn keeps away from the edges of its square, which may reach over those of a panel.
-_SQUARE = 4.1
-_AROUND, _GRID = 12.0, 20.0
+_AROUND = 12.0
 
 
 def draw_poses(predicted: Predicted, held_out: HeldOut) -> Figure:
@@ -95,40 +230,19 @@ def draw_poses(predicted: Predicted, held_out: HeldOut) -> Figure:
     """
     distances = distances_between(predicted.points, held_out.points)
     frames = chosen_frames(distances)
-    width = len(_SIDES) * _PANEL_3D
-    row_height = _PANEL_HEIGHT + _ROW_GAP_3D
-    height = _TOP + len(frames) * row_height
-    figure = style.new_figure(width, height)
     names = held_out.project.keypoint_names
-    for number, (name, frame) in enumerate(frames.items()):
-        bottom = height - _TOP - (number + 1) * row_height
+    panels = _panels(len(frames), len(_SIDES), subplot_kw={"projection": "3d"})
+    for row, (rank, frame) in zip(panels, frames.items(), strict=True):
         found, true = _turned(predicted.points[frame], held_out.points[frame], names)
-        for column, (side, (elevation, azimuth, zoom)) in enumerate(_SIDES.items()):
-            place = (
-                (column * _PANEL_3D + (_PANEL_3D - _SQUARE) / 2) / width,
-                (bottom + (_PANEL_HEIGHT - _SQUARE) / 2) / height,
-                _SQUARE / width,
-                _SQUARE / height,
-            )
-            axes: Any = figure.add_axes(place, projection="3d")
-            # Squares overlap, and one must not hide what is drawn in another.
-            axes.patch.set_visible(False)
-            axes.set_proj_type("ortho")
+        for axes, (side, (elevation, azimuth)) in zip(row, _SIDES.items(), strict=True):
             axes.view_init(elevation, azimuth)
-            _draw_pose(axes, found, true, names, zoom)
-            _write(
-                figure, side, (column + 0.5) * _PANEL_3D, bottom + _PANEL_HEIGHT, 10, ha="center"
-            )
-        text = f"{name.capitalize()}: {error_of(distances[frame]).mean:.1f} mm off"
-        _write(figure, text, 0.2, bottom + _PANEL_HEIGHT + 0.24, 13, fontweight="bold")
-    _draw_pose_legend(figure, height)
-    return figure
-
-
-def _write(figure: Figure, text: str, x: float, y: float, size: float, **more: Any) -> None:
-    """Write at a place in inches."""
-    width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, text, va="center", fontsize=size, color=style.INK, **more)
+            axes.set_proj_type("ortho")
+            axes.set_title(side, fontsize=10, color=style.INK)
+            _draw_pose(axes, found, true, names)
+        text = f"{rank.capitalize()}: {error_of(distances[frame]).mean:.1f} mm off"
+        row[0].set_title(text, loc="left", pad=24, fontsize=13, fontweight="bold", color=style.INK)
+    _add_legend(panels[0, 0], frameon=False, labelcolor=style.INK)
+    return panels[0, 0].figure
 
 
 def _turned(
@@ -148,223 +262,45 @@ def _draw_pose(
     found: Float64[np.ndarray, "num_keypoints 3"],
     true: Float64[np.ndarray, "num_keypoints 3"],
     names: tuple[str, ...],
-    zoom: float,
 ) -> None:
     low, high = true.min(axis=0) - _AROUND, true.max(axis=0) + _AROUND
     low[2] = 0.0
     # What lies far outside would be drawn over the other panels.
     is_near = ((found >= low - _AROUND) & (found <= high + _AROUND)).all(axis=-1, keepdims=True)
     shown = np.where(is_near, found, np.nan)
-    _draw_floor(axes, low, high)
-    for one, other in limbs(names):
-        axes.plot(*true[[one, other]].T, color=_TRUTH_ON_WHITE, linewidth=2.6, alpha=0.45)
-        axes.plot(*shown[[one, other]].T, color=_PREDICTED_ON_WHITE, linewidth=1.8)
-    for pair in np.stack([shown, true], axis=1):
-        axes.plot(*pair.T, color=style.ALARM, linewidth=1.1)
-    axes.plot(*true.T, "o", color="white", markeredgecolor=_TRUTH_ON_WHITE, markersize=6)
-    axes.plot(*shown.T, "o", color=_PREDICTED_ON_WHITE, markersize=4.5)
+    for pair in limbs(names):
+        axes.plot(*true[pair].T, color=_TRUTH_ON_WHITE, linewidth=2.6)
+        axes.plot(*shown[pair].T, color=_PREDICTED_ON_WHITE, linewidth=1.8)
+    for number, miss in enumerate(np.stack([shown, true], axis=1)):
+        label = "_" if number else "how far off"
+        axes.plot(*miss.T, color=style.ALARM, linewidth=1.1, label=label)
+    axes.plot(*true.T, "o", color=_TRUTH_ON_WHITE, markerfacecolor="white", label="truth")
+    axes.plot(
+        *shown.T, "o", color=_PREDICTED_ON_WHITE, markersize=4.5, label="predicted, all views"
+    )
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    axes.set_box_aspect(high - low, zoom=zoom)
+    axes.set(xticks=[], yticks=[], zticks=[])
+    axes.set_box_aspect(high - low, zoom=1.3)
     axes.set_axis_off()
-
-
-def _draw_floor(axes: Any, low: Float64[np.ndarray, "3"], high: Float64[np.ndarray, "3"]) -> None:
-    """Draw a line each 20 mm on the ground."""
-    xs, ys = (
-        np.arange(np.ceil(first / _GRID), np.floor(last / _GRID) + 1) * _GRID
-        for first, last in zip(low[:2], high[:2], strict=True)
-    )
-    line: dict[str, Any] = {"color": "#dfe5e9", "linewidth": 0.7, "zorder": 0}
-    for x in xs:
-        axes.plot([x, x], [low[1], high[1]], [0.0, 0.0], **line)
-    for y in ys:
-        axes.plot([low[0], high[0]], [y, y], [0.0, 0.0], **line)
-
-
-def _draw_pose_legend(figure: Figure, height: float) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=_TRUTH_ON_WHITE,
-            alpha=0.6,
-            marker="o",
-            markerfacecolor="white",
-            linewidth=2.6,
-            label="truth",
-        ),
-        Line2D(
-            [],
-            [],
-            color=_PREDICTED_ON_WHITE,
-            marker="o",
-            linewidth=1.8,
-            label="predicted, all views",
-        ),
-        Line2D([], [], color=style.ALARM, linewidth=1.1, label="how far off"),
-        Line2D([], [], color="#c3ccd3", linewidth=0.9, label="the ground, a line each 20 mm"),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.01, 1.0 - 0.1 / height),
-        ncols=len(handles),
-        fontsize=11,
-        frameon=False,
-        labelcolor=style.INK,
-    )
 
 
 # Inches; at 100 pixels an inch an image of 128 px is shown three times as large.
-_PANEL, _GAP = 3.84, 0.08
-_MARGIN, _ROW_GAP, _LEGEND = 0.12, 0.5, 0.55
+_PANEL, _MARGIN, _LEGEND = 3.84, 0.12, 0.95
 
 
-def draw_views(predicted: Predicted, held_out: HeldOut) -> Figure:
-    """Draw a row for each frame, from good to worst, and a column for each view.
-
-    Args:
-        predicted: the predictions of all views.
-        held_out: the frames, with the truth.
-    """
-    distances = distances_between(predicted.keypoints, held_out.keypoints)
-    frames = chosen_frames(distances)
-    views = held_out.project.view_names
-    width = 2 * _MARGIN + len(views) * (_PANEL + _GAP) - _GAP
-    height = _LEGEND + len(frames) * (_PANEL + _ROW_GAP) + _MARGIN
-    figure = style.new_figure(
-        width,
-        height,
-        left=_MARGIN,
-        right=_MARGIN,
-        top=_LEGEND + _ROW_GAP,
-        bottom=_MARGIN,
-        between=(_GAP / _PANEL, _ROW_GAP / _PANEL),
-    )
-    panels = figure.subplots(len(frames), len(views), squeeze=False)
-    for row, (name, frame) in zip(panels, frames.items(), strict=True):
-        for view, axes in enumerate(row):
-            _draw_view(axes, predicted, held_out, frame, view)
-            axes.text(
-                0.985,
-                1.02,
-                f"{views[view]}   {error_of(distances[frame, view]).mean:.1f} px",
-                transform=axes.transAxes,
-                ha="right",
-                va="bottom",
-                fontsize=11,
-                color=style.INK,
-            )
-        row[0].text(
-            0.0,
-            1.02,
-            name.capitalize(),
-            transform=row[0].transAxes,
-            ha="left",
-            va="bottom",
-            fontsize=14,
-            fontweight="bold",
-            color=style.INK,
-        )
-    _draw_view_legend(figure, height)
-    return figure
+def _panels(num_rows: int, num_columns: int, **more: Any) -> Any:
+    """Return the axes of a figure, by row and column, with room for a legend at its top."""
+    between = more.pop("between", (0.0, 0.16))
+    width = _PANEL * num_columns * (1.0 + between[0]) + 2 * _MARGIN
+    height = _PANEL * num_rows * (1.0 + between[1]) + _LEGEND
+    margins = {"left": _MARGIN, "right": _MARGIN, "top": _LEGEND, "bottom": _MARGIN}
+    figure = style.new_figure(width, height, **margins, between=between)
+    return figure.subplots(num_rows, num_columns, squeeze=False, **more)
 
 
-def _draw_view(axes: Axes, predicted: Predicted, held_out: HeldOut, frame: int, view: int) -> None:
-    from matplotlib.patheffects import Normal, Stroke
-
-    image = held_out.image(frame, view)
-    axes.imshow(image, interpolation="bicubic")
-    axes.set_xlim(-0.5, image.shape[1] - 0.5)
-    axes.set_ylim(image.shape[0] - 0.5, -0.5)
-    axes.set_axis_off()
-    outlined = [Stroke(linewidth=3.6, foreground=_EDGE, alpha=0.75), Normal()]
-    found, true = predicted.keypoints[frame, view], held_out.keypoints[frame, view]
-    for one, other in limbs(held_out.project.keypoint_names):
-        axes.plot(*found[[one, other]].T, color=_PREDICTED, linewidth=1.8, path_effects=outlined)
-    _draw_misses(axes, found, true)
-    axes.plot(*found.T, "o", color=_PREDICTED, markersize=6, markeredgecolor=_EDGE)
-    visibility = held_out.visibility[frame, view]
-    for mark, value in (("o", VISIBLE), ("s", OCCLUDED)):
-        _draw_rings(axes, true[visibility == value], mark)
-    _draw_crosses(axes, predicted.reprojected[frame, view])
-
-
-def _draw_misses(
-    axes: Axes,
-    found: Float64[np.ndarray, "num_keypoints 2"],
-    true: Float64[np.ndarray, "num_keypoints 2"],
-) -> None:
-    """Join each prediction to what it should be."""
-    for pair in np.stack([found, true], axis=1):
-        axes.plot(*pair.T, color=_TRUTH, linewidth=1.0)
-
-
-def _draw_rings(axes: Axes, points: Float64[np.ndarray, "points 2"], mark: str) -> None:
-    for colour, width in ((_EDGE, 3.4), (_TRUTH, 1.7)):
-        axes.plot(
-            *points.T,
-            mark,
-            markersize=11,
-            markerfacecolor="none",
-            markeredgecolor=colour,
-            markeredgewidth=width,
-        )
-
-
-def _draw_crosses(axes: Axes, points: Float64[np.ndarray, "points 2"]) -> None:
-    for colour, width, size in ((_EDGE, 3.6, 8.5), (_JOINED, 1.8, 7)):
-        axes.plot(*points.T, "x", markersize=size, color=colour, markeredgewidth=width)
-
-
-def _draw_view_legend(figure: Figure, height: float) -> None:
-    """Draw it as the panels are drawn, on a grey as dark as the images."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patheffects import Normal, Stroke
-
-    ring: dict[str, Any] = {
-        "linestyle": "",
-        "markersize": 11,
-        "markerfacecolor": "none",
-        "markeredgewidth": 1.7,
-    }
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=_PREDICTED,
-            marker="o",
-            markeredgecolor=_EDGE,
-            linewidth=1.8,
-            path_effects=[Stroke(linewidth=3.6, foreground=_EDGE), Normal()],
-            label="predicted in this view",
-        ),
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="x",
-            markersize=8,
-            color=_JOINED,
-            markeredgewidth=1.8,
-            label="all views joined in 3D, seen from here",
-        ),
-        Line2D([], [], marker="o", markeredgecolor=_TRUTH, label="truth, visible", **ring),
-        Line2D([], [], marker="s", markeredgecolor=_TRUTH, label="truth, occluded", **ring),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(_MARGIN / figure.get_size_inches()[0], 1.0 - 0.1 / height),
-        borderaxespad=0.0,
-        ncols=len(handles),
-        fontsize=12,
-        facecolor="#59646d",
-        edgecolor="none",
-        framealpha=1.0,
-        labelcolor="white",
-        borderpad=0.6,
-        columnspacing=2.2,
+def _add_legend(axes: Axes, **look: Any) -> None:
+    """Put the legend of one panel at the top of its figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(
+        handles, labels, loc="upper left", ncols=len(labels), fontsize=12, edgecolor="none", **look
     )

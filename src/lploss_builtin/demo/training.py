@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,12 +18,8 @@ from torch import nn
 
 from lploss import load_config
 from lploss.errors import ArgumentValueError
-from lploss_builtin.data.rig.project import RigOptions, RigProject, make_rig_project
-from lploss_builtin.demo.curves import draw_curves, read_curves, read_weights
+from lploss_builtin.data.rig.project import RigOptions, make_rig_project
 from lploss_builtin.demo.measuring import (
-    Error,
-    HeldOut,
-    Predicted,
     errors_by_part,
     errors_of,
     failed_camera,
@@ -33,9 +29,14 @@ from lploss_builtin.demo.measuring import (
     write_errors,
     write_errors_in_space,
 )
-from lploss_builtin.demo.page import write_page
-from lploss_builtin.demo.pictures import draw_poses, draw_views
-from lploss_builtin.demo.report import DemoReport
+from lploss_builtin.demo.pictures import (
+    draw_curves,
+    draw_poses,
+    draw_views,
+    read_curves,
+    read_weights,
+)
+from lploss_builtin.demo.report import DemoReport, write_page
 from lploss_builtin.demo.settings import DemoSettings
 from lploss_builtin.models.building import build_model
 from lploss_builtin.predicting import predict_files
@@ -138,9 +139,29 @@ def make_training_demo(out: Path, settings: DemoSettings, stages: Stages) -> Dem
         ArgumentValueError: there is something else in the folder that would be overwritten.
     """
     prepare_folder(out, settings)
-    made = _make_project(out, settings, stages)
-    run = _train(made, out, settings, stages)
+    num = settings.num_frames + settings.num_test_frames
+    with stages.stage("make", f"making {num} frames of an animal that four cameras film") as done:
+        options = RigOptions(
+            num_frames=settings.num_frames,
+            num_sessions=settings.num_sessions,
+            num_test_frames=settings.num_test_frames,
+            seed=settings.seed,
+        )
+        made = make_rig_project(
+            out / "project",
+            options,
+            config=settings.config(),
+            progress=lambda num_done: done(num_done, num),
+        )
+    s = "" if settings.num_epochs == 1 else "s"
+    what = f"training a multi-view transformer, {settings.num_epochs} epoch{s}"
+    # So small a network gains little from more threads, which wait for each other at every turn
+    # where the machine has something else to do.
+    with stages.stage("train", what), _threads(1):
+        shows_progress = stages.console.is_terminal
+        run = train(load_config(made.config), out / "run", shows_progress=shows_progress)
     held_out = read_held_out(made)
+    views = held_out.project.view_names
     what = f"predicting {len(held_out.frames)} frames of a walk that was held out"
     with stages.stage("predict", what) as done:
         predict_files(
@@ -148,58 +169,55 @@ def make_training_demo(out: Path, settings: DemoSettings, stages: Stages) -> Dem
             list(made.test_labels.values()),
             progress=lambda recording, num_done, num: done(num_done, num),
         )
-        trained = run.model()
-        predicted = _predictions(trained, _untrained(run, settings.seed), held_out)
-        without = [_without(trained, held_out, view) for view in range(held_out.project.num_views)]
+        network = run.model()
+        trained = predicted_by("trained network", network, held_out)
+        joined = "trained network, views joined"
+        predicted = {
+            "mean_pose": mean_pose("mean pose", held_out),
+            "untrained": predicted_by(
+                "untrained network", _untrained(run, settings.seed), held_out
+            ),
+            "trained": trained,
+            "joined": replace(trained, name=joined, keypoints=trained.reprojected),
+        }
+        without = [
+            predicted_by(
+                f"trained network without {name}",
+                network,
+                held_out,
+                [other for other in range(len(views)) if other != view],
+            )
+            for view, name in enumerate(views)
+        ]
     with stages.stage("draw", "measuring and drawing"):
+        cameras = {"": failed_camera(trained, held_out, None)}
+        for view, (name, found) in enumerate(zip(views, without, strict=True)):
+            cameras[name] = failed_camera(found, held_out, view)
         report = DemoReport(
             out,
             settings,
             {key: errors_of(found, held_out) for key, found in predicted.items()},
-            _of_network(predicted["trained"], held_out),
-            (
-                failed_camera(predicted["trained"], held_out, None),
-                *(failed_camera(found, held_out, view) for view, found in enumerate(without)),
-            ),
+            errors_by_part(trained, held_out),
+            cameras,
             read_weights(run.folder / "metrics.csv"),
-            sum(parameter.numel() for parameter in trained.parameters()),
+            sum(parameter.numel() for parameter in network.parameters()),
             held_out.frames.image_size,
             held_out.project.sessions[0],
             stages.seconds,
         )
         write_errors(out / "errors.csv", [*predicted.values()], held_out)
-        separate = [found for key, found in predicted.items() if key != "joined"]
-        write_errors_in_space(out / "errors_3d.csv", [*separate, *without], held_out)
-        _draw(report, run, predicted, held_out)
+        del predicted["joined"]
+        write_errors_in_space(out / "errors_3d.csv", [*predicted.values(), *without], held_out)
+        yardsticks = {
+            report.predictors[key].name: report.predictors[key].all.mean for key in predicted
+        }
+        curves = read_curves(run.folder / "metrics.csv")
+        style.save(draw_curves(curves, yardsticks), out / "loss_curves.png")
+        style.save(draw_views(trained, held_out), out / "views.png")
+        style.save(draw_poses(trained, held_out), out / "pose_3d.png")
+        shutil.copyfile(run.folder / "schedules.png", out / "schedules.png")
     write_page(report)
     return report
-
-
-def _make_project(out: Path, settings: DemoSettings, stages: Stages) -> RigProject:
-    num = settings.num_frames + settings.num_test_frames
-    with stages.stage("make", f"making {num} frames of an animal that four cameras film") as done:
-        return make_rig_project(
-            out / "project",
-            RigOptions(
-                num_frames=settings.num_frames,
-                num_sessions=settings.num_sessions,
-                num_test_frames=settings.num_test_frames,
-                seed=settings.seed,
-            ),
-            config=settings.config(),
-            progress=lambda num_done: done(num_done, num),
-        )
-
-
-def _train(made: RigProject, out: Path, settings: DemoSettings, stages: Stages) -> TrainingRun:
-    num, s = settings.num_epochs, "" if settings.num_epochs == 1 else "s"
-    what = f"training a multi-view transformer, {num} epoch{s}"
-    # So small a network gains little from more threads, which wait for each other at every turn
-    # where the machine has something else to do.
-    with stages.stage("train", what), _threads(1):
-        return train(
-            load_config(made.config), out / "run", shows_progress=stages.console.is_terminal
-        )
 
 
 @contextmanager
@@ -224,48 +242,3 @@ def _untrained(run: TrainingRun, seed: int) -> nn.Module:
             num_keypoints=config.data.num_keypoints,
             pretrained=False,
         ).eval()
-
-
-def _predictions(
-    trained: nn.Module, untrained: nn.Module, held_out: HeldOut
-) -> dict[str, Predicted]:
-    found = predicted_by("trained network", trained, held_out)
-    return {
-        "mean_pose": mean_pose("mean pose", held_out),
-        "untrained": predicted_by("untrained network", untrained, held_out),
-        "trained": found,
-        "joined": replace(found, name="trained network, views joined", keypoints=found.reprojected),
-    }
-
-
-def _without(model: nn.Module, held_out: HeldOut, view: int) -> Predicted:
-    names = held_out.project.view_names
-    views = [number for number in range(len(names)) if number != view]
-    return predicted_by(f"trained network without {names[view]}", model, held_out, views)
-
-
-def _of_network(
-    predicted: Predicted, held_out: HeldOut
-) -> dict[str, dict[str, tuple[Error, Error]]]:
-    parts, project = errors_by_part(predicted, held_out), held_out.project
-    return {
-        keypoint: {
-            view: (parts[view, keypoint, "visible"], parts[view, keypoint, "occluded"])
-            for view in project.view_names
-        }
-        for keypoint in project.keypoint_names
-    }
-
-
-def _draw(
-    report: DemoReport, run: TrainingRun, predicted: Mapping[str, Predicted], held_out: HeldOut
-) -> None:
-    out = report.folder
-    yardsticks = {
-        errors.name: errors.all.mean for key, errors in report.predictors.items() if key != "joined"
-    }
-    curves = read_curves(run.folder / "metrics.csv")
-    style.save(draw_curves(curves, yardsticks), out / "loss_curves.png")
-    style.save(draw_views(predicted["trained"], held_out), out / "views.png")
-    style.save(draw_poses(predicted["trained"], held_out), out / "pose_3d.png")
-    (out / "schedules.png").write_bytes((run.folder / "schedules.png").read_bytes())

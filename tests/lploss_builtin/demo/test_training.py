@@ -118,7 +118,7 @@ def test_the_network_that_is_measured_is_the_one_that_was_trained(made):
     )
     assert set(report.predictors) == {"mean_pose", "untrained", "trained", "joined"}
     assert report.predictors["untrained"].all != report.network.all
-    assert [camera.view for camera in report.cameras] == ["", "left", "right", "top", "front"]
+    assert list(report.cameras) == ["", "left", "right", "top", "front"]
     weight = 1 / (2 * np.exp(3.0))
     assert report.losses == pytest.approx(
         {"heatmap_kl": 0.5, "supervised_reprojection_heatmap_mse": weight}

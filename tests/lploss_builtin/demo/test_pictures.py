@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lploss_builtin.demo.curves import read_curves, read_weights
+from lploss_builtin.demo.pictures import read_curves, read_weights
 
 # As Lightning writes them: of each step some columns, of the end of each epoch others.
 TEXT = """\
