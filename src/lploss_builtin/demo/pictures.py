@@ -203,7 +203,8 @@ def _draw_view(axes: Axes, predicted: Predicted, held_out: HeldOut, frame: int, 
     look |= {"linestyle": "", "markeredgewidth": 1.8}
     joined = predicted.reprojected[frame, view]
     visibility = held_out.visibility[frame, view]
-    ring: dict[str, Any] = {"color": _TRUTH, "markersize": 11, "fillstyle": "none", **look}
+    ring: dict[str, Any] = {"color": _TRUTH, "markersize": 11, "fillstyle": "none"}
+    ring |= {"linestyle": "", "markeredgewidth": 2.2}
     label = "predicted in this view"
     axes.plot(*found.T, "o", color=_PREDICTED, markersize=5, label=label, **look)
     axes.plot(*true[visibility == VISIBLE].T, "o", label="truth, visible", **ring)
@@ -240,7 +241,8 @@ def draw_poses(predicted: Predicted, held_out: HeldOut) -> Figure:
             axes.set_title(side, fontsize=10, color=style.INK)
             _draw_pose(axes, found, true, names)
         text = f"{rank.capitalize()}: {error_of(distances[frame]).mean:.1f} mm off"
-        row[0].set_title(text, loc="left", pad=24, fontsize=13, fontweight="bold", color=style.INK)
+        look = {"fontsize": 13, "fontweight": "bold", "color": style.INK}
+        row[0].text2D(0.0, 1.1, text, transform=row[0].transAxes, **look)
     _add_legend(panels[0, 0], frameon=False, labelcolor=style.INK)
     return panels[0, 0].figure
 

@@ -13,8 +13,12 @@ from jaxtyping import Bool
 from lploss import load_loss
 from lploss.errors import ArgumentValueError
 from lploss.terminal import console, text
-from lploss_builtin.demo.scoring_project import DemoProject, make_demo_project
-from lploss_builtin.demo.tracking_faults import FRAMES_A_FAULT_OF_EACH_KIND, IMPOSSIBLE, Fault
+from lploss_builtin.demo.faulty_tracks import (
+    FRAMES_A_FAULT_OF_EACH_KIND,
+    IMPOSSIBLE,
+    Fault,
+    make_demo_project,
+)
 from lploss_builtin.dependencies import require
 from lploss_builtin.output import replaced_files
 from lploss_builtin.scoring import ScoreOptions, ScoreSummary, score_files
@@ -43,22 +47,37 @@ def scoring_demo(out: Path, num_frames: int, seed: int) -> None:
             f"kind, got {num_frames}"
         )
     with replaced_files(out, last="config.yaml") as staged:
-        folder = staged.folder
-        made = make_demo_project(folder, num_frames, seed)
-    project = DemoProject(
-        out / made.labels.relative_to(folder),
-        tuple(out / path.relative_to(folder) for path in made.predictions),
-        out / made.config.relative_to(folder),
-        made.faults,
-    )
-    with progress_bar(len(project.predictions)) as progress:
-        summary = score_files(
-            project.predictions,
-            ScoreOptions(labels=project.labels, config=project.config, out=out / "scores"),
-            progress=progress,
-        )
+        faults = make_demo_project(staged.folder, num_frames, seed)
+    labels, config = out / "CollectedData.csv", out / "config.yaml"
+    files = [out / "predictions" / name for name in faults]
+    with progress_bar(len(files)) as progress:
+        options = ScoreOptions(labels=labels, config=config, out=out / "scores")
+        summary = score_files(files, options, progress=progress)
     show(summary)
-    _print(project, summary, num_frames)
+    flagged = flagged_frames(summary, files, num_frames)
+    previous = {loss: load_loss(loss).num_previous_frames for loss in flagged}
+    any_loss = [np.logical_or.reduce(flags) for flags in zip(*flagged.values(), strict=True)]
+    findings = compare(
+        [*faults.values()],
+        {**flagged, "any of them": any_loss},
+        {**previous, "any of them": max(previous.values())},
+    )
+    printer = console()
+    printer.print(
+        text(
+            f"Of {num_frames * len(files)} frames, {findings[0].faulty['all']} hold a keypoint "
+            f"that was put {IMPOSSIBLE:g} px or more away from the animal ({out}/faults.csv). Frames "
+            "with a value above epsilon are flagged: rightly where the loss looks at such a "
+            "frame. Of the faulty frames, so many are flagged:"
+        )
+    )
+    printer.print(_table(findings))
+    printer.print("The same again, or with other losses and arguments:")
+    command = (
+        f"lploss score {out}/predictions/*.csv --labels {labels} --config {config} "
+        f"--out {summary.out}"
+    )
+    printer.print(text(command, "bold"), soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,35 +178,3 @@ def _table(findings: Sequence[Findings]) -> Table:
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "-"
-
-
-def _print(project: DemoProject, summary: ScoreSummary, num_frames: int) -> None:
-    printer = console()
-    flagged = flagged_frames(summary, project.predictions, num_frames)
-    previous = {loss: load_loss(loss).num_previous_frames for loss in flagged}
-    any_loss = [np.logical_or.reduce(flags) for flags in zip(*flagged.values(), strict=True)]
-    findings = compare(
-        project.faults,
-        {**flagged, "any of them": any_loss},
-        {**previous, "any of them": max(previous.values())},
-    )
-    num_faulty = findings[0].faulty["all"]
-    folder = summary.out.parent
-    printer.print(
-        text(
-            f"Of {num_frames * len(project.predictions)} frames, {num_faulty} hold a keypoint that "
-            f"was put {IMPOSSIBLE:g} px or more away from the animal ({folder}/faults.csv). Frames "
-            "with a value above epsilon are flagged: rightly where the loss looks at such a "
-            "frame. Of the faulty frames, so many are flagged:"
-        )
-    )
-    printer.print(_table(findings))
-    printer.print("The same again, or with other losses and arguments:")
-    printer.print(
-        text(
-            f"lploss score {folder}/predictions/*.csv --labels {project.labels} "
-            f"--config {project.config} --out {summary.out}",
-            "bold",
-        ),
-        soft_wrap=True,
-    )

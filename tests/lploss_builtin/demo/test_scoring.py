@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 from lploss.errors import ArgumentValueError
 from lploss_builtin.commands.demo import demo
 from lploss_builtin.commands.score import score
+from lploss_builtin.demo.faulty_tracks import Fault, make_demo_project
 from lploss_builtin.demo.scoring import compare, scoring_demo
-from lploss_builtin.demo.scoring_project import make_demo_project
-from lploss_builtin.demo.tracking_faults import Fault
 from lploss_builtin.scoring import score_recording
 from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 

@@ -3,8 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lploss_builtin.data.rig.treadmill import BODY_PARTS, KEYPOINT_NAMES, treadmill_walk
-from lploss_builtin.demo.tracking_faults import IMPOSSIBLE, put_faults
+from lploss_builtin.demo.faulty_tracks import (
+    BODY_PARTS,
+    IMPOSSIBLE,
+    KEYPOINT_NAMES,
+    put_faults,
+    treadmill_walk,
+)
 
 
 @pytest.fixture(scope="module")
