@@ -66,8 +66,8 @@ def scoring_demo(out: Path, num_frames: int, seed: int) -> None:
     printer.print(
         text(
             f"Of {num_frames * len(files)} frames, {findings[0].faulty['all']} hold a keypoint "
-            f"that was put {IMPOSSIBLE:g} px or more away from the animal ({out}/faults.csv). Frames "
-            "with a value above epsilon are flagged: rightly where the loss looks at such a "
+            f"that was put {IMPOSSIBLE:g} px or more away from the animal ({out}/faults.csv). "
+            "Frames with a value above epsilon are flagged: rightly where the loss looks at such a "
             "frame. Of the faulty frames, so many are flagged:"
         )
     )
