@@ -78,7 +78,8 @@ def build_loss(
         ]
         raise MissingArgumentError(
             f"losses.{name}: the loss must be given {' and '.join(places)}. "
-            f"It has: {', '.join(known)}."
+            f"It has: {', '.join(known)}.",
+            arguments=lacking,
         )
     return cls.create(name.rpartition("/")[2], **params)
 

@@ -6,7 +6,7 @@ Each error says what was expected, what came, whose it is and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LplossError(Exception):
@@ -25,12 +25,28 @@ class LossDefinitionError(LplossError, TypeError):
     """A subclass of `Loss` breaks the contract; raised where the class is created."""
 
 
-class ArgumentError(LplossError, TypeError):
-    """A constructor got an argument that it does not have."""
+class _OneArgumentError(LplossError):
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
-class ArgumentValueError(LplossError, ValueError):
-    """A constructor got an argument whose value cannot be used."""
+class ArgumentError(_OneArgumentError, TypeError):
+    """A constructor got an argument that it does not have.
+
+    Args:
+        message: what is wrong, what was expected and what to do.
+        argument: name of the argument, where the error is about a single one.
+    """
+
+
+class ArgumentValueError(_OneArgumentError, ValueError):
+    """A constructor got an argument whose value cannot be used.
+
+    Args:
+        message: what is wrong, what was expected and what to do.
+        argument: name of the argument, where the error is about a single one.
+    """
 
 
 class MissingInputError(LplossError, KeyError):
@@ -82,7 +98,16 @@ class ConfigError(LplossError, ValueError):
 
 
 class MissingArgumentError(ConfigError):
-    """A config does not hold an argument that a loss must be given."""
+    """A config does not hold the arguments that a loss must be given.
+
+    Args:
+        message: what is wrong, what was expected and what to do.
+        arguments: their names.
+    """
+
+    def __init__(self, message: str, *, arguments: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.arguments = tuple(arguments)
 
 
 class DataError(LplossError, ValueError):

@@ -171,7 +171,8 @@ class Loss(nn.Module, ABC):
             if name not in known:
                 raise ArgumentError(
                     f"loss {'/'.join(cls.loss_names)!r} has no argument {name!r}."
-                    f"{did_you_mean(name, known)} It has: {', '.join(known)}."
+                    f"{did_you_mean(name, known)} It has: {', '.join(known)}.",
+                    argument=name,
                 )
         return super().__new__(cls)
 
@@ -327,7 +328,8 @@ class Loss(nn.Module, ABC):
             raise ArgumentValueError(
                 f"loss {self.loss_name!r}: epsilon holds {self.epsilon.shape[0]} values, the "
                 f"element-wise loss has {loss.shape[-1]} along its last axis. Give one number, "
-                "or one a keypoint."
+                "or one a keypoint.",
+                argument="epsilon",
             )
         return torch.relu(loss - self.epsilon)
 
@@ -588,7 +590,8 @@ class Loss(nn.Module, ABC):
                 bounds = f" from {low:g} to {high:g}"
             raise ArgumentValueError(
                 f"loss {'/'.join(self.loss_names)!r}: {argument} must be a finite number"
-                f"{bounds}, got {value!r}"
+                f"{bounds}, got {value!r}",
+                argument=argument,
             )
         return float(value)
 

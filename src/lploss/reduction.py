@@ -124,7 +124,8 @@ def checked_nan_predictions(value: Any, whose: str = "") -> NanPredictions:
     """
     if value not in ("propagate", "leave_out"):
         raise ArgumentValueError(
-            f"{whose}nan_predictions must be 'propagate' or 'leave_out', got {value!r}"
+            f"{whose}nan_predictions must be 'propagate' or 'leave_out', got {value!r}",
+            argument="nan_predictions",
         )
     choice: NanPredictions = value
     return choice
@@ -145,7 +146,9 @@ def checked_sync(value: Any, whose: str = "") -> Sync:
         'auto'
     """
     if value != "auto" and not isinstance(value, bool):
-        raise ArgumentValueError(f"{whose}sync must be 'auto', True or False, got {value!r}")
+        raise ArgumentValueError(
+            f"{whose}sync must be 'auto', True or False, got {value!r}", argument="sync"
+        )
     return value
 
 

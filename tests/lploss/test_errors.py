@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+import lploss
 from lploss import errors
 from lploss.errors import LplossError, did_you_mean, first_line
 
@@ -37,8 +38,9 @@ BUILT_IN = {
 
 CLASSES = [
     value
-    for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, Exception) and not issubclass(value, Warning)
+    for name, value in vars(errors).items()
+    if not name.startswith("_") and inspect.isclass(value)
+    if issubclass(value, Exception) and not issubclass(value, Warning)
 ]
 
 
@@ -59,6 +61,22 @@ def test_an_error_survives_pickling(cls):
     error = pickle.loads(pickle.dumps(cls("a text")))
     assert type(error) is cls
     assert str(error) == "a text"
+
+
+def test_errors_of_arguments_hold_their_names_and_keep_them_when_pickled():
+    for error in (
+        errors.ArgumentError("a text", argument="sigma"),
+        errors.ArgumentValueError("a text", argument="sigma"),
+    ):
+        assert pickle.loads(pickle.dumps(error)).argument == "sigma"
+    missing = errors.MissingArgumentError("a text", arguments=["sigma", "radius"])
+    assert pickle.loads(pickle.dumps(missing)).arguments == ("sigma", "radius")
+    with pytest.raises(errors.ArgumentError) as caught:
+        lploss.create_loss("temporal", epsilonn=1.0)
+    assert caught.value.argument == "epsilonn"
+    with pytest.raises(errors.ArgumentValueError) as refused:
+        lploss.create_loss("temporal", prob_threshold=2.0)
+    assert refused.value.argument == "prob_threshold"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from lploss.cli import app
 from lploss.discovery import GROUP, HOOKS
 from lploss.registry import default_registry
 from lploss.specs import CommandSpec, InputSpec, LossSpec
-from lploss.testing import check_loss
+from lploss.testing import Subject, check_loss
 from tests.conftest import Site
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +191,7 @@ def test_the_plugins_of_the_page_work_as_they_stand(site: Site) -> None:
         if isinstance(spec, InputSpec):
             module, _, function = str(spec.strategy).partition(":")
             assert callable(getattr(importlib.import_module(module), function))
-    (record,) = check_loss(Speed, checks=["check_derivations"], registry=registry).records
+    (record,) = check_loss(Subject.of(Speed, registry), checks=["check_derivations"]).records
     assert (record.status, record.message) == ("passed", "")
 
 

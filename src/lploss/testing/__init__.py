@@ -20,5 +20,13 @@ from lploss.testing.conformance import check_loss as check_loss
 from lploss.testing.decorator import loss_checks as loss_checks
 from lploss.testing.report import CheckRecord as CheckRecord
 from lploss.testing.report import ConformanceReport as ConformanceReport
+from lploss.testing.subject import Subject as Subject
 
-__all__ = ["CheckRecord", "ConformanceReport", "check_loss", "loss_checks", "random_arrays"]
+__all__ = [
+    "CheckRecord",
+    "ConformanceReport",
+    "Subject",
+    "check_loss",
+    "loss_checks",
+    "random_arrays",
+]

@@ -23,6 +23,7 @@ from lploss.terminal import console
 from lploss.testing.check import CHECKS, origin_of
 from lploss.testing.conformance import MINIMUM, Conformance
 from lploss.testing.report import ConformanceReport
+from lploss.testing.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,10 @@ def check_losses(
             status.update(f"{name}: building")
             try:
                 conformance = Conformance(
-                    name,
+                    Subject.of(name, registry, _as_annotated(name, arguments or {}, registry)),
                     num_examples=num_examples,
                     seed=seed,
                     minimum=0 if only else MINIMUM,
-                    registry=registry,
-                    arguments=_as_annotated(name, arguments or {}, registry),
                 )
             except LplossError as error:
                 if arguments and isinstance(

@@ -6,7 +6,7 @@ import copy
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hypothesis.errors import Flaky
 
@@ -18,7 +18,6 @@ from lploss.errors import (
     first_line,
 )
 from lploss.loss import Loss
-from lploss.registry import Registry, default_registry
 from lploss.testing import global_state
 from lploss.testing.batches import Wish
 from lploss.testing.check import CHECKS, Case, Check, NotApplicable, origin_of, what_failed
@@ -54,14 +53,13 @@ class Conformance:
     If `check_definition` fails, no other check is run.
 
     Args:
-        target: a loss, its class, its name, or a function without arguments that returns one.
+        target: a loss, its class, its name, a function without arguments that returns one, or a
+            `Subject`, which knows where names are looked up and with which arguments.
         num_examples: how many examples a check tries that needs no fewer.
         seed: of the examples.
         expected_failures: for checks that the loss is known to fail, why.
         minimum: how many checks must run.
         shrinks: whether a failing example is made as small as possible.
-        registry: where names are looked up.
-        arguments: of the example, which alone is checked then; for a name or a class.
 
     Raises:
         LplossError: there is no such loss, or it cannot be built, or no example can be drawn, or
@@ -77,8 +75,6 @@ class Conformance:
         expected_failures: Mapping[str, str] | None = None,
         minimum: int = MINIMUM,
         shrinks: bool = True,
-        registry: Registry = default_registry,
-        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         if num_examples < 1:
             raise ArgumentValueError(f"examples must be at least 1, got {num_examples}")
@@ -91,7 +87,7 @@ class Conformance:
                 )
         self._num_examples, self._seed = num_examples, seed
         self._minimum, self._shrinks = minimum, shrinks
-        self._subject = Subject.of(target, registry, arguments)
+        self._subject = Subject.of(target)
         subjects = [self._subject, *self._subject.variants()]
         self._variants = [_Variant(s, s.built(), s.inputs()) for s in subjects]
         self._records: dict[str, CheckRecord] = {}
@@ -224,8 +220,6 @@ def check_loss(
     expected_failures: Mapping[str, str] | None = None,
     minimum: int | None = None,
     shrink: bool = True,
-    registry: Registry = default_registry,
-    arguments: Mapping[str, Any] | None = None,
 ) -> ConformanceReport:
     """Check all that a loss must do to work in any trainer.
 
@@ -233,8 +227,8 @@ def check_loss(
     A name or a class is checked as its `example`, and then with each of its `variants`.
 
     Args:
-        loss: a loss, its class, its name (or ``distribution/name``), or a function without
-            arguments that returns a loss.
+        loss: a loss, its class, its name (or ``distribution/name``), a function without
+            arguments that returns a loss, or a `Subject`, which holds arguments of the loss too.
         examples: how many examples a check tries, at least 1; some need fewer.
         seed: of the examples; the same seed draws the same ones.
         checks: names of the checks to run; all unless given.
@@ -243,9 +237,6 @@ def check_loss(
         minimum: how many checks must run for the report to be good; 20 where all are asked for,
             else none.
         shrink: whether a failing example is made as small as possible, which takes time.
-        registry: where names are looked up.
-        arguments: arguments of the loss's constructor; only the loss with these is checked, and
-            none of its variants. They go with a name or a class.
 
     Returns:
         The report: ``.ok``, and ``.records`` of ``(check, status, message, seconds)``.
@@ -271,8 +262,6 @@ def check_loss(
         expected_failures=expected_failures,
         minimum=minimum,
         shrinks=shrink,
-        registry=registry,
-        arguments=arguments,
     )
     return conformance.report(checks)
 

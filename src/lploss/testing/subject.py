@@ -26,7 +26,7 @@ from lploss.registry import Entry, Registry, default_registry, import_target
 from lploss.specs import InputSpec, LossSpec
 
 #: A loss, its class, its name, or a function without arguments that returns one.
-Target: TypeAlias = "str | Loss | type[Loss] | Callable[[], Loss]"
+Target: TypeAlias = "str | Loss | type[Loss] | Callable[[], Loss] | Subject"
 
 
 @dataclass(frozen=True)
@@ -166,22 +166,25 @@ class Subject:
         cls,
         target: Target,
         registry: Registry = default_registry,
-        params: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> Subject:
         """Return the subject that a target stands for.
 
         Args:
             target: what is checked.
             registry: where its inputs are looked up.
-            params: arguments of its example, for a name or a class.
+            arguments: arguments of its constructor; only the loss with these is checked, and none
+                of its variants. They go with a name or a class.
 
         Raises:
             LplossError: there is no such loss, or it cannot be built.
         """
+        if isinstance(target, Subject):
+            return target
         if isinstance(target, str):
             entry = registry.find(LossSpec, target)
             loaded: type[Loss] = registry.load(LossSpec, target)
-            return cls._of_class(loaded, entry.spec.name, target, entry, registry, params)
+            return cls._of_class(loaded, entry.spec.name, target, entry, registry, arguments)
         if isinstance(target, type) and issubclass(target, Loss):
             if inspect.isabstract(target):
                 raise LossDefinitionError(
@@ -195,10 +198,10 @@ class Subject:
                 )
             name = target.loss_names[0]
             entry_of = _entry_of(target, name, registry)
-            return cls._of_class(target, name, name, entry_of, registry, params)
-        if params:
+            return cls._of_class(target, name, name, entry_of, registry, arguments)
+        if arguments:
             raise ArgumentError(
-                f"arguments ({', '.join(params)}) go with the name or the class of a loss; "
+                f"arguments ({', '.join(arguments)}) go with the name or the class of a loss; "
                 f"{target!r} is built already"
             )
         if isinstance(target, Loss):

@@ -84,7 +84,8 @@ class PairwiseProjectionsLoss(Loss):
             if not is_length or not 0 < float(given) < math.inf:
                 raise ArgumentValueError(
                     f"loss {self.loss_name!r}: unit_scale must be a length above 0, 'auto' or "
-                    f"None, got {unit_scale!r}"
+                    f"None, got {unit_scale!r}",
+                    argument="unit_scale",
                 )
         self.unit_scale = unit_scale
 
@@ -186,11 +187,12 @@ class ReprojectionHeatmapLoss(Loss):
         if factor != self.downsample_factor:
             raise ArgumentValueError(
                 f"loss {self.loss_name!r}: downsample_factor must be an integer of at least 0, got "
-                f"{downsample_factor!r}"
+                f"{downsample_factor!r}",
+                argument="downsample_factor",
             )
         if not self.sigma:
             raise ArgumentValueError(
-                f"loss {self.loss_name!r}: sigma must be above 0, got {sigma!r}"
+                f"loss {self.loss_name!r}: sigma must be above 0, got {sigma!r}", argument="sigma"
             )
 
     @classmethod

@@ -210,16 +210,23 @@ class PCALoss(Loss):
         )
         if loss_name not in self.loss_names:
             raise ArgumentValueError(
-                f"loss_name must be {' or '.join(map(repr, self.loss_names))}, got {loss_name!r}"
+                f"loss_name must be {' or '.join(map(repr, self.loss_names))}, got {loss_name!r}",
+                argument="loss_name",
             )
         self.loss_name = loss_name
         self.metric = Metric(name=f"{loss_name}_error")
         if self.epsilon.ndim:
-            raise self._error("epsilon must be one number or None", epsilon)
+            raise self._error("epsilon", "epsilon must be one number or None", epsilon)
         if centering_method not in _CENTERING:
-            raise self._error("centering_method must be 'mean', 'median' or None", centering_method)
+            raise self._error(
+                "centering_method",
+                "centering_method must be 'mean', 'median' or None",
+                centering_method,
+            )
         if centering_method is not None and self._is_multiview:
-            raise self._error("centering_method is for pca_singleview only", centering_method)
+            raise self._error(
+                "centering_method", "centering_method is for pca_singleview only", centering_method
+            )
         self.centering_method = centering_method
         self.components_to_keep = self._checked_components(components_to_keep)
         self.empirical_epsilon_percentile = self._number(
@@ -404,6 +411,7 @@ class PCALoss(Loss):
         used = self.columns.flatten().tolist()
         if max(used) >= present.shape[1]:
             raise self._error(
+                "mirrored_column_matches" if self._is_multiview else "columns_for_singleview_pca",
                 f"the indices of keypoints must be below {present.shape[1]}, the number of "
                 "labelled keypoints",
                 max(used),
@@ -517,6 +525,7 @@ class PCALoss(Loss):
         if number and isinstance(components, float) and 0.0 < components <= 1.0:
             return components
         raise self._error(
+            "components_to_keep",
             "components_to_keep must be a number of components (an integer of at least 1) or a "
             "share of variance (a float above 0, up to 1)",
             components,
@@ -528,13 +537,14 @@ class PCALoss(Loss):
         if calibration is None:
             return None
         if not self._is_multiview:
-            raise self._error("calibration is for pca_multiview only", calibration)
+            raise self._error("calibration", "calibration is for pca_multiview only", calibration)
         cameras = calibration
         if isinstance(calibration, str | PathLike):
             cameras = read_calibration(calibration)
             if view_names and not set(view_names) <= set(cameras.names or ()):
                 expected, there = (", ".join(names or ()) for names in (view_names, cameras.names))
                 raise self._error(
+                    "calibration",
                     f"calibration must hold a camera for each of the views {expected}, it holds "
                     f"those of {there}",
                     str(calibration),
@@ -543,6 +553,7 @@ class PCALoss(Loss):
         is_rig = isinstance(cameras, Cameras) and cameras.intrinsics.ndim == 3
         if not is_rig or cameras.num_views < 2:
             raise self._error(
+                "calibration",
                 "calibration must be Cameras without a batch axis, or a file of them, at least two",
                 calibration,
             )
@@ -568,7 +579,11 @@ class PCALoss(Loss):
         if labelled is not None and is_flat and (matches or num_views > 1):
             per_view, rest = divmod(labelled.keypoints.shape[1] // 2, num_views)
             if num_views < 2 or rest:
-                raise self._error(f"{form}; one flat list needs labels of several views", matches)
+                raise self._error(
+                    "mirrored_column_matches",
+                    f"{form}; one flat list needs labels of several views",
+                    matches,
+                )
             same = range(per_view) if matches is None else matches
             matches = [[view * per_view + index for index in same] for view in range(num_views)]
         if (
@@ -577,12 +592,18 @@ class PCALoss(Loss):
             or not matches
             or _is_flat(matches)
         ):
-            raise self._error(form, matches)
+            raise self._error("mirrored_column_matches", form, matches)
         views = [self._indices("mirrored_column_matches", view) for view in matches]
         if len(views) < 2 or len({len(view) for view in views}) > 1:
-            raise self._error(f"{form}, of the same length, for at least two views", matches)
+            raise self._error(
+                "mirrored_column_matches",
+                f"{form}, of the same length, for at least two views",
+                matches,
+            )
         if num_cameras is not None and len(views) != num_cameras:
-            raise self._error(f"{form}, for each of the {num_cameras} cameras", matches)
+            raise self._error(
+                "mirrored_column_matches", f"{form}, for each of the {num_cameras} cameras", matches
+            )
         return views
 
     def _indices(self, argument: str, indices: Any) -> list[int]:
@@ -592,10 +613,12 @@ class PCALoss(Loss):
             numbers = [i for i in indices if isinstance(i, int) and not isinstance(i, bool)]
             if len(numbers) == len(indices) == len(set(numbers)) and min(numbers) >= 0:
                 return numbers
-        raise self._error(f"{argument} must hold different indices, from 0 on", indices)
+        raise self._error(argument, f"{argument} must hold different indices, from 0 on", indices)
 
-    def _error(self, expected: str, came: Any) -> ArgumentValueError:
-        return ArgumentValueError(f"loss {self.loss_name!r}: {expected}, got {came!r}")
+    def _error(self, argument: str, expected: str, came: Any) -> ArgumentValueError:
+        return ArgumentValueError(
+            f"loss {self.loss_name!r}: {expected}, got {came!r}", argument=argument
+        )
 
     def _check_fitted(self) -> None:
         if not self.components.numel():

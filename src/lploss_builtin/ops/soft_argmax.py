@@ -13,7 +13,7 @@ it might, the whole map is upsampled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -195,23 +195,20 @@ def _empty_results(
 @torch.library.custom_op(
     "lploss::soft_argmax_backward",
     mutates_args=(),
-    schema="(Tensor grad_fractions, Tensor grad_confidences, Tensor maps, Tensor fractions,"
-    " Tensor confidences, Tensor pixels, Tensor starts, int factor, float temperature, int radius)"
-    " -> Tensor",
+    schema="(Tensor[] gradients, Tensor maps, Tensor[] results, int factor, float temperature,"
+    " int radius) -> Tensor",
 )
 def _soft_argmax_backward(
-    grad_fractions: Tensor,
-    grad_confidences: Tensor,
+    gradients: Sequence[Tensor],
     maps: Tensor,
-    fractions: Tensor,
-    confidences: Tensor,
-    pixels: Tensor,
-    starts: Tensor,
+    results: Sequence[Tensor],
     factor: int,
     temperature: float,
     radius: int,
 ) -> Tensor:
-    """Return the gradient of the maps."""
+    """Return the gradient of the maps, from those of fractions and confidences and all results."""
+    grad_fractions, grad_confidences = gradients
+    fractions, confidences, pixels, starts = results
     grad = torch.empty_like(maps, memory_format=torch.contiguous_format)
     slopes = torch.cat([grad_fractions, grad_confidences[:, None]], dim=1)
     finite = fractions.isfinite().all(dim=1)
@@ -229,7 +226,7 @@ def _soft_argmax_backward(
 
 
 @_soft_argmax_backward.register_fake
-def _(_: Tensor, __: Tensor, maps: Tensor, *rest: Any) -> Tensor:
+def _(_: Sequence[Tensor], maps: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(maps, memory_format=torch.contiguous_format)
 
 
@@ -253,8 +250,9 @@ class _SoftArgmax(torch.autograd.Function):
     def backward(
         ctx: Any, to_fractions: Tensor, to_confidences: Tensor, *_: Any
     ) -> tuple[Tensor | None, ...]:
-        settings = *ctx.saved_tensors, *ctx.settings
-        return _soft_argmax_backward(to_fractions, to_confidences, *settings), None, None, None
+        maps, *results = ctx.saved_tensors
+        grad = _soft_argmax_backward([to_fractions, to_confidences], maps, results, *ctx.settings)
+        return grad, None, None, None
 
 
 def _chunks(

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from lploss import Loss, LossSpec
 from lploss.building import build_losses, check_params
-from lploss.config import plain
+from lploss.config import plain, value_at
 from lploss.errors import (
     ArgumentValueError,
     ConfigError,
@@ -22,7 +22,7 @@ from lploss.errors import (
     first_line,
 )
 from lploss.inputs import InputResolver
-from lploss.loss import missing_arguments, parameters_of
+from lploss.loss import parameters_of
 from lploss.registry import Registry
 from lploss_builtin.data.poses.labels import LabelledKeypoints
 from lploss_builtin.data.poses.table import PoseNames, PoseTable
@@ -210,17 +210,11 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
         if even_so:
             needs.append(f"{' and '.join(even_so)}, which no file gives")
         return f"needs {', and '.join(needs)}"
-    given = params if isinstance(params, Mapping) else {}
     if isinstance(error, MissingArgumentError):
         places = {**cls.config_paths, "data_module": "labels (--labels FILE)"}
-        lacking = [
-            argument
-            for argument in missing_arguments(cls, {"loss_name": name, **given})
-            if argument not in places or _is_lacking(argument, cls, material)
-        ]
         # An argument that only the entry of the loss can hold was forgotten there.
-        if set(lacking) <= set(places):
-            return f"needs {' and '.join(places[argument] for argument in lacking)}"
+        if set(error.arguments) <= set(places):
+            return f"needs {' and '.join(places[argument] for argument in error.arguments)}"
         return ""
     # A value that is refused is a fault of its own, whatever else is lacking.
     refused = [e for e in (error, error.__cause__) if isinstance(e, ArgumentValueError)]
@@ -228,21 +222,12 @@ def _lacks(name: str, params: object, error: Exception, material: Material) -> s
         is_unfitted = isinstance(error, NotFittedError)
         fits_labels = material.labels is None and "data_module" in parameters_of(cls)
         return "needs labels (--labels FILE)" if is_unfitted and fits_labels else ""
-    lacking = [
-        path
-        for parameter, path in cls.config_paths.items()
-        if parameter in str(refused[-1])
-        and given.get(parameter) is None
-        and _is_lacking(parameter, cls, material)
-    ]
-    return f"needs {' and '.join(lacking)}" if lacking else ""
-
-
-def _is_lacking(parameter: str, cls: type[Loss], material: Material) -> bool:
-    """Return whether neither the config nor the labels provide an argument of a loss."""
-    if parameter == "data_module":
-        return material.labels is None
-    return OmegaConf.select(material.config, cls.config_paths[parameter]) is None
+    given = params if isinstance(params, Mapping) else {}
+    argument = refused[-1].argument or ""
+    path = cls.config_paths.get(argument)
+    if path is None or given.get(argument) is not None or value_at(material.config, path):
+        return ""
+    return f"needs {path}"
 
 
 def _missing_inputs(cls: type[Loss], name: str, material: Material) -> list[str]:

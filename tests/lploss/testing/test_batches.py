@@ -557,12 +557,12 @@ def test_a_strategy_that_draws_nothing_is_told_before_any_check(
     muscles: Callable[[str], Registry],
 ) -> None:
     with pytest.raises(PluginError, match=r"must draw arrays of shape \("):
-        check_loss(MusclesAlone, registry=muscles("anatomy_strategies:wrong"))
+        check_loss(Subject.of(MusclesAlone, muscles("anatomy_strategies:wrong")))
 
 
 def test_an_error_of_a_strategy_is_told_with_its_line(muscles: Callable[[str], Registry]) -> None:
     with pytest.raises(PluginError) as caught:
-        check_loss(MusclesAlone, registry=muscles("anatomy_strategies:impossible"))
+        check_loss(Subject.of(MusclesAlone, muscles("anatomy_strategies:impossible")))
     assert re.fullmatch(
         r"no example can be drawn for the loss 'muscles_alone': ZeroDivisionError: division by "
         r"zero\n  in anatomy_strategies\.py, line \d+: .*len\(shape\) / 0\)",
@@ -574,7 +574,7 @@ def test_a_strategy_that_wants_what_is_not_there_is_told(
     muscles: Callable[[str], Registry],
 ) -> None:
     with pytest.raises(PluginError) as caught:
-        check_loss(MusclesAlone, registry=muscles("anatomy_strategies:greedy"))
+        check_loss(Subject.of(MusclesAlone, muscles("anatomy_strategies:greedy")))
     assert str(caught.value) == (
         "no example can be drawn for the loss 'muscles_alone': TypeError: greedy() missing 1 "
         "required positional argument: 'masses'"

@@ -21,7 +21,7 @@ from lploss.errors import (
     LossDefinitionError,
     UnknownLossError,
 )
-from lploss.testing import CheckRecord, check_loss
+from lploss.testing import CheckRecord, Subject, check_loss
 from lploss.testing import conformance as conformance_module
 from lploss.testing.check import CHECKS, Case, Check
 from tests.conftest import Site
@@ -165,7 +165,7 @@ def test_a_loss_may_be_any_that_can_be_built(site: Site) -> None:
     # keypoints_pred has no annotation there, and no plugin of this registry describes it.
     site.install_loss("acme", "acme_distance")
     with pytest.raises(LossDefinitionError, match="nothing says which axes 'keypoints_pred' has"):
-        check_loss("acme_distance", registry=site.registry())
+        check_loss(Subject.of("acme_distance", site.registry()))
 
 
 def test_as_many_examples_as_asked_for_are_tried_from_the_seed(
@@ -308,10 +308,10 @@ def test_a_bug_of_a_variant_is_found_and_its_arguments_are_named() -> None:
 
 def test_only_the_arguments_that_are_given_are_checked() -> None:
     check = "check_gradients_finite"
-    assert only(WithVariants, check, arguments={"scale": 3.0}).status == "passed"
-    assert only(Optional, check, arguments={"rooted": True}).status == "failed"
+    assert only(Subject.of(WithVariants, arguments={"scale": 3.0}), check).status == "passed"
+    assert only(Subject.of(Optional, arguments={"rooted": True}), check).status == "failed"
     with pytest.raises(ArgumentError, match=r"arguments \(scale\) go with the name or the class"):
-        check_loss(Optional(), checks=[check], arguments={"scale": 3.0})
+        Subject.of(Optional(), arguments={"scale": 3.0})
 
 
 class Refitted(Drift):
@@ -335,7 +335,7 @@ class Refitted(Drift):
 @pytest.mark.parametrize("build", [Refitted(5.0, power=3), lambda: Refitted(5.0, power=3)])
 def test_a_loss_is_restored_into_one_of_the_same_arguments(build: object) -> None:
     assert only(build, "check_state_dict").status == "passed"
-    assert only(Refitted, "check_state_dict", arguments={"power": 2}).status == "passed"
+    assert only(Subject.of(Refitted, arguments={"power": 2}), "check_state_dict").status == "passed"
 
 
 # ---------------------------------------------------------------- expected failures

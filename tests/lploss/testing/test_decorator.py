@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lploss.testing import conformance, decorator
+from lploss.testing import Subject, conformance, decorator
 from lploss.testing.check import CHECKS
 from tests.conftest import Site
 
@@ -225,7 +225,7 @@ def test_a_broken_plugin_fails_in_tests_and_not_in_collection(
 
     class Here(conformance.Conformance):
         def __init__(self, target: str, **options: Any) -> None:
-            super().__init__(target, **options, registry=registry)
+            super().__init__(Subject.of(target, registry), **options)
 
     monkeypatch.setattr(decorator, "Conformance", Here)
     source = written('"acme_loss"') + "\n\ndef test_another():\n    assert 1 + 1 == 2\n"

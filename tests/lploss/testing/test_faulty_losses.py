@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lploss import Loss
-from lploss.testing import check_loss
+from lploss.testing import Subject, check_loss
 from lploss.testing.check import CHECKS
 from lploss.testing.conformance import NUM_EXAMPLES
 from lploss.testing.report import CheckRecord
@@ -137,7 +137,7 @@ def test_a_heavy_manifest_is_found(site, manifest):
             "acme_helper": "import numpy\n\nSUMMARY = 'a distance'\n",
         },
     )
-    report = check_loss("distance", checks=["check_manifest_light"], registry=site.registry())
+    report = check_loss(Subject.of("distance", site.registry()), checks=["check_manifest_light"])
     (record,) = report.records
     assert record.status == "failed"
 
@@ -149,8 +149,8 @@ def derived(site, function, *checks, examples=NUM_EXAMPLES):
         {"acme": "acme_manifest"},
         {"acme_manifest": derivations.MANIFEST.format(function=function.__name__)},
     )
-    options = {"shrink": False, "examples": examples, "registry": site.registry(strict=True)}
-    return check_loss(derivations.Fastest, checks=checks, **options).records
+    subject = Subject.of(derivations.Fastest, site.registry(strict=True))
+    return check_loss(subject, checks=checks, examples=examples, shrink=False).records
 
 
 @pytest.mark.mistyped

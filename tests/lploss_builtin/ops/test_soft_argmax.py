@@ -383,9 +383,9 @@ def test_the_operations_keep_the_rules_of_torch() -> None:
     maps = kinds_of_maps(7, 5).flatten(0, 1)
     settings = 1, 100.0, 2
     torch.library.opcheck(_soft_argmax, (maps, *settings))
-    saved = (maps, *_soft_argmax(maps, *settings))
-    slopes = torch.ones(len(maps), 2, dtype=maps.dtype), torch.ones(len(maps), dtype=maps.dtype)
-    torch.library.opcheck(_soft_argmax_backward, (*slopes, *saved, *settings))
+    results = list(_soft_argmax(maps, *settings))
+    slopes = [torch.ones(len(maps), 2, dtype=maps.dtype), torch.ones(len(maps), dtype=maps.dtype)]
+    torch.library.opcheck(_soft_argmax_backward, (slopes, maps, results, *settings))
 
 
 @pytest.mark.gpu
