@@ -17,19 +17,17 @@ from lploss.errors import LplossError, first_line
 from lploss.registry import Registry, default_registry
 from lploss.specs import LossSpec
 from lploss_builtin.data.poses.table import PoseTable
-from lploss_builtin.data.project.labelled_project import LabelledProject, read_project
 from lploss_builtin.evaluation.eval_section import EvalTasks, eval_tasks
-from lploss_builtin.evaluation.evaluation import TrainingEvaluation
+from lploss_builtin.evaluation.evaluation import MetricRow, TrainingEvaluation, write_rows
 from lploss_builtin.evaluation.finished_steps import FinishedSteps, stamps
-from lploss_builtin.evaluation.labelled_sets import (
+from lploss_builtin.evaluation.labelled_frames import (
     EvaluatedFrames,
+    FramesToEvaluate,
     evaluate_frames,
+    frames_of_training,
+    further_session,
     labels_of_training,
-    names_of_sets,
-    new_project,
-    split_of,
 )
-from lploss_builtin.evaluation.metric_summary import MetricRow, write_rows
 from lploss_builtin.evaluation.videos import (
     FOLDER,
     LABELLED,
@@ -84,15 +82,14 @@ def evaluate_training(
     evaluated: list[EvaluatedFrames] = []
     labels: PoseTable | None = None
     with _naming("the labelled frames", failed.append):
-        project = read_project(config)
-        labels = labels_of_training(config, project)
-        sets = names_of_sets(split_of(config, len(project.frames)), len(project.frames))
+        frames = frames_of_training(config)
+        labels = labels_of_training(config, frames.project)
         evaluate = partial(_evaluate_frames, run, config, steps, labels, registry)
-        evaluated.append(evaluate("labelled frames", project, sets))
+        evaluated.append(evaluate("labelled frames", frames))
         with _naming("the labelled frames of the further session", failed.append):
-            if (new := new_project(config)) is not None:
-                step, sets = "labelled frames of the further session", ["new"] * len(new.frames)
-                evaluated.append(evaluate(step, new, sets, "_new"))
+            if (further := further_session(config)) is not None:
+                step = "labelled frames of the further session"
+                evaluated.append(evaluate(step, further))
     rows = tuple(row for frames in evaluated for row in frames.rows)
     files: list[Path] = [file for frames in evaluated for file in frames.files]
     if rows:
@@ -169,26 +166,23 @@ def _evaluate_frames(
     labels: PoseTable,
     registry: Registry,
     step: str,
-    project: LabelledProject,
-    sets: list[str],
-    end: str = "",
+    frames: FramesToEvaluate,
 ) -> EvaluatedFrames:
     """Evaluate labelled frames, or return the results of an earlier evaluation."""
-    cameras = {session: rig.to_lists() for session, rig in (project.cameras or {}).items()}
-    note = steps.finished(step, [cameras])
+    rigs = frames.project.cameras or {}
+    sources = [{session: cameras.to_lists() for session, cameras in rigs.items()}]
+    note = steps.finished(step, sources)
     if note is not None:
         rows = tuple(MetricRow(**row) for row in note["rows"])
         return EvaluatedFrames(rows, steps.files(step), note["left_out"], tuple(note["notes"]))
-    frames = evaluate_frames(
-        run.model(), config, project, sets, labels, run.folder, end=end, registry=registry
-    )
+    evaluated = evaluate_frames(run.model(), config, frames, labels, run.folder, registry)
     note = {
-        "rows": [asdict(row) for row in frames.rows],
-        "notes": frames.notes,
-        "left_out": dict(frames.left_out),
+        "rows": [asdict(row) for row in evaluated.rows],
+        "notes": evaluated.notes,
+        "left_out": dict(evaluated.left_out),
     }
-    steps.finish(step, frames.files, note, [cameras])
-    return frames
+    steps.finish(step, evaluated.files, note, sources)
+    return evaluated
 
 
 @contextmanager

@@ -132,15 +132,8 @@ def draw_predictions(
     names = short_names([str(file) for file in to_plot.files])
     written = []
     for file in to_plot.files:
-        path = folder / f"{names[str(file)]}_labeled.mp4"
-        write_labelled_video(
-            to_plot.source,
-            file,
-            path,
-            confidence_threshold=style.confidence_threshold,
-            colormap=style.colormap,
-        )
-        written.append(path)
+        written.append(folder / f"{names[str(file)]}_labeled.mp4")
+        write_labelled_video(to_plot.source, file, written[-1], **asdict(style))
     return tuple(written)
 
 
@@ -189,15 +182,8 @@ def _draw(
     folder.mkdir(exist_ok=True)
     written = []
     for source, file in zip(frames.sources, frames.files, strict=True):
-        path = folder / f"{Path(file).stem}_labeled.mp4"
-        write_labelled_video(
-            source,
-            out / file,
-            path,
-            confidence_threshold=style.confidence_threshold,
-            colormap=style.colormap,
-        )
-        written.append(path)
+        written.append(folder / f"{Path(file).stem}_labeled.mp4")
+        write_labelled_video(source, out / file, written[-1], **asdict(style))
     return written, []
 
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lploss import cli
-from lploss_builtin.evaluation import labelled_sets
+from lploss_builtin.evaluation import labelled_frames
 from lploss_builtin.output import lock_folder
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.evaluation.test_runner import write_training
@@ -78,13 +78,13 @@ def test_a_folder_in_use(run, monkeypatch):
 
 
 def test_a_signal_leaves_finished_files_only(run, monkeypatch):
-    write = labelled_sets.write_metrics
+    write = labelled_frames.write_metric_files
 
     def end(*arguments):
         write(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(labelled_sets, "write_metrics", end)
+    monkeypatch.setattr(labelled_frames, "write_metric_files", end)
     before = sorted(Path(run).iterdir())
     result = invoke(run)
     assert (result.exit_code, result.stderr) == (143, "ended by SIGTERM\n")

@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from lploss import load_config
-from lploss_builtin.data.project.split import Split
+from lploss_builtin.data.project.labelled_project import read_project
+from lploss_builtin.data.project.split import split
 from lploss_builtin.evaluation import (
     evaluate_training,
-    labelled_metrics,
-    labelled_sets,
+    labelled_frames,
 )
-from lploss_builtin.evaluation.labelled_sets import names_of_sets, split_of
+from lploss_builtin.evaluation.labelled_frames import frames_of_training, labels_of_training
 from lploss_builtin.training.run import TrainingRun
 from tests.lploss_builtin.data.keypoint_tables import read_keypoints
 from tests.lploss_builtin.data.small_projects import calibration, write_image, write_labels
@@ -72,16 +72,22 @@ def read(path):
 
 def test_the_parts_are_those_of_the_training(tmp_path):
     run = write_training(tmp_path)
-    sets = names_of_sets(split_of(run.config, NUM_FRAMES), NUM_FRAMES)
-    assert [sets.count(name) for name in ("train", "validation", "test")] == [6, 1, 5]
-    assert names_of_sets(Split((3,), (0,), ()), 4) == ["validation", "unused", "unused", "train"]
+    names = ("train", "validation", "test", "unused")
+    sets = frames_of_training(run.config).sets
+    assert [sets.count(name) for name in names] == [6, 1, 5, 0]
+    project = read_project(run.config)
+    train = [number for number, name in enumerate(sets) if name == "train"]
+    images = labels_of_training(run.config, project).frames.tolist()
+    assert sorted(images) == sorted(project.frames[number] for number in train)
+    fewer = frames_of_training(load_config(run.config, ["training.train_frames=2"])).sets
+    assert [fewer.count(name) for name in names] == [2, 1, 5, 4]
 
 
 def test_predictions_and_metrics_of_all_labelled_frames(tmp_path, finds_spots):
     run = write_training(tmp_path)
     evaluation = evaluate_training(run)
     assert (evaluation.failed, evaluation.notes) == ((), ())
-    sets = names_of_sets(split_of(run.config, NUM_FRAMES), NUM_FRAMES)
+    sets = list(frames_of_training(run.config).sets)
     for number, view in enumerate(VIEWS):
         path = run.folder / f"predictions_{view}.csv"
         table = read_keypoints(path)
@@ -139,15 +145,15 @@ def test_mean_and_median_of_each_metric(tmp_path, finds_spots):
 def test_losses_are_fitted_to_the_frames_that_were_trained_on(tmp_path, finds_spots, monkeypatch):
     run = write_training(tmp_path)
     fitted = []
-    choose = labelled_metrics.choose_losses
+    choose = labelled_frames.choose_losses
 
     def remember(material, **options):
         fitted.append(material.labels.rows)
         return choose(material, **options)
 
-    monkeypatch.setattr(labelled_metrics, "choose_losses", remember)
+    monkeypatch.setattr(labelled_frames, "choose_losses", remember)
     evaluate_training(run)
-    train = list(split_of(run.config, NUM_FRAMES).train)
+    train = list(split(NUM_FRAMES, 0.5, 0.09).train)
     expected = np.concatenate([poses(n).reshape(NUM_FRAMES, -1) for n in range(2)], axis=1)
     np.testing.assert_allclose(fitted[0], expected[train] + np.tile([3.0, 4.0], 6))
 
@@ -205,15 +211,15 @@ def test_what_is_finished_is_kept(with_further_session, monkeypatch):
 
 def test_what_was_interrupted_is_finished(with_further_session, monkeypatch):
     run = with_further_session
-    write = labelled_sets.write_predictions
+    write = labelled_frames.write_rows
 
-    def interrupted(found, files, scorer):
-        if "new" in found.sets:
+    def interrupted(file, frames, values, **more):
+        if "new" in more["last"]:
             raise KeyboardInterrupt
-        return write(found, files, scorer)
+        write(file, frames, values, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(labelled_sets, "write_predictions", interrupted)
+        patch.setattr(labelled_frames, "write_rows", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate_training(run)
     before = states(run.folder)
