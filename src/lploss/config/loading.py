@@ -450,3 +450,44 @@ def value_at(config: DictConfig, path: str) -> Any:
         return plain(OmegaConf.select(config, path))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_first_line(error)}") from error
+
+
+def defaults_of(section: str) -> dict[str, Any]:
+    """Return what a training takes for the keys of a section that a config does not set.
+
+    Example:
+        >>> defaults_of("dali.base")
+        {'train': {'sequence_length': 16}, 'predict': {'sequence_length': 96}}
+    """
+    return _defaults(_annotation(section))
+
+
+def _defaults(section: type) -> dict[str, Any]:
+    defaults = {f.name: f.metadata.get("default") for f in fields(section)}
+    return {
+        name: _defaults(default) if isinstance(default, type) else default
+        for name, default in defaults.items()
+        if default is not None
+    }
+
+
+def check_ranges(config: DictConfig, section: str) -> None:
+    """Check that the numbers of a section are in the ranges that the schema states.
+
+    Raises:
+        ConfigError: a number is outside its range.
+
+    Example:
+        >>> check_ranges(load_config({"training": {"min_epochs": -1}}), "training")
+        Traceback (most recent call last):
+        ...
+        lploss.errors.ConfigError: training.min_epochs must be at least 0, got -1
+    """
+    values = value_at(config, section) or {}
+    for declared in fields(_annotation(section)):
+        key, value = f"{section}.{declared.name}", values.get(declared.name)
+        within = declared.metadata.get("within")
+        if value is not None and within is not None and not within.holds(value):
+            raise ConfigError(f"{key} must be {within.words}, got {value}")
+        if is_dataclass(_annotation(key)):
+            check_ranges(config, key)

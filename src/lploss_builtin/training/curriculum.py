@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from lploss.config import value_at
+from lploss.config import check_ranges, defaults_of, value_at
 from lploss.errors import ConfigError
 from lploss_builtin.training import schedules
 
 # Those of Lightning Pose.
-_MASKED_EPOCHS = (40, 300)
-_MASKED_RATIOS = (0.0, 0.5)
 
 
 class Moment(NamedTuple):
@@ -94,9 +92,7 @@ def _annealing(config: DictConfig) -> Callable[[Moment], float]:
         )
     if value_at(config, "callbacks.anneal_weight") is None:
         return lambda moment: 1.0
-    for name, value in section.items():
-        if value < 0:
-            raise ConfigError(f"callbacks.anneal_weight.{name} must be at least 0, got {value}")
+    check_ranges(config, "callbacks.anneal_weight")
     return lambda moment: schedules.anneal_weight(moment.epoch, **section)
 
 
@@ -109,17 +105,9 @@ def _patch_masking(config: DictConfig) -> Callable[[Moment], float]:
     if by_step and not {"init_step", "final_step"} <= set(section):
         raise ConfigError(f"{key} must hold both init_step and final_step, or epochs instead")
     unit = "step" if by_step else "epoch"
-    start, end = (
-        section.get(f"{which}_{unit}", default)
-        for which, default in zip(("init", "final"), _MASKED_EPOCHS, strict=True)
-    )
-    init_ratio, final_ratio = (
-        section.get(f"{which}_ratio", default)
-        for which, default in zip(("init", "final"), _MASKED_RATIOS, strict=True)
-    )
-    for name, ratio in (("init_ratio", init_ratio), ("final_ratio", final_ratio)):
-        if not 0.0 <= ratio <= 1.0:
-            raise ConfigError(f"{key}.{name} must be 0 to 1, got {ratio}")
+    check_ranges(config, key)
+    section = {**defaults_of(key), **section}
+    start, end = section[f"init_{unit}"], section[f"final_{unit}"]
     if not 0 <= start <= end:
         raise ConfigError(
             f"{key}.init_{unit} must be 0 to final_{unit}, which is {end}, got {start}"
@@ -128,8 +116,8 @@ def _patch_masking(config: DictConfig) -> Callable[[Moment], float]:
         moment.step if by_step else moment.epoch,
         start=start,
         end=end,
-        init_ratio=init_ratio,
-        final_ratio=final_ratio,
+        init_ratio=section["init_ratio"],
+        final_ratio=section["final_ratio"],
     )
 
 
@@ -139,9 +127,8 @@ def _learning_rate(config: DictConfig) -> Callable[[Moment], float]:
     if name not in (None, "multisteplr"):
         raise ConfigError(f"training.lr_scheduler must be multisteplr, got {name!r}")
     section = _given(config, key)
-    gamma = section.get("gamma", 0.5)
-    if not 0.0 < gamma <= 1.0:
-        raise ConfigError(f"{key}.gamma must be above 0 and at most 1, got {gamma}")
+    check_ranges(config, key)
+    gamma = section.get("gamma", defaults_of(key)["gamma"])
     by_step = _by_step(key, section, ("milestones",), ("milestone_steps",))
     milestones = section.get("milestone_steps" if by_step else "milestones", [])
     return lambda moment: schedules.multistep_factor(

@@ -8,52 +8,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from lploss.config import defaults_of
 from lploss.errors import ConfigError
-
-_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "data": {"image_resize_dims": {"height": 256, "width": 256}, "downsample_factor": 2},
-    "training": {
-        "imgaug": "dlc",
-        "imgaug_3d": False,
-        "imgaug_hflip": False,
-        "train_batch_size": 16,
-        "val_batch_size": 32,
-        "test_batch_size": 32,
-        "train_frames": 1.0,
-        "min_epochs": 0,
-        "max_epochs": 300,
-        "log_every_n_steps": 10,
-        "accumulate_grad_batches": 1,
-        "early_stopping": False,
-        "early_stop_patience": 3,
-        "rng_seed_data_pt": 0,
-        "rng_seed_model_pt": 0,
-        "optimizer": "Adam",
-        "optimizer_params": {"learning_rate": 5e-5},
-        "lr_scheduler": "multisteplr",
-        "lr_scheduler_params": {"multisteplr": {"gamma": 0.5}},
-        "uniform_heatmaps_for_nan_keypoints": False,
-        "uniform_heatmaps_for_occluded_keypoints": True,
-        "accelerator": "auto",
-        "num_nodes": 1,
-        "max_unreadable_frames": 5,
-        "precision": "32-true",
-    },
-    "model": {
-        "model_type": "heatmap",
-        "backbone": "vits_dino",
-        "backbone_pretrained": True,
-        "gradient_checkpointing": False,
-        "compile": False,
-        "heatmap_loss_type": "mse",
-        "losses_to_use": [],
-    },
-    "dali": {
-        "general": {"seed": 123456, "decoder": "cpu"},
-        "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 96}},
-        "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 96}},
-    },
-}
 
 
 def with_defaults(config: DictConfig) -> DictConfig:
@@ -78,7 +34,9 @@ def with_defaults(config: DictConfig) -> DictConfig:
             f"{size.width}"
         )
     filled = cast(DictConfig, OmegaConf.merge(config, {}))
-    _fill(filled, "", {**_DEFAULTS, "training": {**_DEFAULTS["training"], **_of_others(config)}})
+    defaults = {section: defaults_of(section) for section in ("data", "training", "model", "dali")}
+    defaults["training"] |= _of_others(config)
+    _fill(filled, "", defaults)
     return filled
 
 
@@ -88,7 +46,8 @@ def _of_others(config: DictConfig) -> dict[str, Any]:
     by_steps = OmegaConf.select(config, "training.lr_scheduler_params.multisteplr.milestone_steps")
     found: dict[str, Any] = {"num_workers": min(4, os.cpu_count() or 1)}
     if by_steps is None:
-        multistep = {"milestones": [150, 200, 250], "gamma": 0.5}
+        multistep = defaults_of("training.lr_scheduler_params.multisteplr")
+        multistep["milestones"] = [150, 200, 250]
         found["lr_scheduler_params"] = {"multisteplr": multistep}
     if training.train_prob is None:
         found["train_prob"] = 0.95

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lploss import LossFactory, load_config
-from lploss.config import value_at
+from lploss.config import check_ranges, value_at
 from lploss.errors import ConfigError
 from lploss.reading import check_file, reading
 from lploss_builtin.data.project.labelled_frames import LoadingProgress
@@ -350,29 +349,15 @@ def _data_and_losses(
 
 
 def _check_numbers(config: DictConfig) -> None:
-    for name in ("train_batch_size", "val_batch_size", "accumulate_grad_batches", "num_nodes"):
-        if config.training[name] < 1:
-            raise ConfigError(f"training.{name} must be at least 1, got {config.training[name]}")
-    for name in ("num_workers", "min_epochs", "max_unreadable_frames", "early_stop_patience"):
-        if config.training[name] < 0:
-            raise ConfigError(f"training.{name} must be at least 0, got {config.training[name]}")
-    most, every = config.training.max_epochs, config.training.check_val_every_n_epoch
+    check_ranges(config, "training")
+    most = config.training.max_epochs
     if most < 1 and most != -1:
         raise ConfigError(f"training.max_epochs must be at least 1, or -1 for no end, got {most}")
-    if every is not None and every < 1:
-        raise ConfigError(f"training.check_val_every_n_epoch must be at least 1, got {every}")
     if config.training.precision not in _PRECISIONS:
         raise ConfigError(
             f"training.precision must be one of {', '.join(_PRECISIONS)}, got "
             f"{config.training.precision!r}: labels and cameras need float32 at least"
         )
-    clip, rate = (
-        config.training.gradient_clip_val,
-        config.training.optimizer_params.learning_rate,
-    )
-    for name, value in (("gradient_clip_val", clip), ("optimizer_params.learning_rate", rate)):
-        if value is not None and not 0.0 <= value < math.inf:
-            raise ConfigError(f"training.{name} must be at least 0, got {value}")
 
 
 def _check_interval(config: DictConfig, num_frames: int) -> None:
