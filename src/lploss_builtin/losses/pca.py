@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar, Literal
@@ -16,65 +14,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lploss import Loss, Metric, Reason
-from lploss.errors import ArgumentValueError, FitError, NotFittedError, ShapeError
+from lploss.errors import ArgumentValueError, NotFittedError, ShapeError
 from lploss.reduction import NanPredictions, Sync, checked_sync
 from lploss.validity import Validity
 from lploss_builtin.data.cameras.calibration import read_calibration
 from lploss_builtin.data.poses.labels import LabelledKeypoints, labels_of_all
+from lploss_builtin.losses import pca_fit
+from lploss_builtin.losses.pca_fit import CenteringMethod, Fit, FitReport, centred, rows_of
 from lploss_builtin.ops import keypoints, subspace
 from lploss_builtin.ops.geometry import Cameras
-from lploss_builtin.ops.geometry.shared_volume import views_of_shared_volume
 from lploss_builtin.ops.precision import at_least_float32, without_autocast
 
 # Fitted quantities whose shapes depend on the fit.
 _SHAPED = ("columns", "mean", "components", "explained_variance_ratio", "missing_share")
 # A checkpoint holds a method of centring by its place here.
-_CENTERING: tuple[Literal["mean", "median"] | None, ...] = (None, "mean", "median")
-
-
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """What the fit of a PCA loss was made of.
-
-    A row is a frame (``pca_singleview``), or one keypoint of one frame seen in all views
-    (``pca_multiview``); of a subspace from calibrated cameras, a point that all of them see.
-
-    Attributes:
-        rows_used: rows with at least one labelled keypoint; all of them enter the covariance.
-        rows_dropped: rows without any.
-        rows_complete: rows with all keypoints labelled; epsilon comes from these.
-        missing_share: for each keypoint, the share of frames in which it is not labelled. A
-            checkpoint does not hold names: there a keypoint is called by its number.
-        explained_variance_ratio: share of the variance along each principal axis.
-        components_kept: how many of them span the subspace.
-        negative_variance_share: how far the pairwise-complete covariance, with which the fit
-            starts, was from positive semi-definite: the sum of its negative variances over
-            that of the positive ones.
-        epsilon: errors up to this one cost nothing, px.
-    """
-
-    rows_used: int
-    rows_dropped: int
-    rows_complete: int
-    missing_share: Mapping[str, float]
-    explained_variance_ratio: tuple[float, ...]
-    components_kept: int
-    negative_variance_share: float
-    epsilon: float
-
-    def __str__(self) -> str:
-        explained = sum(self.explained_variance_ratio[: self.components_kept])
-        missing = ", ".join(f"{n} {100 * s:.1f} %" for n, s in self.missing_share.items() if s)
-        return "\n".join(
-            [
-                f"rows: {self.rows_used} used ({self.rows_complete} complete), "
-                f"{self.rows_dropped} dropped",
-                f"not labelled: {missing or 'nothing'}",
-                f"components kept: {self.components_kept} of "
-                f"{len(self.explained_variance_ratio)}, {100 * explained:.2f} % of the variance",
-                f"epsilon: {self.epsilon:.4g} px",
-            ]
-        )
+_CENTERING: tuple[CenteringMethod, ...] = (None, "mean", "median")
 
 
 class PCALoss(Loss):
@@ -196,7 +150,7 @@ class PCALoss(Loss):
         data_module: Any = None,
         log_weight: float = 0.0,
         device: str | torch.device = "cpu",
-        centering_method: Literal["mean", "median"] | None = None,
+        centering_method: CenteringMethod = None,
         calibration: Cameras | str | PathLike[str] | None = None,
         view_names: Sequence[str] | None = None,
         max_deviation: float = 5.0,
@@ -334,7 +288,8 @@ class PCALoss(Loss):
         self, keypoints_pred: Float[Tensor, "batch two_x_num_keypoints"]
     ) -> Float[Tensor, "batch num_keypoints_used"]:
         with without_autocast(keypoints_pred.device):
-            return self._errors(self._centred(self._rows(at_least_float32(keypoints_pred))))
+            rows = rows_of(at_least_float32(keypoints_pred), self.columns)
+            return self._errors(centred(rows, self.centering_method))
 
     def element_names(self, keypoint_names: Sequence[str]) -> list[str]:
         """Return the names of the keypoints used, view by view."""
@@ -350,28 +305,6 @@ class PCALoss(Loss):
     def _is_from_cameras(self) -> bool:
         # Their fit has one number of rows, that to labels three: known to Python, unlike a value.
         return len(self.fit_rows) == 1
-
-    def _rows(
-        self, poses: Float[Tensor, "batch two_x_num_keypoints"]
-    ) -> Float[Tensor, "num_rows dim"]:
-        """Return poses as the rows that the subspace is made of, centring apart."""
-        points = keypoints.split_xy(poses)[:, self.columns]
-        if self._is_multiview:
-            return rearrange(points, "batch view k xy -> (batch k) (view xy)")
-        return rearrange(points, "batch k xy -> batch (k xy)")
-
-    def _centred(self, rows: Float[Tensor, "num_rows dim"]) -> Float[Tensor, "num_rows dim"]:
-        """Return complete rows without where the animal is, as far as that is asked for."""
-        if self.centering_method is None:
-            return rows
-        if self.centering_method == "mean":
-            return self._without_mean(rows)
-        points = keypoints.split_xy(rows)
-        # Not Tensor.quantile, which refuses a batch of no frames.
-        ordered = points.sort(dim=1).values
-        middle = (points.shape[1] - 1) / 2
-        centre = ordered[:, [math.floor(middle), math.ceil(middle)]].mean(dim=1, keepdim=True)
-        return rearrange(points - centre, "batch k xy -> batch (k xy)")
 
     def _errors(
         self, rows: Float[Tensor, "num_rows dim"]
@@ -402,121 +335,47 @@ class PCALoss(Loss):
         return used.any(dim=1, keepdim=True).expand_as(used)
 
     def _fit(self, labelled: LabelledKeypoints, *, empirical_epsilon: bool) -> None:
-        poses = torch.from_numpy(labelled.keypoints)
-        present = keypoints.is_present(poses)
-        # A keypoint with one coordinate is not labelled.
-        poses = poses.masked_fill(present.repeat_interleave(2, dim=1).logical_not(), torch.nan)
+        num_keypoints = labelled.keypoints.shape[1] // 2
         if not self.columns.numel():
-            self.columns = torch.arange(present.shape[1])
-        used = self.columns.flatten().tolist()
-        if max(used) >= present.shape[1]:
+            self.columns = torch.arange(num_keypoints)
+        if (largest := int(self.columns.max())) >= num_keypoints:
             raise self._error(
                 "mirrored_column_matches" if self._is_multiview else "columns_for_singleview_pca",
-                f"the indices of keypoints must be below {present.shape[1]}, the number of "
+                f"the indices of keypoints must be below {num_keypoints}, the number of "
                 "labelled keypoints",
-                max(used),
+                largest,
             )
-        missing = 1.0 - present.double().mean(dim=0)
-
-        rows = self._rows(poses)
-        rows = rows[rows.isfinite().any(dim=1)]
-        complete = rows[rows.isfinite().all(dim=1)]
-        num_rows = len(poses) * (self.columns.shape[1] if self._is_multiview else 1)
-        self._keypoint_names = [labelled.name(i) for i in range(len(missing))]
-        blame = _blame({self._keypoint_names[i]: float(missing[i]) for i in used})
-        moments = subspace.pairwise_moments(rows)
-        dim, fewest = rows.shape[1], int(moments.counts.min()) if len(rows) else 0
-        if fewest < dim:
-            raise FitError(
-                f"loss {self.loss_name!r}: too few labels. Every two coordinates must be labelled "
-                f"together in at least {dim} rows, as many as a row has coordinates; some two are "
-                f"in {fewest} of {num_rows} only ({len(complete)} rows are complete). {blame} "
-                "Label more frames, or leave such keypoints out."
-            )
-        # The variances of a pairwise-complete covariance may be negative: this says how far.
-        _, variances = subspace.principal_axes(moments.covariance)
-        negative = variances.clamp(max=0).abs().sum() / variances.clamp(min=0).sum()
-        filled = subspace.fill_gaps(rows, moments)
-        if self.centering_method is not None:
-            # A gap would move the centre, so gaps are filled first. To centre what is uncertain
-            # in them is exact for the mean, and near enough for the median.
-            uncertainty = self._without_mean(self._without_mean(filled.uncertainty).T)
-            filled = subspace.FilledRows(self._centred(filled.rows), uncertainty)
-        axes, variances = subspace.principal_axes(filled.covariance)
-        variances = variances.clamp(min=0)
-        if not variances.sum() > 0:
-            raise FitError(
-                f"loss {self.loss_name!r}: all labelled poses are the same, which leaves nothing "
-                "to fit. Label frames in which the animal moves."
-            )
-        kept = self._num_components(variances)
-
-        self.mean = filled.mean.float()
-        self.components = axes[:kept].float()
-        self.explained_variance_ratio = (variances / variances.sum()).float()
-        self.negative_variance_share = negative.float()
-        self.missing_share = missing.float()
-        self.centering = torch.tensor(_CENTERING.index(self.centering_method))
-        self.fit_rows = torch.tensor([len(rows), num_rows - len(rows), len(complete)])
-        if empirical_epsilon:
-            if not len(complete):
-                raise FitError(
-                    f"loss {self.loss_name!r}: epsilon comes from the error of complete rows, and "
-                    f"none of {num_rows} rows has all keypoints labelled. {blame} Leave such "
-                    "keypoints out, or give epsilon."
-                )
-            outside = subspace.residual(self._centred(complete), filled.mean, axes[:kept])
-            errors = torch.linalg.vector_norm(keypoints.split_xy(outside), dim=-1)
-            percentile = np.percentile(errors.numpy(), self.empirical_epsilon_percentile)
-            self.epsilon = torch.tensor(float(percentile) * self.empirical_epsilon_multiplier)
+        fit = pca_fit.fit_to_labels(
+            self.loss_name,
+            labelled,
+            self.columns,
+            components_to_keep=3 if self._is_multiview else self.components_to_keep,
+            centering_method=self.centering_method,
+            epsilon_from_errors=empirical_epsilon,
+        )
+        self._keypoint_names = [labelled.name(i) for i in range(num_keypoints)]
+        self._take(fit, empirical_epsilon=empirical_epsilon)
 
     def _fit_to_cameras(
         self, cameras: Cameras, labelled: LabelledKeypoints | None, *, empirical_epsilon: bool
     ) -> None:
-        with torch.no_grad():
-            rows = views_of_shared_volume(cameras)
-        mean = rows.mean(dim=0)
-        axes, variances = subspace.principal_axes((rows - mean).T @ (rows - mean) / len(rows))
-        errors = keypoints.split_xy(subspace.residual(rows, mean, axes[:3])).norm(dim=-1)
-        deviation = float(np.percentile(errors.numpy(), 99.0))
-        if deviation > self.max_deviation:
-            raise FitError(
-                f"loss {self.loss_name!r}: the cameras are too perspective for a subspace: it "
-                f"misses the points that all of them see by {deviation:.1f} px (99th percentile), "
-                f"more than max_deviation={self.max_deviation:g}. Use the loss "
-                "multiview_reprojection, which is exact for any cameras, or fit to labels."
-            )
         num_keypoints = int(self.columns.max()) + 1
         if labelled is not None:
             num_keypoints = labelled.keypoints.shape[1] // 2
             self._keypoint_names = [labelled.name(i) for i in range(num_keypoints)]
-        self.mean, self.components = mean.float(), axes[:3].float()
-        self.explained_variance_ratio = (variances / variances.sum()).float()
-        self.negative_variance_share = torch.zeros(())
-        self.missing_share = torch.zeros(num_keypoints)
-        self.centering = torch.tensor(_CENTERING.index(None))
-        self.fit_rows = torch.tensor([len(rows)])
+        fit = pca_fit.fit_to_cameras(self.loss_name, cameras, num_keypoints, self.max_deviation)
+        self._take(fit, empirical_epsilon=empirical_epsilon)
+
+    def _take(self, fit: Fit, *, empirical_epsilon: bool) -> None:
+        self.mean, self.components = fit.mean.float(), fit.components.float()
+        self.explained_variance_ratio = fit.explained_variance_ratio.float()
+        self.negative_variance_share = fit.negative_variance_share.float()
+        self.missing_share = fit.missing_share.float()
+        self.centering = torch.tensor(_CENTERING.index(self.centering_method))
+        self.fit_rows = torch.tensor(fit.rows)
         if empirical_epsilon:
-            percentile = np.percentile(errors.numpy(), self.empirical_epsilon_percentile)
+            percentile = np.percentile(fit.errors.numpy(), self.empirical_epsilon_percentile)
             self.epsilon = torch.tensor(float(percentile) * self.empirical_epsilon_multiplier)
-
-    @staticmethod
-    def _without_mean(rows: Float[Tensor, "num_rows dim"]) -> Float[Tensor, "num_rows dim"]:
-        points = keypoints.split_xy(rows)
-        return rearrange(points - points.mean(dim=1, keepdim=True), "batch k xy -> batch (k xy)")
-
-    def _num_components(self, variances: Tensor) -> int:
-        if self._is_multiview:
-            return 3
-        kept = self.components_to_keep
-        if isinstance(kept, float):
-            kept = subspace.num_components(kept, variances)
-        if kept >= len(variances):
-            raise FitError(
-                f"loss {self.loss_name!r}: components_to_keep={self.components_to_keep} keeps all "
-                f"{len(variances)} components, which leaves nothing to penalise. Keep fewer."
-            )
-        return kept
 
     def _checked_components(self, components: Any) -> int | float:
         number = isinstance(components, Real) and not isinstance(components, bool)
@@ -690,10 +549,3 @@ def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _is_flat(matches: Any) -> bool:
     return isinstance(matches, Sequence) and all(isinstance(index, int) for index in matches)
-
-
-def _blame(missing: Mapping[str, float]) -> str:
-    """Return a sentence on the keypoints that cost the most rows."""
-    worst = sorted(missing, key=lambda name: -missing[name])[:3]
-    costly = ", ".join(f"{name} ({100 * missing[name]:.0f} %)" for name in worst if missing[name])
-    return f"Most often not labelled: {costly}." if costly else "No keypoint has gaps."
