@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -340,6 +341,7 @@ def _misplaced(values: Mapping[str, Any], section: type) -> str:
     return ""
 
 
+@cache
 def _hints(section: type) -> dict[str, Any]:
     """Return what the schema says of the keys of a section, without "or None"."""
     hints = get_type_hints(section)

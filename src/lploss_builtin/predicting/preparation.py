@@ -11,8 +11,7 @@ from jaxtyping import Float64
 from omegaconf import DictConfig
 
 from lploss.errors import ArgumentValueError, DataError
-from lploss_builtin.data.cameras.session_names import session_and_view
-from lploss_builtin.data.cameras.view_names import views_named_in
+from lploss_builtin.data.cameras.view_names import session_and_view, views_named_in
 from lploss_builtin.data.findings import Findings, Kind
 from lploss_builtin.data.frames.images import read_image_sizes
 from lploss_builtin.data.frames.sources import FrameSource

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lploss.errors import DataError
-from lploss_builtin.data.cameras.session_names import session_and_view
+from lploss_builtin.data.cameras.view_names import session_and_view
 from lploss_builtin.data.frames.images import images_in, natural
 from lploss_builtin.data.frames.sources import FrameSource, frame_source
 from lploss_builtin.dependencies import require
