@@ -46,7 +46,7 @@ _WRONG_USAGE = (
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-class Kind(StrEnum):
+class Listed(StrEnum):
     """What can be listed."""
 
     losses = "losses"
@@ -56,10 +56,10 @@ class Kind(StrEnum):
 
 
 _SPECS = {
-    Kind.losses: LossSpec,
-    Kind.models: ModelSpec,
-    Kind.inputs: InputSpec,
-    Kind.commands: CommandSpec,
+    Listed.losses: LossSpec,
+    Listed.models: ModelSpec,
+    Listed.inputs: InputSpec,
+    Listed.commands: CommandSpec,
 }
 
 
@@ -162,11 +162,11 @@ def _options(
 
 @app.command("list")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.losses,
+    what: Annotated[Listed, typer.Argument(help="What to list.")] = Listed.losses,
     as_json: JsonOption = False,
 ) -> None:
     """List the losses that are installed, or the models, inputs or commands."""
-    entries: list[Entry[Any]] = default_registry.entries(_SPECS[kind])
+    entries: list[Entry[Any]] = default_registry.entries(_SPECS[what])
     rows = [
         {
             "name": entry.spec.name,
@@ -175,7 +175,7 @@ def list_(
         }
         for entry in entries
     ]
-    _print(rows, as_json, kind.value)
+    _print(rows, as_json, what.value)
 
 
 @app.command()
@@ -208,7 +208,7 @@ def plugins(
                 "status": "failed" if failures else plugin.status,
                 "ms": round(1000 * plugin.seconds, 2),
                 "imports": list(plugin.heavy),
-                "provides": [f"{spec.kind} {spec.name}" for spec in plugin.specs],
+                "provides": [f"{spec.noun} {spec.name}" for spec in plugin.specs],
                 "failure": "\n".join(failures) or None,
             }
         )
@@ -237,9 +237,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a loss: its parameters and inputs, with units; or a model or an input."""
-    for kind in (LossSpec, ModelSpec, InputSpec):
-        if name.rpartition("/")[2] in default_registry.names(kind):
-            described = _described(default_registry.find(kind, name))
+    for spec_type in (LossSpec, ModelSpec, InputSpec):
+        if name.rpartition("/")[2] in default_registry.names(spec_type):
+            described = _described(default_registry.find(spec_type, name))
             break
     else:
         # Nobody has it: the error of a loss names the close matches.
@@ -327,7 +327,7 @@ def new(
 def _described(entry: Entry[Any]) -> dict[str, Any]:
     spec, plugin = entry.spec, entry.plugin
     described: dict[str, Any] = {
-        spec.kind: spec.name,
+        spec.noun: spec.name,
         "provider": f"{plugin.distribution} {plugin.version}, plugin {plugin.name}",
     }
     if isinstance(spec, InputSpec):

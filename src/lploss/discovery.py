@@ -189,8 +189,8 @@ def _checked(manifest: object, name: str) -> pluggy.PluginManager:
                 "or give it a name that does not start with 'lploss_'"
             )
     if isinstance(manifest, type) or not marked:
-        kind = "class" if isinstance(manifest, type) else type(manifest).__name__
-        came = f"{kind} {getattr(manifest, '__name__', '')}".strip()
+        type_name = "class" if isinstance(manifest, type) else type(manifest).__name__
+        came = f"{type_name} {getattr(manifest, '__name__', '')}".strip()
         raise PluginError(
             f"the entry point must name a manifest, a module with one of {', '.join(HOOKS)}, "
             f"marked by @lploss.hookimpl; got the {came}"

@@ -178,25 +178,25 @@ class Registry:
         """Failures so far: of plugins, and of the targets that were asked for."""
         return {_whose(p): p.failure for p in self.plugins if p.failure} | self._found.load_failures
 
-    def entries(self, kind: type[S]) -> list[Entry[S]]:
-        """Return everything of a kind, ordered by name; a name may stand there twice."""
+    def entries(self, spec_type: type[S]) -> list[Entry[S]]:
+        """Return all specs of a type, ordered by name; a name may occur twice."""
         found: list[Entry[S]] = [
             Entry(spec, plugin)
             for plugin in self.plugins
             for spec in plugin.specs
-            if isinstance(spec, kind)
+            if isinstance(spec, spec_type)
         ]
         return sorted(found, key=lambda entry: (entry.spec.name, entry.plugin.distribution))
 
-    def names(self, kind: type[S]) -> list[str]:
-        """Return the names of a kind, ordered, each once."""
-        return sorted({entry.spec.name for entry in self.entries(kind)})
+    def names(self, spec_type: type[S]) -> list[str]:
+        """Return the names of all specs of a type, ordered, each once."""
+        return sorted({entry.spec.name for entry in self.entries(spec_type)})
 
-    def find(self, kind: type[S], name: str) -> Entry[S]:
+    def find(self, spec_type: type[S], name: str) -> Entry[S]:
         """Return the entry of a name.
 
         Args:
-            kind: `LossSpec`, `ModelSpec`, `InputSpec` or `CommandSpec`.
+            spec_type: `LossSpec`, `ModelSpec`, `InputSpec` or `CommandSpec`.
             name: the plain name, or ``distribution/name``.
 
         Raises:
@@ -206,29 +206,29 @@ class Registry:
         distribution, _, plain = name.rpartition("/")
         if not distribution:
             distribution = self._prefer.get(plain, "")
-        found = [entry for entry in self.entries(kind) if entry.spec.name == plain]
+        found = [entry for entry in self.entries(spec_type) if entry.spec.name == plain]
         if distribution:
             found = [e for e in found if e.plugin.distribution == normalise(distribution)]
             name = f"{normalise(distribution)}/{plain}"
         if not found:
-            raise self._unknown(kind, name)
+            raise self._unknown(spec_type, name)
         providers = " and ".join(sorted({_whose(entry.plugin) for entry in found}))
         if len({entry.plugin.distribution for entry in found}) > 1:
             choices = " or ".join(sorted({repr(entry.qualified_name) for entry in found}))
             raise AmbiguousNameError(
-                f"the {kind.kind} {plain!r} is provided by {providers}. "
+                f"the {spec_type.noun} {plain!r} is provided by {providers}. "
                 f"Ask for {choices}, or put `prefer: {{{plain}: "
                 f"{found[0].plugin.distribution}}}` into the config."
             )
         # A distribution may state the same spec in two plugins; that is one provider.
         if any(entry.spec != found[0].spec for entry in found):
             raise AmbiguousNameError(
-                f"the {kind.kind} {plain!r} is stated in different ways by {providers}; only "
+                f"the {spec_type.noun} {plain!r} is stated in different ways by {providers}; only "
                 "that distribution can mend this."
             )
         return found[0]
 
-    def load(self, kind: type[S], name: str) -> Any:
+    def load(self, spec_type: type[S], name: str) -> Any:
         """Import and return the target of a name.
 
         Raises:
@@ -236,14 +236,14 @@ class Registry:
             AmbiguousNameError: several distributions do.
             PluginError: the target cannot be imported, or is not what it should be.
         """
-        entry = self.find(kind, name)
+        entry = self.find(spec_type, name)
         target = entry.spec.derived_by if isinstance(entry.spec, InputSpec) else entry.spec.target
         if target is None:
             raise PluginError(f"the input {name!r} can only be given, it is derived from nothing")
         try:
             loaded = import_target(target)
-            if kind.target_check is not None:
-                import_target(kind.target_check)(entry.spec.name, loaded)
+            if spec_type.target_check is not None:
+                import_target(spec_type.target_check)(entry.spec.name, loaded)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # as in `discovery.discover`
@@ -257,7 +257,7 @@ class Registry:
             if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType | type):
                 hint = did_you_mean(str(error.name), dir(error.obj))
             raise PluginError(
-                f"the {kind.kind} {name!r} of {_whose(entry.plugin)} cannot be loaded: "
+                f"the {spec_type.noun} {name!r} of {_whose(entry.plugin)} cannot be loaded: "
                 f"{failure}.{hint}"
             ) from error
         self._found.load_failures.pop(entry.qualified_name, None)
@@ -269,11 +269,11 @@ class Registry:
         found = {plugin.distribution for plugin in self.plugins}
         return self._distributions is None and "lploss" not in found
 
-    def _unknown(self, kind: type[S], name: str) -> UnknownNameError:
-        names = self.names(kind)
+    def _unknown(self, spec_type: type[S], name: str) -> UnknownNameError:
+        names = self.names(spec_type)
         if "/" in name:
-            names = [entry.qualified_name for entry in self.entries(kind)]
-        lines = [f"there is no {kind.kind} {name!r}.{did_you_mean(name, names)}"]
+            names = [entry.qualified_name for entry in self.entries(spec_type)]
+        lines = [f"there is no {spec_type.noun} {name!r}.{did_you_mean(name, names)}"]
         if self._lacks_metadata:
             lines.append(_NO_METADATA)
         if names or not self._lacks_metadata:
@@ -286,7 +286,7 @@ class Registry:
                 f"These distributions are not on the allow-list ({ALLOW_VARIABLE}): "
                 f"{', '.join(blocked)}."
             )
-        return _UNKNOWN[kind]("\n".join(lines))
+        return _UNKNOWN[spec_type]("\n".join(lines))
 
 
 def import_target(target: str) -> Any:

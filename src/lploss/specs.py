@@ -60,7 +60,7 @@ class LossSpec(_TargetSpec):
         'bone_length'
     """
 
-    kind: ClassVar[str] = "loss"
+    noun: ClassVar[str] = "loss"
     #: Checks what a target points to, once it is imported.
     target_check: ClassVar[str | None] = "lploss.loss:check_target"
 
@@ -69,7 +69,7 @@ class LossSpec(_TargetSpec):
 class ModelSpec(_TargetSpec):
     """A model that a plugin provides; the fields are those of `LossSpec`."""
 
-    kind: ClassVar[str] = "model"
+    noun: ClassVar[str] = "model"
     target_check: ClassVar[str | None] = None
 
 
@@ -80,7 +80,7 @@ class CommandSpec(_TargetSpec):
     The other fields are those of `LossSpec`. The target is imported when the command is run.
     """
 
-    kind: ClassVar[str] = "command"
+    noun: ClassVar[str] = "command"
     target_check: ClassVar[str | None] = None
 
 
@@ -126,7 +126,7 @@ class InputSpec:
     strategy: str | None = None
     constant: bool = False
 
-    kind: ClassVar[str] = "input"
+    noun: ClassVar[str] = "input"
     target_check: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:

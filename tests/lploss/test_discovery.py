@@ -70,7 +70,7 @@ def test_a_plugin_holds_everything_its_hooks_returned(site):
     about = (plugin.name, plugin.distribution, plugin.version, plugin.value)
     assert about == ("acme", "acme", "1.0", "acme_manifest")
     assert (plugin.status, plugin.failure) == ("ok", None)
-    assert sorted(f"{spec.kind} {spec.name}" for spec in plugin.specs) == [
+    assert sorted(f"{spec.noun} {spec.name}" for spec in plugin.specs) == [
         "input lengths",
         "loss bone",
         "model tiny",

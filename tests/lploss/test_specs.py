@@ -9,9 +9,9 @@ from lploss.errors import SpecError
 
 
 @pytest.mark.parametrize(
-    ("cls", "kind"), [(LossSpec, "loss"), (ModelSpec, "model"), (CommandSpec, "command")]
+    ("cls", "noun"), [(LossSpec, "loss"), (ModelSpec, "model"), (CommandSpec, "command")]
 )
-def test_a_spec_holds_what_it_was_given(cls, kind):
+def test_a_spec_holds_what_it_was_given(cls, noun):
     spec = cls("bone-length", "acme.bones:Bones.Length", "limbs", requires=("fast",))
     assert (spec.name, spec.target, spec.summary) == (
         "bone-length",
@@ -19,7 +19,7 @@ def test_a_spec_holds_what_it_was_given(cls, kind):
         "limbs",
     )
     assert spec.requires == ("fast",)
-    assert spec.kind == kind
+    assert spec.noun == noun
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.name = "other"
 
@@ -33,7 +33,7 @@ def test_an_input_spec_holds_what_it_was_given():
     spec = InputSpec("lengths", "batch bones", "px", "length of each limb", "acme.bones:lengths")
     assert (spec.name, spec.axes, spec.unit) == ("lengths", "batch bones", "px")
     assert (spec.meaning, spec.derived_by) == ("length of each limb", "acme.bones:lengths")
-    assert spec.kind == "input"
+    assert spec.noun == "input"
 
 
 @pytest.mark.mistyped

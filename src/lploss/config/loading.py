@@ -242,13 +242,13 @@ def _texts(node: yaml.Node | None, annotation: Any, seen: set[int]) -> Iterator[
         for value in node.value:
             yield from _texts(value, _annotation_of(annotation), seen)
     elif isinstance(node, yaml.ScalarNode) and node.style is None and _TOKEN.fullmatch(node.value):
-        kind = node.tag.rpartition(":")[2]
+        tag = node.tag.rpartition(":")[2]
         if annotation is str:
-            is_text = kind != "null"
+            is_text = tag != "null"
         else:
             is_text = annotation is _Arguments and (
-                (kind == "bool" and node.value.lower() not in _BOOLEANS)
-                or (kind in ("int", "float") and _is_odd(node.value))
+                (tag == "bool" and node.value.lower() not in _BOOLEANS)
+                or (tag in ("int", "float") and _is_odd(node.value))
             )
         if is_text:
             yield node
@@ -376,10 +376,10 @@ def _expected(key: str) -> str | None:
     annotation = _annotation(key)
     if is_dataclass(annotation):
         return f"a section with keys such as {fields(annotation)[0].name}"
-    return _KINDS.get(get_origin(annotation) or annotation)
+    return _IN_WORDS.get(get_origin(annotation) or annotation)
 
 
-_KINDS = {
+_IN_WORDS = {
     bool: "true or false",
     dict: "a mapping",
     float: "a number",

@@ -60,12 +60,12 @@ class LossInput:
 
     @property
     def drawn_dtypes(self) -> tuple[torch.dtype, ...]:
-        """The dtypes that examples have: one of each kind that is accepted, or else floats."""
+        """The dtypes that examples have: one of each group that is accepted, or else floats."""
         if self.dtypes is None or torch.float32 in self.dtypes:
             return (torch.float32,)
         integers = (torch.int64, torch.int32, torch.int16, torch.int8)
-        kinds = ((torch.bool,), integers, (torch.uint8, torch.uint16, torch.uint32, torch.uint64))
-        accepted = [[dtype for dtype in kind if dtype in self.dtypes] for kind in kinds]
+        groups = ((torch.bool,), integers, (torch.uint8, torch.uint16, torch.uint32, torch.uint64))
+        accepted = [[dtype for dtype in group if dtype in self.dtypes] for group in groups]
         return tuple(dtypes[0] for dtypes in accepted if dtypes) or tuple(self.dtypes)[:1]
 
     @property
@@ -87,8 +87,8 @@ class LossInput:
     @property
     def coordinates(self) -> int:
         """How many coordinates a point has: 2, 3, or 0 for what is no points."""
-        kind = None if self.spec is None else self.spec.coordinates
-        return {None: 0, "image": 2, "space": 3}[kind]
+        space = None if self.spec is None else self.spec.coordinates
+        return {None: 0, "image": 2, "space": 3}[space]
 
     def strategy(self) -> Callable[..., Any] | None:
         """Import the strategy that the spec names.
