@@ -26,9 +26,9 @@ from lploss_builtin.predicting.prediction_files import (
     PredictionFiles,
     UnreadFrames,
     cut_off_after,
-    iter_rows,
     num_complete_rows,
     prediction_headers,
+    read_rows,
 )
 from lploss_builtin.predicting.recording_plan import (
     RecordingPlan,
@@ -169,9 +169,9 @@ class _Work:
         for path, header, _ in tables:
             cut_off_after(path, header, start)
             is_3d = path.name == recording.file_3d
-            for numbers in iter_rows(path, header, start, 4 if is_3d else 3):
-                mean = self._error if is_3d else self._likelihood
-                mean.add(torch.from_numpy(numbers[..., -1]))
+            numbers = read_rows(path, header, start, 4 if is_3d else 3)
+            mean = self._error if is_3d else self._likelihood
+            mean.add(torch.from_numpy(numbers[..., -1]))
         return start
 
     def _predictions(

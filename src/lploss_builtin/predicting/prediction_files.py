@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ from jaxtyping import Bool, Float64
 from lploss.errors import DataError, first_line
 from lploss_builtin.data.frames.reader import FrameReader
 from lploss_builtin.data.frames.sources import FrameSource
-from lploss_builtin.data.poses.columns import header_rows
+from lploss_builtin.data.poses.columns import header_rows, write_rows
+from lploss_builtin.dependencies import require
 from lploss_builtin.output import write_text
 from lploss_builtin.predicting.cameras import PointsInSpace
 from lploss_builtin.predicting.frame_predictions import FramePredictions
@@ -54,17 +54,16 @@ class PredictionFiles:
         headers = prediction_headers(len(files), scorer, keypoint_names)
         self._tables = []
         for name, header in zip((*files, file_3d), headers, strict=True):
-            if name is None:
-                continue
-            file = (folder / name).open("a" if append else "w", newline="", encoding="utf-8")
-            writer = csv.writer(file, lineterminator="\n")
-            if not append:
-                writer.writerows(header)
-            self._tables.append((file, writer))
+            if name is not None:
+                path = folder / name
+                file = path.open("a" if append else "w", newline="", encoding="utf-8")
+                if not append:
+                    csv.writer(file, lineterminator="\n").writerows(header)
+                self._tables.append(file)
 
     def close(self) -> None:
         """Finish the files."""
-        for file, _ in self._tables:
+        for file in self._tables:
             file.close()
 
     def write(
@@ -83,11 +82,8 @@ class PredictionFiles:
         tables = list(torch.cat([found.keypoints, found.confidences[..., None]], dim=-1).unbind(1))
         if in_space is not None:
             tables.append(torch.cat([in_space.points, in_space.errors[..., None]], dim=-1))
-        for (file, writer), of_table, table in zip(
-            self._tables, (*names, names[0]), tables, strict=False
-        ):
-            for name, values in zip(of_table, table.flatten(1).tolist(), strict=True):
-                writer.writerow([name, *map(_text, values)])
+        for file, frames, table in zip(self._tables, (*names, names[0]), tables, strict=False):
+            write_rows(file, frames, table.numpy())
             file.flush()
 
 
@@ -98,14 +94,6 @@ def prediction_headers(
     return [header_rows(scorer, keypoint_names, _COORDS)] * num_views + [
         header_rows(scorer, keypoint_names, _COORDS_3D)
     ]
-
-
-def _text(value: float) -> str:
-    """Return a number with all digits that a model can know; nothing where it is missing."""
-    return format(value, ".9g") if math.isfinite(value) else ""
-
-
-_ROWS_AT_ONCE = 4096
 
 
 def num_complete_rows(
@@ -153,37 +141,33 @@ def cut_off_after(path: Path, header: Sequence[Sequence[str]], num_rows: int) ->
         file.truncate(file.tell())
 
 
-def iter_rows(
+def read_rows(
     path: Path, header: Sequence[Sequence[str]], num_rows: int, num_coords: int
-) -> Iterator[Float64[np.ndarray, "frames num_keypoints coords"]]:
-    """Yield the numbers in the first rows of a file, piece by piece; NaN where a cell is empty.
+) -> Float64[np.ndarray, "frames num_keypoints coords"]:
+    """Return the numbers in the first rows of a file; NaN where a cell is empty.
 
     Raises:
         DataError: the file ends before, or is damaged.
     """
+    pandas = require("pandas", "train", "to read CSV")
     try:
-        yield from _rows(path, header, num_rows, num_coords)
-    except (ValueError, csv.Error) as error:
+        table = pandas.read_csv(
+            path,
+            header=None,
+            skiprows=len(header),
+            nrows=num_rows,
+            usecols=range(1, len(header[0])),
+            dtype=np.float64,
+        )
+        if len(table) < num_rows:
+            raise ValueError(f"it has {len(table)} rows, expected {num_rows}")
+    except ValueError as error:
         raise DataError(
             f"{path}, which holds the predictions so far, is damaged ({first_line(error)}). Delete "
             f"{path.parent} to predict the recording from its start."
         ) from error
-
-
-def _rows(
-    path: Path, header: Sequence[Sequence[str]], num_rows: int, num_coords: int
-) -> Iterator[Float64[np.ndarray, "frames num_keypoints coords"]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        for _ in header:
-            next(rows)
-        for start in range(0, num_rows, _ROWS_AT_ONCE):
-            wanted = min(_ROWS_AT_ONCE, num_rows - start)
-            cells = [row[1:] for _, row in zip(range(wanted), rows, strict=False)]
-            if len(cells) < wanted:
-                raise ValueError(f"it has {start + len(cells)} rows, expected {num_rows}")
-            numbers = np.array([[float(cell or math.nan) for cell in row] for row in cells])
-            yield numbers.reshape(wanted, -1, num_coords)
+    numbers: Float64[np.ndarray, "frames num_keypoints coords"] = table.to_numpy()
+    return numbers.reshape(num_rows, -1, num_coords)
 
 
 def _encoded(header: Sequence[Sequence[str]]) -> bytes:

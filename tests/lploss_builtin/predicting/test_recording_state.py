@@ -11,7 +11,7 @@ import pytest
 from lploss.errors import ArgumentValueError, DataError
 from lploss_builtin.predicting import Recording
 from lploss_builtin.predicting.predict_recording import outdated_files
-from lploss_builtin.predicting.prediction_files import UnreadFrames, iter_rows
+from lploss_builtin.predicting.prediction_files import UnreadFrames, read_rows
 from lploss_builtin.predicting.recording_state import STATE_FOLDER, RecordingState
 
 INPUTS = {"views": ["top"], "weights": "abc"}
@@ -185,6 +185,6 @@ def test_damaged_predictions_so_far(tmp_path):
     path = tmp_path / "walk.csv"
     path.write_text("coords,x,y,likelihood\n0,1,2,0.5\n1,1,two,0.5\n")
     header = [["coords", "x", "y", "likelihood"]]
-    assert next(iter_rows(path, header, 1, 3)).tolist() == [[[1.0, 2.0, 0.5]]]
+    assert read_rows(path, header, 1, 3).tolist() == [[[1.0, 2.0, 0.5]]]
     with pytest.raises(DataError, match=r"walk\.csv, .* is damaged .*'two'.* Delete"):
-        next(iter_rows(path, header, 2, 3))
+        read_rows(path, header, 2, 3)
