@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -14,18 +13,19 @@ import numpy as np
 from lploss.errors import ArgumentValueError, DataError, did_you_mean
 from lploss.reading import check_file, reading
 from lploss_builtin.data.cameras.view_names import (
+    session_and_view,
     session_of,
     side_by_side,
     simplified,
     views_named_in,
 )
 from lploss_builtin.data.findings import UNUSABLE_FILES, Findings, Kind
-from lploss_builtin.data.frames.images import folders_of_images, images_in, is_image, natural
+from lploss_builtin.data.frames.images import folders_of_images, is_image, natural
 from lploss_builtin.data.frames.sources import FrameSource
 from lploss_builtin.data.frames.video_recordings import (
     find_video_recordings,
     is_video,
-    without_drawn,
+    videos_and_images,
 )
 from lploss_builtin.data.poses.columns import LEVELS
 from lploss_builtin.data.project.frame_names import common_frames, sessions_of
@@ -60,35 +60,22 @@ def inputs_by_kind(paths: Sequence[Path]) -> Inputs:
     videos: list[Path] = []
     notes: list[str] = []
     for path in paths:
-        if path.is_dir() and (found := _videos_in(path, _DEPTH, notes)):
-            videos += found
-            if folders := folders_of_images(path, _DEPTH):
-                notes.append(
-                    f"{path} holds videos: its images are passed over, the first in "
-                    f"{next(iter(folders))}. Name their folder to predict them."
-                )
-        elif is_video(path.name) and not path.is_dir():
-            videos.append(path)
-        else:
+        if not path.is_dir():
+            (videos if is_video(path.name) else images).append(path)
+            continue
+        passed_over: list[str] = []
+        inside = list(videos_and_images(path, _DEPTH, passed_over))
+        found = [own for own in inside if not own.is_dir()]
+        videos += found
+        notes += passed_over
+        if not found:
             images.append(path)
+        elif folders := [own for own in inside if own.is_dir()]:
+            notes.append(
+                f"{path} holds videos: its images are passed over, the first in {folders[0]}. "
+                "Name their folder to predict them."
+            )
     return Inputs(tuple(images), tuple(videos), tuple(notes))
-
-
-def _videos_in(folder: Path, depth: int, notes: list[str]) -> list[Path]:
-    # Of the images, of which there may be a million, no path is kept.
-    with os.scandir(folder) as entries:
-        names = sorted((e.name for e in entries if is_video(e.name) or e.is_dir()), key=natural)
-    paths = [folder / name for name in names]
-    found = [path for path in paths if is_video(path.name) and path.is_file()]
-    found, note = without_drawn(found)
-    notes += [note] if note else []
-    if not found and images_in(folder):
-        return []
-    if depth:
-        for path in paths:
-            if path.is_dir() and not path.name.startswith("."):
-                found += _videos_in(path, depth - 1, notes)
-    return found
 
 
 # That of files with several animals, which have the same images in their first column.
@@ -399,7 +386,7 @@ def _by_session(
     """Return the folders of each session, in the order of the views."""
     sessions: dict[str, list[_ViewImages]] = {}
     for path, names in folders.items():
-        told = _session_and_view(path.absolute(), view_names)
+        told = session_and_view(path, view_names)
         if told is None:
             case = f"{path}: the views are {', '.join(view_names)}"
             findings.add(_NO_VIEW, [case])
@@ -413,19 +400,6 @@ def _by_session(
 
 def _in_order(own: Iterable[_ViewImages], wanted: Sequence[str]) -> list[_ViewImages]:
     return sorted(own, key=lambda images: wanted.index(images.view))
-
-
-def _session_and_view(folder: Path, view_names: Sequence[str]) -> tuple[str, str] | None:
-    """Return what the name of a folder tells; of a bare view, its parent is the session."""
-    for view in sorted(view_names, key=len, reverse=True):
-        if simplified(folder.name) == simplified(view):
-            return folder.parent.name, view
-    try:
-        session = session_of(folder / "image", view_names)
-    except DataError:
-        return None
-    rest = simplified(folder.name[len(session) :])
-    return session, next(view for view in view_names if simplified(view) == rest)
 
 
 def _of_session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def _files(paths: Iterable[Path], left_out: list[str], notes: list[str]) -> list
         if not path.exists():
             left_out.append(f"{path}: there is no such file or folder")
             continue
-        inside = list(_inside(path, _DEPTH, notes)) if path.is_dir() else [path]
+        inside = list(videos_and_images(path, _DEPTH, notes)) if path.is_dir() else [path]
         if not inside:
             left_out.append(f"{path}: the folder holds no videos and no images")
         for file in inside:
@@ -189,9 +190,19 @@ def _files(paths: Iterable[Path], left_out: list[str], notes: list[str]) -> list
     return list(found.values())
 
 
-def _inside(folder: Path, depth: int, notes: list[str]) -> Iterator[Path]:
+def videos_and_images(folder: Path, depth: int, notes: list[str]) -> Iterator[Path]:
+    """Yield the videos in a folder and in those below, and the folders that hold images alone.
+
+    Args:
+        folder: where to look; hidden folders in it are passed over.
+        depth: how many folders below each other are looked into.
+        notes: what else is passed over goes here.
+    """
     images = images_in(folder)
-    entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
+    # Of the images, of which there may be a million, no path is kept.
+    with os.scandir(folder) as found:
+        names = sorted((e.name for e in found if is_video(e.name) or e.is_dir()), key=natural)
+    entries = [folder / name for name in names]
     videos = [path for path in entries if is_video(path.name) and path.is_file()]
     videos, note = without_drawn(videos)
     notes += [note] if note else []
@@ -207,7 +218,7 @@ def _inside(folder: Path, depth: int, notes: list[str]) -> Iterator[Path]:
     if depth:
         for path in entries:
             if path.is_dir() and not path.name.startswith("."):
-                yield from _inside(path, depth - 1, notes)
+                yield from videos_and_images(path, depth - 1, notes)
 
 
 def _by_session(
