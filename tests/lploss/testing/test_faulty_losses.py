@@ -35,7 +35,7 @@ from tests.lploss.testing.faulty import (
     weighting,
 )
 from tests.lploss.testing.faulty.fault import Fault
-from tests.lploss.testing.faulty.plugin import MANIFESTS
+from tests.lploss.testing.faulty.processes import MANIFESTS
 from tests.lploss.testing.faulty.sound import SOUND, Distance
 from tests.lploss.testing.faulty.table import FAULTS
 

@@ -19,6 +19,4 @@ from lploss.testing.checks import batches as batches
 from lploss.testing.checks import arguments as arguments
 from lploss.testing.checks import logs as logs
 from lploss.testing.checks import devices as devices
-from lploss.testing.checks import compilation as compilation
-from lploss.testing.checks import plugin as plugin
 from lploss.testing.checks import processes as processes

@@ -1,4 +1,4 @@
-"""Losses that are wrong where several processes train."""
+"""Losses that are wrong where several processes train, and manifests that make programs wait."""
 
 from __future__ import annotations
 
@@ -28,3 +28,34 @@ class CountsInTheFirst(Distance):
     def reduce_loss(self, loss, valid=None, method="mean"):
         own = super().reduce_loss(loss, valid, method)
         return own if not dist.is_initialized() or dist.get_rank() == 0 else 0.0 * own
+
+
+#: By the mistake, the source of the manifest.
+MANIFESTS = {
+    "imports its loss": """
+        from acme_losses import Distance
+        from lploss import LossSpec, hookimpl
+
+        @hookimpl
+        def lploss_losses():
+            return [LossSpec("distance", "acme_losses:Distance", Distance.__doc__)]
+    """,
+    "imports torch for an annotation": """
+        from torch import Tensor
+        from lploss import LossSpec, hookimpl
+
+        UNIT: Tensor | None = None
+
+        @hookimpl
+        def lploss_losses():
+            return [LossSpec("distance", "acme_losses:Distance", "a distance")]
+    """,
+    "imports a helper that imports NumPy": """
+        import acme_helper
+        from lploss import LossSpec, hookimpl
+
+        @hookimpl
+        def lploss_losses():
+            return [LossSpec("distance", "acme_losses:Distance", acme_helper.SUMMARY)]
+    """,
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.lploss.testing.faulty import arguments as arguments
 from tests.lploss.testing.faulty import batches as batches
-from tests.lploss.testing.faulty import compilation as compilation
 from tests.lploss.testing.faulty import devices as devices
 from tests.lploss.testing.faulty import gradients as gradients
 from tests.lploss.testing.faulty import invalid as invalid

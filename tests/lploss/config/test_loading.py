@@ -643,7 +643,7 @@ def test_a_value_that_is_no_mapping_cannot_be_cleared_like_one():
     ],
 )
 def test_keys_that_the_source_system_has_retired_are_refused_with_what_to_do(case, message):
-    path = Path(__file__).parents[3] / "shared" / "cases" / f"{case}.yaml"
+    path = Path(__file__).parents[4] / "shared" / "cases" / f"{case}.yaml"
     if not path.exists():
         pytest.skip(f"{path} is absent")
     with pytest.raises(ConfigError) as caught:
