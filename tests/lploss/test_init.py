@@ -43,7 +43,7 @@ def test_the_built_in_manifests_import_nothing_heavy(run_python):
 
 
 def test_the_check_for_heavy_imports_can_fail(run_python):
-    assert "torch" in heavy_after(run_python, "import lploss, torch")
+    assert heavy_after(run_python, "import lploss, numpy") == ["numpy"]
 
 
 def test_the_check_sees_a_plugin_whose_manifest_imports_numpy(run_python, site):
@@ -71,45 +71,36 @@ def test_an_unknown_name_is_an_attribute_error():
     assert str(caught.value) == "module 'lploss' has no attribute 'Los'"
 
 
-WRONG_TYPE = """
+USE = """
 import torch, lploss
 from lploss.reduction import masked_sum
-masked_sum(torch.zeros(1), "no mask")
+from lploss_builtin.ops.keypoints import split_xy
+
+losses = lploss.LossFactory({"temporal": {"epsilon": 20, "log_weight": 5}, "rmse": {}})
+batch = {"keypoints_pred": torch.ones(2, 4), "keypoints_targ": torch.zeros(2, 4)}
+print(losses(stage="train", anneal_weight=1, **batch).loss.item())
+for wrong in (
+    lambda: masked_sum(torch.zeros(1), "no mask"), lambda: split_xy(torch.zeros(2, 2, 2))
+):
+    try:
+        wrong()
+    except Exception as error:
+        print(type(error).__name__, *str(error).split())
 """
 
 
-def test_types_are_checked_on_demand(run_python):
-    result = run_python(WRONG_TYPE, LPLOSS_TYPECHECK="1")
-    assert result.returncode == 1
-    assert "jaxtyping.TypeCheckError" in result.stderr
-    assert "valid" in result.stderr
-
-
-def test_wrong_axes_are_found_on_demand(run_python):
-    source = """
-    import torch, lploss
-    from lploss_builtin.ops.keypoints import split_xy
-    split_xy(torch.zeros(2, 2, 2))
-    """
-    result = run_python(source, LPLOSS_TYPECHECK="1")
-    assert "jaxtyping.TypeCheckError" in result.stderr
-    assert "batch two_x_num_keypoints" in result.stderr
-
-
-@pytest.mark.parametrize("value", ["", "0"])
-def test_types_are_not_checked_unless_asked_for(run_python, value):
-    result = run_python(WRONG_TYPE, LPLOSS_TYPECHECK=value)
-    assert "TypeCheckError" not in result.stderr
-    assert "torch" in result.stderr
-
-
-def test_everyday_use_passes_under_type_checks(run_python):
-    source = """
-    import torch, lploss
-    losses = lploss.LossFactory({"temporal": {"epsilon": 20, "log_weight": 5}, "rmse": {}})
-    batch = {"keypoints_pred": torch.ones(2, 4), "keypoints_targ": torch.zeros(2, 4)}
-    print(losses(stage="train", anneal_weight=1, **batch).loss.item())
-    """
-    result = run_python(source, LPLOSS_TYPECHECK="1")
+def test_types_and_axes_are_checked_on_demand(run_python):
+    result = run_python(USE, LPLOSS_TYPECHECK="1")
     assert result.stderr == ""
-    assert float(result.stdout) == pytest.approx(0.5)
+    everyday, of_type, of_axes = result.stdout.splitlines()
+    assert float(everyday) == pytest.approx(0.5)
+    assert of_type.startswith("TypeCheckError")
+    assert "valid" in of_type
+    assert of_axes.startswith("TypeCheckError")
+    assert "batch two_x_num_keypoints" in of_axes
+
+
+def test_types_are_not_checked_unless_asked_for(run_python):
+    result = run_python(USE, LPLOSS_TYPECHECK="0")
+    assert float(result.stdout.splitlines()[0]) == pytest.approx(0.5)
+    assert "TypeCheckError" not in result.stdout

@@ -74,9 +74,8 @@ def test_a_warning_made_an_error_stops_nothing_the_second_time(site):
     assert losses_of(registry) == ["distance"]
 
 
-@pytest.mark.parametrize("value", ["1", "yes"])
-def test_strict_mode_raises_at_once_and_again(site, monkeypatch, value):
-    monkeypatch.setenv("LPLOSS_STRICT", value)
+def test_strict_mode_raises_at_once_and_again(site, monkeypatch):
+    monkeypatch.setenv("LPLOSS_STRICT", "yes")
     site.install_loss("broken", "bone", manifest=BROKEN)
     site.install_loss("good", "distance")
     registry = site.registry()
@@ -173,7 +172,7 @@ def test_metadata_that_is_only_blocked_is_not_called_missing():
 
 
 @pytest.mark.parametrize(
-    ("kind", "error", "word"),
+    ("spec_type", "error", "word"),
     [
         (LossSpec, UnknownLossError, "loss"),
         (ModelSpec, UnknownModelError, "model"),
@@ -181,9 +180,9 @@ def test_metadata_that_is_only_blocked_is_not_called_missing():
         (CommandSpec, UnknownNameError, "command"),
     ],
 )
-def test_each_kind_has_its_own_error(site, kind, error, word):
+def test_each_type_of_spec_has_its_own_error(site, spec_type, error, word):
     with pytest.raises(error) as caught:
-        site.registry().find(kind, "x")
+        site.registry().find(spec_type, "x")
     assert type(caught.value) is error
     assert str(caught.value) == f"there is no {word} 'x'.\nKnown: none."
 
@@ -355,25 +354,24 @@ def test_ctrl_c_during_an_import_is_not_taken_for_a_failure(site):
     assert registry.failures == {}
 
 
-def test_a_misspelled_class_is_told_with_the_close_match(site):
-    site.install_loss("acme", "distance", target="class Distnace: ...")
-    assert str(load_failure(site.registry(), "distance")).endswith(
-        "module 'acme_losses' has no attribute 'Distance'. Did you mean 'Distnace'?"
-    )
-
-
-def test_an_import_error_names_the_extras_to_install(site):
-    site.install_loss("acme", "distance", target="import no_such_module", requires=("fast", "gpu"))
-    assert str(load_failure(site.registry(), "distance")) == (
-        "the loss 'distance' of acme 1.0 (acme) cannot be loaded: import of "
-        "acme_losses:Distance: ModuleNotFoundError: No module named 'no_such_module'. "
-        'It needs extras: pip install "acme[fast,gpu]"'
-    )
-
-
-def test_extras_are_not_blamed_for_another_error(site):
-    site.install_loss("acme", "distance", target="raise OSError('disk')", requires=("fast",))
-    assert str(load_failure(site.registry(), "distance")).endswith("OSError: disk.")
+@pytest.mark.parametrize(
+    ("target", "end"),
+    [
+        (
+            "class Distnace: ...",
+            "module 'acme_losses' has no attribute 'Distance'. Did you mean 'Distnace'?",
+        ),
+        (
+            "import no_such_module",
+            "ModuleNotFoundError: No module named 'no_such_module'. "
+            'It needs extras: pip install "acme[fast,gpu]"',
+        ),
+        ("raise OSError('disk')", "OSError: disk."),
+    ],
+)
+def test_a_failure_says_what_would_help(site, target, end):
+    site.install_loss("acme", "distance", target=target, requires=("fast", "gpu"))
+    assert str(load_failure(site.registry(), "distance")).endswith(end)
 
 
 def test_a_failure_is_forgotten_once_the_target_loads(site):
@@ -433,15 +431,6 @@ def test_a_registry_is_pickled_without_what_it_found(site):
     with pytest.warns(PluginLoadWarning):
         assert copy.deepcopy(lenient).names(LossSpec) == ["distance"]
     pickle.dumps(lenient)
-
-
-def test_the_built_ins_are_listed():
-    expected = {"heatmap_mse", "heatmap_kl", "heatmap_js", "regression", "rmse", "temporal"}
-    expected |= {"temporal_heatmap_mse", "temporal_heatmap_kl", "pca_singleview", "pca_multiview"}
-    assert expected <= set(lploss.list_losses())
-    inputs = {"keypoints_targ", "keypoints_pred", "heatmaps_targ", "heatmaps_pred", "confidences"}
-    assert inputs <= set(lploss.list_inputs())
-    assert lploss.list_models() == sorted(lploss.list_models())
 
 
 def test_a_loss_is_created_by_its_name():
