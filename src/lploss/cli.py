@@ -29,7 +29,7 @@ from lploss.errors import (
 from lploss.registry import Entry, default_registry
 from lploss.signals import ended_by_signals
 from lploss.specs import CommandSpec, InputSpec, LossSpec, ModelSpec
-from lploss.terminal import console, echo, printable, text
+from lploss.terminal import console, echo, printable, printable_log, text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,7 +103,7 @@ class _Group(TyperGroup):
     def main(self, *args: Any, **extra: Any) -> Any:
         self._debug = False
         try:
-            with ended_by_signals(), _warnings_as_messages():
+            with ended_by_signals(), _warnings_as_messages(), printable_log():
                 return super().main(*args, **extra)
         except (LplossError, OSError) as error:
             if self._debug:

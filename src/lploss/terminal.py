@@ -110,7 +110,7 @@ def print_tables(
 
 @contextmanager
 def printable_log() -> Iterator[None]:
-    """Escape the messages of all loggers in the meantime, whichever handler shows them."""
+    """Escape the messages of all loggers within the block, whichever handler shows them."""
     before = logging.getLogRecordFactory()
 
     def factory(*args: Any, **options: Any) -> logging.LogRecord:

@@ -95,7 +95,7 @@ def test_log_messages_are_escaped_in_the_meantime(caplog):
     assert caplog.messages == [f"cannot read {SHOWN}", SHOWN, "a\x1b[31m"]
 
 
-def test_errors_and_warnings_of_commands(monkeypatch, capsys):
+def test_errors_warnings_and_logs_of_commands(capsys, caplog):
     app = typer.Typer(cls=cli._Group)
 
     @app.callback()
@@ -105,8 +105,7 @@ def test_errors_and_warnings_of_commands(monkeypatch, capsys):
     @app.command()
     def fail() -> None:
         warnings.warn(NASTY, UserWarning, stacklevel=1)
-        # Without the surrogate, which pytest could not hand from one process to another.
-        logging.getLogger("lploss").warning(NASTY.replace("\udcff", ""))
+        logging.getLogger("lploss").warning("cannot use %s", NASTY)
         raise DataError(f"{NASTY} cannot be read")
 
     with warnings.catch_warnings():
@@ -116,6 +115,7 @@ def test_errors_and_warnings_of_commands(monkeypatch, capsys):
     printed = result.output + capsys.readouterr().err
     assert f"error: {SHOWN} cannot be read" in printed
     assert not re.search("[\x1b\x9b\u202e\udcff]", printed)
+    assert caplog.messages == [f"cannot use {SHOWN}"]
 
 
 def test_nothing_is_printed_elsewhere():
