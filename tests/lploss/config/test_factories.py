@@ -269,11 +269,6 @@ def test_a_log_weight_of_null_turns_a_loss_off(stubs):
             "It has: epsilon, log_weight, nan_predictions.",
         ),
         (
-            {"losses": {"labels": 3}},
-            ConfigError,
-            "losses.labels must be a mapping of arguments, got int: 3",
-        ),
-        (
             {"model": {"losses_to_use": ["subspace"]}},
             ConfigError,
             "losses.subspace: the loss must be given 'matches' (or data.mirrored_column_matches in "
