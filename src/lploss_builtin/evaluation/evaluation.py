@@ -52,7 +52,7 @@ class MetricRow:
 
 def metric_rows(
     tables: Sequence[MetricTable],
-    values: Mapping[str, Float64[np.ndarray, "frames elements"]],
+    values: Mapping[str, Float64[np.ndarray, "frames _"]],
     sets: Sequence[str],
 ) -> tuple[MetricRow, ...]:
     """Return the rows of all metrics.

@@ -266,7 +266,7 @@ def _evaluate(
     project: LabelledProject,
     labels: PoseTable,
     registry: Registry,
-) -> tuple[list[ScoredLoss], dict[str, Float64[np.ndarray, "frames elements"]], dict[str, str]]:
+) -> tuple[list[ScoredLoss], dict[str, Float64[np.ndarray, "frames _"]], dict[str, str]]:
     """Evaluate each loss that predictions and labels of single frames are enough for.
 
     Returns:
@@ -299,7 +299,7 @@ def _evaluate(
     left_out = dict(why)
     frames = np.array(project.frames, dtype=object)
     losses: list[ScoredLoss] = []
-    values: dict[str, Float64[np.ndarray, "frames elements"]] = {}
+    values: dict[str, Float64[np.ndarray, "frames _"]] = {}
     # How far off the predictions are comes before what may hint at it.
     for loss in sorted(chosen, key=lambda loss: loss.loss_class.kind):
         if loss.num_previous_frames:
@@ -320,7 +320,7 @@ def _evaluate(
             left_out[loss.name] = f"cannot be evaluated: {first_line(error)}"
         else:
             losses.append(loss)
-            values[loss.name] = np.concatenate(parts)
+            values[loss.name] = np.concatenate(parts).astype(np.float64)
     return losses, values, left_out
 
 

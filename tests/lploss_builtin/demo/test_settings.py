@@ -26,16 +26,6 @@ def test_schedules_come_to_their_ends_in_demos_of_any_length(num_epochs):
     assert curriculum.head_factor(last) == pytest.approx(0.3**3)
 
 
-def test_all_that_the_demo_shows_is_asked_for():
-    config = DemoSettings(seed=3).config()
-    assert config["model"]["model_type"] == "heatmap_multiview_transformer"
-    assert config["model"]["backbone_pretrained"] is False
-    assert config["training"]["imgaug_3d"] is True
-    assert config["training"]["patch_mask"]["final_ratio"] > 0.0
-    assert config["training"]["rng_seed_model_pt"] == 3
-    assert "supervised_reprojection_heatmap_mse" in config["losses"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
