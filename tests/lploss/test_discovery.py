@@ -9,13 +9,13 @@ import pytest
 from lploss import LossSpec, PluginLoadWarning
 from lploss.discovery import Plugin, discover, failure_of, normalise
 
-EMPTY = """
-    import lploss
 
-    @lploss.hookimpl
-    def lploss_losses():
-        return []
-"""
+def hook(body: str, signature: str = "lploss_losses()") -> str:
+    """Return the source of a manifest with one hook."""
+    return f"import lploss\n\n@lploss.hookimpl\ndef {signature}:\n{textwrap.indent(body, '    ')}\n"
+
+
+EMPTY = hook("return []")
 
 
 NO_MANIFEST = (
@@ -146,45 +146,20 @@ def test_what_is_not_allowed_is_not_imported(site):
             "(acme_manifest.py, line 1)",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                raise OSError("no licence")
-            """,
+            hook('raise OSError("no licence")'),
             "call of the hooks: OSError: no licence",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                yield lploss.LossSpec("bone", "a:b", "")
-                raise OSError("half way")
-            """,
+            hook('yield lploss.LossSpec("bone", "a:b", "")\nraise OSError("half way")'),
             "call of the hooks: OSError: half way",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_lossses():
-                return []
-            """,
+            hook("return []", "lploss_lossses()"),
             "check of the hooks: PluginError: there is no hook lploss_lossses; "
             "expected: lploss_losses",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def something():
-                return []
-            """,
+            hook("return []", "something()"),
             "check of the hooks: PluginError: there is no hook something; "
             "expected: lploss_losses, lploss_inputs, lploss_models, lploss_commands",
         ),
@@ -197,13 +172,7 @@ def test_what_is_not_allowed_is_not_imported(site):
             "@lploss.hookimpl above it, or give it a name that does not start with 'lploss_'",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses(config):
-                return []
-            """,
+            hook("return []", "lploss_losses(config)"),
             "check of the hooks: PluginError: lploss_losses must take no arguments, "
             "it takes config",
         ),
@@ -212,58 +181,28 @@ def test_what_is_not_allowed_is_not_imported(site):
             f"check of the hooks: PluginError: {NO_MANIFEST} module acme_manifest",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                return 3
-            """,
+            hook("return 3"),
             "call of the hooks: PluginError: lploss_losses() must return a list of LossSpec, "
             "got int: 3",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                return "bone"
-            """,
+            hook('return "bone"'),
             "call of the hooks: PluginError: lploss_losses() must return a list of LossSpec, "
             "got str: 'bone'",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                [lploss.LossSpec("bone", "a:b", "")]
-            """,
+            hook('[lploss.LossSpec("bone", "a:b", "")]'),
             "call of the hooks: PluginError: lploss_losses() must return a list of LossSpec, "
             "got None",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                return [lploss.ModelSpec("tiny", "a:b", "")]
-            """,
+            hook('return [lploss.ModelSpec("tiny", "a:b", "")]'),
             "call of the hooks: PluginError: lploss_losses() must return a list of LossSpec, got "
             "one that holds ModelSpec: "
             "ModelSpec(name='tiny', target='a:b', summary='', requires=())",
         ),
         (
-            """
-            import lploss
-
-            @lploss.hookimpl
-            def lploss_losses():
-                return [lploss.LossSpec("bone length", "a:b", "")]
-            """,
+            hook('return [lploss.LossSpec("bone length", "a:b", "")]'),
             "call of the hooks: SpecError: LossSpec.name must be a plain name such as "
             "'bone_length', got 'bone length'",
         ),
@@ -379,22 +318,11 @@ NOT_AN_EXCEPTION = """
         ),
         (
             "call of the hooks",
-            """
-            import lploss
-            @lploss.hookimpl
-            def lploss_losses():
-                {failure}
-            """,
+            hook("{failure}"),
         ),
         (
             "call of the hooks",
-            """
-            import lploss
-            @lploss.hookimpl
-            def lploss_losses():
-                yield lploss.LossSpec("bone", "acme:Bone", "")
-                {failure}
-            """,
+            hook('yield lploss.LossSpec("bone", "acme:Bone", "")\n{failure}'),
         ),
     ],
 )

@@ -395,14 +395,7 @@ def test_a_target_may_be_nested_in_a_class(site):
 
                 def compute_loss(self, x): ...
     """
-    manifest = """
-        from lploss import LossSpec, hookimpl
-
-        @hookimpl
-        def lploss_losses():
-            return [LossSpec("distance", "acme_losses:Outer.Distance", "")]
-    """
-    site.install_loss("acme", "distance", manifest=manifest, target=source)
+    site.install_losses("acme", {"distance": "Outer.Distance"}, source)
     assert site.registry().load(LossSpec, "distance").__qualname__ == "Outer.Distance"
 
 

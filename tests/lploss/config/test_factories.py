@@ -86,23 +86,19 @@ STUBS = """
                 raise ValueError("too few frames")
 """
 
-STUB_MANIFEST = """
-    from lploss import LossSpec, hookimpl
-
-    CLASSES = "Labels HeatmapMSE HeatmapKL Regression Motion Subspace".split()
-    NAMES = "labels heatmap_mse heatmap_kl regression motion subspace".split()
-
-    @hookimpl
-    def lploss_losses():
-        return [LossSpec(n, f"stub_losses:{c}", "") for n, c in zip(NAMES, CLASSES, strict=True)]
-"""
+STUB_CLASSES = {
+    "labels": "Labels",
+    "heatmap_mse": "HeatmapMSE",
+    "heatmap_kl": "HeatmapKL",
+    "regression": "Regression",
+    "motion": "Motion",
+    "subspace": "Subspace",
+}
 
 
 @pytest.fixture
 def stubs(site):
-    site.install(
-        "stubs", {"stubs": "stub_manifest"}, {"stub_manifest": STUB_MANIFEST, "stub_losses": STUBS}
-    )
+    site.install_losses("stubs", STUB_CLASSES, STUBS)
     return site.registry(strict=True)
 
 

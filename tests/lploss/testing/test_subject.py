@@ -251,17 +251,7 @@ def test_other_things_are_no_losses(target: object, got: str) -> None:
 def test_a_loss_that_needs_arguments_must_have_an_example(
     target: str | type[Loss], site: Site
 ) -> None:
-    manifest = """
-        from lploss import LossSpec, hookimpl
-
-        @hookimpl
-        def lploss_losses():
-            return [LossSpec("bones", "acme_losses:Bones", "bones")]
-    """
-    module = f"from {__name__} import Bones"
-    site.install(
-        "acme", {"acme": "acme_manifest"}, {"acme_manifest": manifest, "acme_losses": module}
-    )
+    site.install_losses("acme", {"bones": "Bones"}, f"from {__name__} import Bones")
     subject = Subject.of(target, site.registry())
     with pytest.raises(LossDefinitionError) as caught:
         subject.built()
