@@ -22,7 +22,6 @@ from lploss.errors import (
     ArgumentError,
     ArgumentValueError,
     LossDefinitionError,
-    UnknownLossError,
 )
 from lploss.testing import CheckRecord, Subject, check_loss
 from lploss.testing import conformance as conformance_module
@@ -247,11 +246,6 @@ def test_an_unknown_check_is_told_before_the_others_are_run(
     with pytest.raises(ArgumentValueError, match="there is no check 'check_second'"):
         conformance.report(["check_first", "check_second"])
     assert conformance.report(["check_first"]).num_run == 1
-
-
-def test_an_unknown_loss_has_a_close_match() -> None:
-    with pytest.raises(UnknownLossError, match=r"there is no loss 'temporal_'\. Did you mean"):
-        check_loss("temporal_")
 
 
 def test_an_expectation_of_an_unknown_check_is_refused() -> None:

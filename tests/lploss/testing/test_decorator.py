@@ -127,40 +127,21 @@ def test_a_failure_shows_the_message_and_nothing_of_the_kit(
     assert "Falsifying" not in text
 
 
-def test_an_expected_failure_that_does_not_come_fails(
-    few_checks: None, pytester: pytest.Pytester
-) -> None:
-    expected = 'expected_failures={"check_logs": "later"}'
-    result = run(pytester, written(f'"rmse", {expected}'), "-k", "check_logs")
-    result.assert_outcomes(failed=1, deselected=6)
-    result.stdout.fnmatch_lines(
-        ["passed, though it was expected to fail: later. Remove the expectation."]
-    )
-
-
-def test_one_check_can_be_chosen(few_checks: None, pytester: pytest.Pytester) -> None:
-    result = run(pytester, written('"rmse"'), "-k", "check_rotation")
-    result.assert_outcomes(passed=1, deselected=6)
-
-
-@pytest.mark.parametrize(("minimum", "outcome"), [(3, "passed"), (4, "failed")])
+@pytest.mark.parametrize(
+    ("arguments", "too_few"),
+    [
+        ("Drift, minimum=3", None),
+        ("Drift, minimum=4", "only 3 checks were run, fewer than the minimum of 4:*"),
+        ('"rmse"', "only 6 checks were run, fewer than the minimum of 20:*"),
+    ],
+)
 def test_too_few_checks_are_a_failure(
-    minimum: int, outcome: str, few_checks: None, pytester: pytest.Pytester
+    arguments: str, too_few: str | None, few_checks: None, pytester: pytest.Pytester
 ) -> None:
-    result = run(pytester, written(f"Drift, minimum={minimum}"), "-k", "enough_checks_were_run")
-    result.assert_outcomes(**{outcome: 1}, deselected=6)
-    if outcome == "failed":
-        result.stdout.fnmatch_lines(
-            ["only 3 checks were run, fewer than the minimum of 4: a report of so few says little"]
-        )
-
-
-def test_twenty_checks_are_the_minimum_by_default(
-    few_checks: None, pytester: pytest.Pytester
-) -> None:
-    result = run(pytester, written('"rmse"'), "-k", "enough_checks_were_run")
-    result.assert_outcomes(failed=1, deselected=6)
-    result.stdout.fnmatch_lines(["only 6 checks were run, fewer than the minimum of 20:*"])
+    result = run(pytester, written(arguments), "-k", "enough_checks_were_run")
+    result.assert_outcomes(**{"failed" if too_few else "passed": 1}, deselected=6)
+    if too_few:
+        result.stdout.fnmatch_lines([too_few])
 
 
 def test_each_check_is_run_once_and_in_order(
@@ -239,32 +220,6 @@ def test_a_broken_plugin_fails_in_tests_and_not_in_collection(
         ]
     )
     assert "lploss/testing" not in result.stdout.str()
-
-
-def test_an_unknown_loss_fails_in_tests_and_not_in_collection(
-    few_checks: None, pytester: pytest.Pytester
-) -> None:
-    result = run(pytester, written('"drft"'), "-k", "check_scalar")
-    result.assert_outcomes(failed=1, deselected=6)
-    result.stdout.fnmatch_lines(["the loss cannot be checked: there is no loss 'drft'.*"])
-
-
-def test_a_loss_that_cannot_be_built_says_what_it_takes(
-    few_checks: None, pytester: pytest.Pytester
-) -> None:
-    source = written("Drift").replace(
-        "    def compute_loss(",
-        "    def __init__(self, lengths):\n        super().__init__()\n\n    def compute_loss(",
-    )
-    result = run(pytester, source, "-k", "check_scalar")
-    result.assert_outcomes(failed=1, deselected=6)
-    result.stdout.fnmatch_lines(
-        [
-            "the loss cannot be checked: loss 'drift' cannot be built for the checks: "
-            "loss 'drift' must be given 'lengths'. Override the class method `example(cls, name, "
-            "/, ?*params)` so that *"
-        ]
-    )
 
 
 # ---------------------------------------------------------------- in an interpreter of its own
