@@ -74,11 +74,11 @@ def main() -> None:
     projects = {
         seed: rig_projects.made(
             given.work / f"seed{seed}",
+            _content("common"),
             num_frames=given.frames,
             num_sessions=given.frames // 40,
             num_test_frames=given.test_frames,
             seed=seed,
-            config=_content("common"),
         )
         for seed in given.seeds
     }

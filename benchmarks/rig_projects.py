@@ -18,12 +18,12 @@ from lploss_builtin.data.rig.project import RigOptions, RigProject, make_rig_pro
 from lploss_builtin.training.run import TrainingRun, train
 
 
-def made(folder: Path, **settings: Any) -> RigProject:
+def made(folder: Path, config: Mapping[str, Any], **sizes: Any) -> RigProject:
     """Make the project in a folder, unless it is there."""
     kept = folder / "project.pickle"
     if kept.exists():
         return pickle.loads(kept.read_bytes())
-    project = make_rig_project(folder, RigOptions(**settings))
+    project = make_rig_project(folder, RigOptions(**sizes), config=config)
     kept.write_bytes(pickle.dumps(project))
     return project
 

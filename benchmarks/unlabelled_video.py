@@ -108,12 +108,12 @@ def main() -> None:
     projects = {
         seed: rig_projects.made(
             given.work / f"seed{seed}",
+            rig_projects.content(_COMMON),
             num_frames=120,
             num_sessions=3,
             num_test_frames=given.test_frames,
             num_video_frames=given.video_frames,
             seed=seed,
-            config=rig_projects.content(_COMMON),
         )
         for seed in given.seeds
     }
