@@ -660,12 +660,6 @@ def missing_arguments(cls: type[Loss], params: Mapping[str, Any]) -> list[str]:
 
 
 def _check_metric(cls: type[Loss]) -> None:
-    for old in ("name", "scale", "without"):
-        if hasattr(cls, f"metric_{old}"):
-            raise LossDefinitionError(
-                f"{cls.__qualname__}.metric_{old} is not known; give it as metric = "
-                f"lploss.Metric({old}=...)"
-            )
     metric = cls.metric
     if metric is None:
         return

@@ -670,10 +670,6 @@ def test_the_order_of_the_steps_cannot_be_changed(step, mixed_in):
             "Broken.metric must be a lploss.Metric, or None for no metric; got 'bone_error'",
         ),
         (
-            {"metric_name": "bone_error"},
-            "Broken.metric_name is not known; give it as metric = lploss.Metric(name=...)",
-        ),
-        (
             {"metric": Metric(name="a/b")},
             "Broken.metric.name must be a plain name such as 'bone_length', for it is part of a "
             "file's name; got 'a/b'. Give metric = None for no metric.",

@@ -172,12 +172,16 @@ class Subject:
 
         Args:
             target: what is checked.
-            registry: where its inputs are looked up.
+            registry: where its name and its inputs are looked up.
             arguments: arguments of its constructor; only the loss with these is checked, and none
                 of its variants. They go with a name or a class.
 
         Raises:
             LplossError: there is no such loss, or it cannot be built.
+
+        Example:
+            >>> Subject.of("temporal", arguments={"epsilon": 20.0}).built().epsilon
+            tensor(20.)
         """
         if isinstance(target, Subject):
             return target
