@@ -188,3 +188,6 @@ def test_damaged_predictions_so_far(tmp_path):
     assert read_rows(path, header, 1, 3).tolist() == [[[1.0, 2.0, 0.5]]]
     with pytest.raises(DataError, match=r"walk\.csv, .* is damaged .*'two'.* Delete"):
         read_rows(path, header, 2, 3)
+    path.write_text("coords,x,y,likelihood\n0,1,2,0.5\n")
+    with pytest.raises(DataError, match="it has 1 rows, expected 2"):
+        read_rows(path, header, 2, 3)
