@@ -25,13 +25,7 @@ class LossDefinitionError(LplossError, TypeError):
     """A subclass of `Loss` breaks the contract; raised where the class is created."""
 
 
-class _OneArgumentError(LplossError):
-    def __init__(self, message: str, *, argument: str | None = None) -> None:
-        super().__init__(message)
-        self.argument = argument
-
-
-class ArgumentError(_OneArgumentError, TypeError):
+class ArgumentError(LplossError, TypeError):
     """A constructor got an argument that it does not have.
 
     Args:
@@ -39,14 +33,22 @@ class ArgumentError(_OneArgumentError, TypeError):
         argument: name of the argument, where the error is about a single one.
     """
 
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
 
-class ArgumentValueError(_OneArgumentError, ValueError):
+
+class ArgumentValueError(LplossError, ValueError):
     """A constructor got an argument whose value cannot be used.
 
     Args:
         message: what is wrong, what was expected and what to do.
         argument: name of the argument, where the error is about a single one.
     """
+
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class MissingInputError(LplossError, KeyError):

@@ -38,9 +38,8 @@ BUILT_IN = {
 
 CLASSES = [
     value
-    for name, value in vars(errors).items()
-    if not name.startswith("_") and inspect.isclass(value)
-    if issubclass(value, Exception) and not issubclass(value, Warning)
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, Exception) and not issubclass(value, Warning)
 ]
 
 
