@@ -38,6 +38,7 @@ class SquareRoot(Distance):
     "check_gradients_finite",
     also=because(
         "0 times NaN is NaN",
+        "check_huge_numbers",
         "check_invalid_has_no_influence",
         "check_nothing_valid",
         "check_zero_at_target",
@@ -131,7 +132,11 @@ class WrongBackward(Distance):
 
 @faulty(
     "check_gradcheck",
-    also=because("an infinite factor is multiplied by zero", "check_invalid_has_no_influence"),
+    also=because(
+        "an infinite factor is multiplied by zero",
+        "check_huge_numbers",
+        "check_invalid_has_no_influence",
+    ),
 )
 class DetachedFactor(Distance):
     """Detaches one of two factors that both depend on the prediction."""
@@ -155,7 +160,9 @@ class StraightThrough(Distance):
 
 @faulty(
     "check_gradcheck",
-    also=because("a million is infinite there", "check_invalid_has_no_influence"),
+    also=because(
+        "a million is infinite there", "check_huge_numbers", "check_invalid_has_no_influence"
+    ),
 )
 class HalfPrecision(Distance):
     """Saves memory."""
@@ -166,7 +173,15 @@ class HalfPrecision(Distance):
         return super().between(targ.half(), pred.half()).to(pred.dtype)
 
 
-@faulty("check_constants")
+@faulty(
+    "check_constants",
+    also=because(
+        "the gradient for the visibility is the error itself, whatever counts",
+        "check_gradcheck",
+        "check_huge_numbers",
+        "check_invalid_has_no_influence",
+    ),
+)
 class WeighsByVisibility(Distance):
     """Multiplies by the visibility of labels, which could be learned."""
 
@@ -179,7 +194,14 @@ class WeighsByVisibility(Distance):
         return super().compute_loss(keypoints_targ, keypoints_pred) * visibility
 
 
-@faulty("check_constants")
+@faulty(
+    "check_constants",
+    also=because(
+        "the gradient for the focal length is the error itself, whatever counts",
+        "check_huge_numbers",
+        "check_invalid_has_no_influence",
+    ),
+)
 class MovesTheCameras(Distance):
     """Divides by a focal length, which grows with the error."""
 

@@ -28,6 +28,7 @@ class ExpandedSquare(Distance):
         "check_autocast",
         "check_epsilon",
         "check_gradients_finite",
+        "check_huge_numbers",
         "check_invalid_has_no_influence",
         "check_nothing_valid",
         "check_one_frame",

@@ -177,7 +177,7 @@ class ForgetsItsFactor(Distance):
 
     def __deepcopy__(self, memo: Any) -> Any:
         copied = _rebuilt(type(self), self.state_dict())
-        copied.factor = self.factor
+        copied.factor, copied.nan_predictions = self.factor, self.nan_predictions
         return copied
 
     def between(self, targ: Tensor, pred: Tensor) -> Tensor:

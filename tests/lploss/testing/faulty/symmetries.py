@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lploss import Properties
-from tests.lploss.testing.faulty.fault import faulty
+from tests.lploss.testing.faulty.fault import because, faulty
 from tests.lploss.testing.faulty.sound import (
     Cleaned,
     Distance,
@@ -103,7 +103,14 @@ class Squared(Distance):
         return (pred - targ).square().sum(dim=-1)
 
 
-@faulty("check_scaling")
+@faulty(
+    "check_scaling",
+    also=because(
+        "the square that is not chosen is infinite",
+        "check_huge_numbers",
+        "check_invalid_has_no_influence",
+    ),
+)
 class Huber(Distance):
     """Is a squared length where small and a length where large, and says that it is a length."""
 

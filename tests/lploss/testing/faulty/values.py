@@ -56,6 +56,7 @@ class OneNumberInABox(Distance):
         "check_epsilon",
         "check_float32",
         "check_gradients_finite",
+        "check_huge_numbers",
         "check_invalid_has_no_influence",
         "check_nothing_valid",
         "check_one_frame",
