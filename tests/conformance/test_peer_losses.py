@@ -76,7 +76,7 @@ FINDINGS = (
     Finding(
         ("rmse",),
         "The prediction is perfect: the loss is 0, every gradient NaN, from the root at 0.",
-        ("check_zero_at_target",),
+        ("check_zero_at_target", "check_autocast"),
     ),
     Finding(
         (*_MAPS, "regression", "rmse", _PAIRS, _REPROJECTED),
@@ -125,9 +125,20 @@ FINDINGS = (
         ("check_gradients_finite",),
     ),
     Finding(
-        (_PAIRS,),
-        "An infinite label where no pair finds the point: the gradient for the label is NaN.",
-        ("check_invalid_has_no_influence",),
+        ("temporal", *_STEPS),
+        "All predictions are NaN, and none is believed: the loss is 0, and a network that diverged "
+        "goes unnoticed.",
+        ("check_nan_predictions",),
+    ),
+    Finding(
+        ("temporal", *_STEPS),
+        "A huge prediction that is not believed: the loss is finite, its gradient NaN.",
+        ("check_huge_numbers",),
+    ),
+    Finding(
+        ("heatmap_kl", "temporal_heatmap_kl"),
+        "Maps of float16: gradients, or the loss itself, are not finite.",
+        ("check_autocast",),
     ),
     # What stops.
     Finding(
@@ -142,6 +153,7 @@ FINDINGS = (
             "check_duplicated_batch",
             "check_batch_order",
             "check_keypoint_order",
+            "check_huge_numbers",
         ),
     ),
     Finding(
@@ -182,6 +194,11 @@ FINDINGS = (
         (_REPROJECTED,),
         "Predictions of float64: a crash, where zeros of float32 are written into the maps.",
         ("check_scalar", "check_gradcheck", "check_float32"),
+    ),
+    Finding(
+        (_REPROJECTED,),
+        "Maps of bfloat16 or float16: the same crash.",
+        ("check_autocast",),
     ),
     Finding(
         ("temporal", *_STEPS),
