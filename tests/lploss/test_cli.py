@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from unittest.mock import Mock
 
@@ -382,10 +383,15 @@ def test_strict_mode_ends_the_help_with_a_message(
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("how", ["", "again", "fails", "exits"])
-def test_a_signal_ends_a_command_in_order(run: Run, name: str, how: str) -> None:
+def test_a_signal_ends_a_command_in_order(
+    run: Run, name: str, how: str, request: pytest.FixtureRequest
+) -> None:
+    # The tests themselves may have been started to ignore it.
+    number = getattr(signal, name)
+    request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))
     handlers = [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM")]
     result = run("stop", name, *(["--how", how] if how else []))
-    assert result.exit_code == 128 + getattr(signal, name)
+    assert result.exit_code == 128 + number
     assert result.stdout == "cleaned up\n"
     assert result.stderr.splitlines()[-1] == f"ended by {name}"
     assert [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM")] == handlers
