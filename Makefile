@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ONCE := $(addprefix --ignore tests/,lploss/testing/test_faulty_losses.py \
-	lploss/testing/test_sound_losses.py examples)
+	lploss/testing/test_sound_losses.py examples meta plugins)
 # Several files of tests side by side, each with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 PEER := $(wildcard .venv-peer/bin/python)
@@ -18,7 +18,7 @@ test: .venv/installed
 	$(BIN)/python tests/branches.py
 
 # The second run of the tests checks all annotations of shapes, with the built-in losses for the
-# conformance kit: the many losses that are faulty on purpose, and the examples, ran in the first.
+# conformance kit: the losses that are faulty on purpose, examples, pages and plugins ran in the first.
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
