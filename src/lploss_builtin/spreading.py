@@ -308,6 +308,8 @@ def _local_client(distributed: Any, num_processes: int) -> Iterator[Any]:
                         n_workers=num_processes,
                         threads_per_worker=1,
                         dashboard_address=None,
+                        # Any free port; its own one warns where another cluster runs.
+                        scheduler_kwargs={"dashboard_address": ":0"},
                         silence_logs=logging.CRITICAL,
                         # Dask would kill a worker that uses more than its share.
                         memory_limit=0,
