@@ -80,7 +80,7 @@ def make_demo_project(folder: Path, num_frames: int, seed: int) -> dict[str, lis
         folder: an existing folder; the files are ``CollectedData.csv``, ``config.yaml``,
             ``faults.csv`` and those in ``predictions``.
         num_frames: frames in each file of predictions.
-        seed: seed of all that is random.
+        seed: seed of the random numbers.
 
     Returns:
         For each file in ``predictions`` the faults put into it.

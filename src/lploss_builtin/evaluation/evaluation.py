@@ -36,8 +36,8 @@ class MetricRow:
             single view, and for all views.
         keypoint: the keypoint, or what else has a value; ``""`` for all.
         count: number of values.
-        mean: of the values; NaN where there is none.
-        median: of the values; NaN where there is none.
+        mean: mean of the values; NaN if there are no values.
+        median: median of the values; NaN if there are no values.
     """
 
     set: str

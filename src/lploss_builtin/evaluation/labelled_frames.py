@@ -120,7 +120,7 @@ def _split(config: DictConfig, project: LabelledProject) -> Split:
 
 
 def further_session(config: DictConfig) -> FramesToEvaluate | None:
-    """Return the labelled frames of a further session; ``None`` where there is none.
+    """Return the labelled frames of a further session; ``None`` if there is no such session.
 
     They are in files that are called as those of the training, with ``_new`` at the end, all in
     the same folders.
@@ -235,7 +235,7 @@ def _predict(
     Float64[np.ndarray, "frames views num_keypoints"],
     list[str],
 ]:
-    """Return keypoints and likelihoods, NaN where there are none, and why images are unreadable."""
+    """Return keypoints and likelihoods, NaN for unreadable images, and the errors of these."""
     size = config.data.image_resize_dims
     frames = LabelledFrames(
         project,
@@ -316,7 +316,7 @@ def _evaluate(
                 )
                 for piece in pieces
             ]
-        except Exception as error:  # that of somebody's loss hides no other metric
+        except Exception as error:  # one faulty loss must not cost the other metrics
             left_out[loss.name] = f"cannot be evaluated: {first_line(error)}"
         else:
             losses.append(loss)

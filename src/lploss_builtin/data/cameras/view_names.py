@@ -1,4 +1,4 @@
-"""Which session and view a file or folder is of, told by its name; one name for several views."""
+"""The session and the view of a file or folder, read from its name."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class RigOptions:
         num_test_frames: labelled frames of one more session, which is held out.
         num_video_frames: frames of another session, which has a video per view and no labels;
             0: there is no such session.
-        seed: seed of everything that is random.
+        seed: seed of the random numbers.
     """
 
     num_frames: int = 400
@@ -78,7 +78,7 @@ class RigOptions:
 
 
 def make_rig_project(
-    folder: Path,
+    folder: str | Path,
     options: RigOptions = RigOptions(),
     *,
     progress: Callable[[int], None] | None = None,
@@ -115,6 +115,7 @@ def make_rig_project(
         >>> project.labels["left"].read_text().splitlines()[-1].split(",")[0]
         'labeled-data/session1_left/img00000.png'
     """
+    folder = Path(folder)
     _check(folder, options)
     sessions = _sessions(options)
     views = VIEW_NAMES[: options.num_views]

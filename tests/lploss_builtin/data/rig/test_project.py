@@ -149,7 +149,7 @@ def test_calibrations_are_exact_and_differ_between_sessions(project):
 
 def test_the_same_arguments_give_the_same_files(project, tmp_path):
     seen = []
-    again = make_rig_project(tmp_path / "again", SMALL, progress=seen.append)
+    again = make_rig_project(str(tmp_path / "again"), SMALL, progress=seen.append)
     assert digests(again.folder) == digests(project.folder)
     assert seen == list(range(1, 12))
 
