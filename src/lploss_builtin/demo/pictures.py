@@ -155,7 +155,7 @@ def chosen_frames(distances: Float64[np.ndarray, "frames ..."]) -> dict[str, int
     """
     means = np.array([error_of(own).mean for own in distances])
     order = np.argsort(np.nan_to_num(means), kind="stable")
-    # Of few frames, one may stand for several ranks: it gets the last name.
+    # With few frames, one may have several ranks: it gets the name of the last one.
     frames = {int(order[round(share * (len(order) - 1))]): name for name, share in _SHARES.items()}
     return {name: frame for frame, name in frames.items()}
 

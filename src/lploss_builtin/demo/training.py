@@ -155,8 +155,7 @@ def make_training_demo(out: Path, settings: DemoSettings, stages: Stages) -> Dem
         )
     s = "" if settings.num_epochs == 1 else "s"
     what = f"training a multi-view transformer, {settings.num_epochs} epoch{s}"
-    # So small a network gains little from more threads, which wait for each other at every turn
-    # where the machine has something else to do.
+    # A network this small gains little from more threads, and on a busy machine they slow it down.
     with stages.stage("train", what), _threads(1):
         shows_progress = stages.console.is_terminal
         run = train(load_config(made.config), out / "run", shows_progress=shows_progress)

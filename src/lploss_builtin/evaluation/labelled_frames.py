@@ -68,7 +68,7 @@ class FramesToEvaluate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluatedFrames:
-    """What was found of some labelled frames.
+    """The evaluation of some labelled frames.
 
     Attributes:
         rows: mean and median of each metric.
@@ -133,7 +133,7 @@ def further_session(config: DictConfig) -> FramesToEvaluate | None:
     labels = _new_files(folder, data.csv_file)
     if labels is None:
         return None
-    # A table says whose calibration is that of which frame; what is no table holds for all.
+    # A table lists a calibration for each frame; any other file applies to all frames.
     tables = _new_files(folder, data.camera_params_file)
     if tables is not None and tables[0].suffix.lower() == ".csv":
         config = config.copy()

@@ -191,5 +191,5 @@ def _view_among_words(name: str, view_names: Sequence[str]) -> tuple[str, str] |
     if len(found) != 1:
         return None
     ((before, after), view) = next(iter(found.items()))
-    # Of two separators around the view, one remains.
+    # Keep one of the two separators around the view.
     return (before + after[1:] if before and after else (before + after).strip("_-. ")), view

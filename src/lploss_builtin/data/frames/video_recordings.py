@@ -199,7 +199,7 @@ def videos_and_images(folder: Path, depth: int, notes: list[str]) -> Iterator[Pa
         notes: what else is passed over goes here.
     """
     images = images_in(folder)
-    # Of the images, of which there may be a million, no path is kept.
+    # There may be a million images, so their paths are not kept.
     with os.scandir(folder) as found:
         names = sorted((e.name for e in found if is_video(e.name) or e.is_dir()), key=natural)
     entries = [folder / name for name in names]

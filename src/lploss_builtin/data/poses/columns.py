@@ -200,7 +200,7 @@ def write_rows(
         frames: what the frames are called.
         values: their numbers; what is not finite is missing.
         header: rows to write before them.
-        last: what stands in one more column at the end.
+        last: values of one more column at the end.
     """
     pandas = require("pandas", "score", "to write CSV")
     csv.writer(file, lineterminator="\n").writerows(header)

@@ -232,8 +232,7 @@ class LabelledFrames(Dataset[Batch]):
                 raise DataError(f"frame {self.project.frames[index]}: {error}") from error
             views.append(np.stack([pixels[own] for own in window]))
         frames = rearrange(np.stack(views), "v frame h w rgb -> frame v rgb h w")
-        # A network rounds differently on another layout, such as that which batches of processes
-        # that read ahead have.
+        # Other strides round differently in a network, and batches of data workers are contiguous.
         return torch.from_numpy(np.ascontiguousarray(frames))
 
 
